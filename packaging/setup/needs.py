@@ -25,6 +25,7 @@ QT_LIBRARIES = {
     "libwayland-cursor.so.0": "libwayland-cursor0",
     "libwayland-egl.so.1": "libwayland-egl1",
     "libxcb-cursor.so.0": "libxcb-cursor0",
+    "libxcb-glx.so.0": "libxcb-glx0",
     "libxcb-icccm.so.4": "libxcb-icccm4",
     "libxcb-image.so.0": "libxcb-image0",
     "libxcb-keysyms.so.1": "libxcb-keysyms1",
@@ -76,5 +77,11 @@ SERVICES = {
     "containerd": ("containerd.service",),
     "docker-registry": ("docker-registry.service",),
     "docker.io": ("docker.service", "docker.socket"),
-    "podman": ("podman.service", "podman.socket", "podman-restart.service", "podman-auto-update.timer"),
+    "podman": (
+        "podman.service",
+        "podman.socket",
+        "podman-restart.service",
+        "podman-auto-update.service",
+        "podman-auto-update.timer",
+    ),
 }

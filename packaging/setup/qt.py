@@ -10,15 +10,23 @@ from pathlib import Path
 from needs import FONT_PACKAGE, QT_LIBRARIES
 
 # The ones that draw a window, and what they load themselves.
-PLUGINS = ("platforms/libqxcb.so", "platforms/libqwayland*.so", "xcbglintegrations/*.so", "wayland-*/*.so")
+PLUGINS = (
+    "platforms/libqxcb.so",
+    "xcbglintegrations/*.so",
+    "platforms/libqwayland*.so",
+    "wayland-shell-integration/*.so",
+)
 LIBRARIES = ("libQt6Widgets.so.6", "libQt6Svg.so.6", "libQt6DBus.so.6")
 
 
 def missing_for_qt(environment: Path) -> dict[str, str]:
-    """What is missing, by name, and the Debian package that has it. environment: the folder of the environment."""
+    """What is missing, by name, and the Debian package that has it, empty where we don't know one.
+
+    environment: the folder of the virtual environment that PySide6 is in.
+    """
     if not sys.platform.startswith("linux"):
         return {}
-    missing = {soname: QT_LIBRARIES.get(soname, soname) for soname in missing_libraries(environment)}
+    missing = {soname: QT_LIBRARIES.get(soname, "") for soname in missing_libraries(environment)}
     if not has_font():
         missing["a font"] = FONT_PACKAGE
     return missing

@@ -35,11 +35,13 @@ def prepare_system(profile: str) -> None:
     missing = missing_from_system(profile)
     if not missing:
         return
-    install(missing.values(), missing)
+    known = {name: package for name, package in missing.items() if package}
+    if known:
+        install(known.values(), known)
     still = missing_from_system(profile)
     if still:
-        names = ", ".join(f"{name} (from {package})" for name, package in sorted(still.items()))
-        raise SetUpError(f"still missing after the installation: {names}")
+        names = ", ".join(f"{name} ({package or 'no Debian package known'})" for name, package in sorted(still.items()))
+        raise SetUpError(f"still missing, and not to be had by apt-get: {names}")
 
 
 def missing_from_system(profile: str) -> dict[str, str]:
