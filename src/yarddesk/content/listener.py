@@ -1,0 +1,29 @@
+"""What must happen before a push is answered."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.name import RepositoryName, Tag
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPush:
+    """A manifest that is on disk, and the tags that are about to name it (none: pushed by digest)."""
+
+    repository: RepositoryName
+    manifest: Manifest
+    tags: tuple[Tag, ...]
+
+
+class PushListener(Protocol):
+    """Awaited by the registry: what it does is durable when it returns, and what it raises fails the push."""
+
+    async def manifest_pushed(self, push: ManifestPush) -> None:
+        """The manifest is stored; its tags haven't moved yet and the 201 is not sent."""
+        ...
+
+    async def tag_deleted(self, repository: RepositoryName, tag: Tag) -> None: ...
+
+    async def manifest_deleted(self, repository: RepositoryName, digest: Digest, tags: tuple[Tag, ...]) -> None: ...

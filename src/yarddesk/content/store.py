@@ -1,0 +1,121 @@
+"""`Store`: what the registry, the cache and the sync worker ask of the content on disk (or in S3)."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from yarddesk.content.target import ContentStream, Target
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.name import Reference, RepositoryName, Tag
+
+
+class UploadSession(Protocol):
+    """A blob on its way in. One caller at a time; survives the process until it's committed, cancelled or collected."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def repository(self) -> RepositoryName: ...
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far."""
+        ...
+
+    async def write(self, piece: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes. May return before they are on disk, never before there is room for more.
+
+        The caller hands `piece` over and doesn't change it any more. Raises StorageFull or another StorageError; what
+        fails here leaves the session at a size that `size` tells.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Return when everything taken is written (not yet fsynced), so that `size` is what a restart would find."""
+        ...
+
+    async def commit(self, digest: Digest) -> int:
+        """Make the bytes the blob `digest`, durable under its final name; its size in bytes.
+
+        Raises DigestMismatch (the session is then over).
+        """
+        ...
+
+    async def cancel(self) -> None:
+        """Throw the bytes away; does nothing after a commit or another cancel."""
+        ...
+
+
+class Store(Protocol):
+    """Content by digest, shared by all repositories, and manifests and tags by repository. Every write is durable on return."""
+
+    async def blob_size(self, digest: Digest) -> int | None:
+        """Size in bytes; None where it's not here."""
+        ...
+
+    def blob_path(self, digest: Digest) -> Path | None:
+        """Where a blob that is here lies as a file, for sendfile; None where it's no file. Doesn't look whether it's there."""
+        ...
+
+    def read_blob(self, digest: Digest, offset: int = 0, length: int | None = None) -> ContentStream:
+        """Raises NotFound on entering. A blob that is deleted while it's being read is read to its end."""
+        ...
+
+    async def delete_blob(self, digest: Digest) -> None:
+        """Raises NotFound."""
+        ...
+
+    async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession: ...
+
+    async def find_upload(self, repository: RepositoryName, upload_id: str) -> UploadSession:
+        """A session begun earlier, in this run or before. Raises NotFound."""
+        ...
+
+    async def resolve(self, repository: RepositoryName, reference: Reference) -> Descriptor:
+        """The manifest's descriptor. Raises NotFound. From memory where it was asked for before."""
+        ...
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        """Raises NotFound."""
+        ...
+
+    async def put_manifest(self, repository: RepositoryName, manifest: Manifest) -> None:
+        """Keep a manifest by digest; moves no tag, and doesn't look for what it refers to (the registry does)."""
+        ...
+
+    async def put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None: ...
+
+    async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
+        """Raises NotFound."""
+        ...
+
+    async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> None:
+        """Also deletes the tags that name it. Raises NotFound."""
+        ...
+
+    async def tags(self, repository: RepositoryName, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
+        """In lexical order, those after `last`. Raises NotFound for a repository that is not here."""
+        ...
+
+    async def repositories(self, *, last: str = "", limit: int | None = None) -> Sequence[RepositoryName]:
+        """In lexical order, those after `last`, that hold a manifest."""
+        ...
+
+    async def referrers(
+        self, repository: RepositoryName, digest: Digest, artifact_type: str = ""
+    ) -> Sequence[Descriptor]: ...
+
+    def blobs(self) -> AsyncIterator[Digest]:
+        """Every blob, in no order."""
+        ...
+
+    async def used_bytes(self) -> int:
+        """Bytes of all blobs and manifests; kept up to date, no walk."""
+        ...
+
+    def repository(self, name: RepositoryName) -> Target:
+        """One repository of this store as a target."""
+        ...

@@ -1,0 +1,86 @@
+"""What the cache and the sync worker know of the registries behind us, and how those fail."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from yarddesk.content.target import MountingTarget
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.name import RepositoryName
+
+
+class UpstreamFailure(YarddeskError):
+    """An upstream did not do what it was asked. `upstream` is its name, `status` the HTTP status where there was one."""
+
+    def __init__(
+        self,
+        upstream: str,
+        title: str,
+        message: str = "",
+        *,
+        hint: str = "",
+        temporary: bool = False,
+        status: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(title, message, hint=hint, temporary=temporary)
+        self.upstream = upstream
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class UpstreamAway(UpstreamFailure):
+    """No connection: name not found, refused, unreachable, TLS failed, reset. Temporary."""
+
+
+class UpstreamTimeout(UpstreamAway):
+    """No answer, or no progress, within the time limit. Temporary."""
+
+
+class UpstreamTrouble(UpstreamFailure):
+    """429 or a 5xx: it is there and can't just now. Temporary; `retry_after_seconds` is what it asked for."""
+
+
+class UpstreamDenied(UpstreamFailure):
+    """401 or 403: needs credentials, other ones, or rights. A person must do something."""
+
+
+class UpstreamRefused(UpstreamFailure):
+    """Another 4xx: it will not take this content, name or tag. A person must do something."""
+
+
+class UpstreamUntrue(UpstreamFailure):
+    """It answers, but not as a registry does: a login page with 200, wrong bytes, a missing header. Temporary."""
+
+
+class Upstream(Protocol):
+    """One configured registry behind us."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def registry(self) -> str:
+        """Its host, with the port where it has one, as people know it."""
+        ...
+
+    @property
+    def push(self) -> bool: ...
+
+    @property
+    def pull(self) -> bool: ...
+
+    def repository(self, name: RepositoryName) -> MountingTarget:
+        """The target for a repository of ours: prefix stripped, `path` put before."""
+        ...
+
+
+class Routes(Protocol):
+    """Which upstreams a repository of ours belongs to: those of the longest matching prefix, in the order written."""
+
+    def push_upstreams(self, repository: RepositoryName) -> Sequence[Upstream]: ...
+
+    def pull_upstreams(self, repository: RepositoryName) -> Sequence[Upstream]: ...
+
+    def upstream(self, name: str) -> Upstream | None: ...
+
+    def all(self) -> Sequence[Upstream]: ...

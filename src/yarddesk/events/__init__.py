@@ -1,0 +1,30 @@
+"""What changed, for whoever looks: small, in order, and nothing is lost when one is missed."""
+
+from yarddesk.events.bus import EventBus, Subscription
+from yarddesk.events.types import (
+    CredentialRequired,
+    Event,
+    JobAdded,
+    JobRemoved,
+    JobStateChanged,
+    ManifestStored,
+    PauseChanged,
+    SettingsChanged,
+    StorageChanged,
+    UpstreamStateChanged,
+)
+
+__all__ = [
+    "CredentialRequired",
+    "Event",
+    "EventBus",
+    "JobAdded",
+    "JobRemoved",
+    "JobStateChanged",
+    "ManifestStored",
+    "PauseChanged",
+    "SettingsChanged",
+    "StorageChanged",
+    "Subscription",
+    "UpstreamStateChanged",
+]

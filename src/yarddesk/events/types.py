@@ -1,0 +1,88 @@
+"""The events: frozen, small; the bus gives each its sequence number and time."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName, Tag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """`sequence` grows by one from event to event of one bus; a gap means: look at the whole again."""
+
+    sequence: int = 0
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAdded(Event):
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStateChanged(Event):
+    """One upstream's part of a job went from one state to another (values of JobState)."""
+
+    job_id: str
+    upstream: str
+    old: str
+    new: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRemoved(Event):
+    """`outcome` is `done`, `cancelled` or `gone`."""
+
+    job_id: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseChanged(Event):
+    """Somebody paused or resumed: everything (empty `upstream` and `job_id`), an upstream, or a job."""
+
+    paused: bool
+    upstream: str = ""
+    job_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestStored(Event):
+    """A manifest was pushed (`origin` "push") or came through an upstream ("pull")."""
+
+    repository: RepositoryName
+    digest: Digest
+    tags: tuple[Tag, ...]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageChanged(Event):
+    """The bytes that are stored became more or less."""
+
+    used_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamStateChanged(Event):
+    """`state` is `ok`, `away`, `trouble` or `needs_you`; `reason` in words."""
+
+    upstream: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialRequired(Event):
+    """An upstream asks for a user and password that we don't have, or refused those that we have."""
+
+    upstream: str
+    registry: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsChanged(Event):
+    """The settings in force are others now."""

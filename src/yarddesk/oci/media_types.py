@@ -1,0 +1,27 @@
+"""Media types of the OCI image specification v1.1 and of Docker's image manifest version 2, schema 2."""
+
+from typing import Final
+
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_MANIFEST_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCTET_STREAM: Final = "application/octet-stream"
+EMPTY: Final = "application/vnd.oci.empty.v1+json"
+
+MANIFESTS: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+INDEXES: Final = frozenset({OCI_INDEX, DOCKER_MANIFEST_LIST})
+ALL_MANIFESTS: Final = MANIFESTS | INDEXES
+
+ACCEPT_MANIFESTS: Final = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST_LIST, DOCKER_MANIFEST))
+"""An Accept header's value for any manifest that yarddesk understands."""
+
+_NON_DISTRIBUTABLE: Final = (
+    "application/vnd.oci.image.layer.nondistributable.",
+    "application/vnd.docker.image.rootfs.foreign.",
+)
+
+
+def is_non_distributable(media_type: str) -> bool:
+    """Whether a layer of this type may be missing from a registry (image specification, "Non-distributable layers")."""
+    return media_type.startswith(_NON_DISTRIBUTABLE)

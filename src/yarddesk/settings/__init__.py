@@ -1,0 +1,1 @@
+"""The settings: one frozen tree, read from options, environment, YAML and defaults."""

@@ -1,0 +1,168 @@
+"""What the window, the tray, the commands and `/api/v1` see of the queue: immutable values, cheap to make."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import ImageReference, Reference, RepositoryName
+from yarddesk.progress import TransferProgress
+from yarddesk.sync.states import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamPart:
+    """One upstream's part of a job. `reason` is in words for people; `needs_credentials` asks for “Sign in”."""
+
+    upstream: str
+    registry: str
+    state: JobState
+    reason: str = ""
+    tries: int = 0
+    next_attempt: datetime | None = None
+    progress: TransferProgress | None = None
+    needs_credentials: bool = False
+
+    @property
+    def bytes_done(self) -> int:
+        return self.progress.bytes_done if self.progress else 0
+
+    @property
+    def bytes_total(self) -> int | None:
+        """None until the image was looked at."""
+        return self.progress.bytes_total if self.progress else None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """One image that waits for, or is on its way to, its upstreams."""
+
+    id: str
+    repository: RepositoryName
+    reference: Reference
+    digest: Digest
+    generation: int
+    created: datetime
+    parts: tuple[UpstreamPart, ...]
+    paused: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(ImageReference(self.repository, self.reference))
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """A job's part that ended. Sizes in bytes, `seconds` from the first attempt's start; `replaced` is the digest the tag named before."""
+
+    repository: RepositoryName
+    reference: Reference
+    digest: Digest
+    upstream: str
+    registry: str
+    outcome: JobState
+    at: datetime
+    seconds: float = 0.0
+    bytes_sent: int = 0
+    bytes_saved: int = 0
+    tries: int = 1
+    reason: str = ""
+    replaced: Digest | None = None
+
+    @property
+    def name(self) -> str:
+        return str(ImageReference(self.repository, self.reference))
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamHealth:
+    """`state`: `ok`, `away`, `trouble`, `needs_you` or `unknown` (not asked yet). `paused`: by a person."""
+
+    upstream: str
+    registry: str
+    state: str = "unknown"
+    reason: str = ""
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSnapshot:
+    """The queue as it stands. `revision` changes whenever anything in it does: same revision, same snapshot."""
+
+    revision: int
+    paused: bool
+    paused_until: datetime | None
+    jobs: tuple[JobSnapshot, ...]
+    recent: tuple[HistoryEntry, ...]
+    upstreams: tuple[UpstreamHealth, ...]
+    bytes_per_second: float = 0.0
+
+    @property
+    def counts(self) -> Mapping[JobState, int]:
+        """Parts by state; states without any are left out."""
+        counts: dict[JobState, int] = {}
+        for job in self.jobs:
+            for part in job.parts:
+                counts[part.state] = counts.get(part.state, 0) + 1
+        return counts
+
+    @property
+    def bytes_left(self) -> int:
+        """Of the parts whose size is known."""
+        return sum(
+            max(0, (part.bytes_total or 0) - part.bytes_done)
+            for job in self.jobs
+            for part in job.parts
+            if not part.state.is_over
+        )
+
+
+class OverallState(StrEnum):
+    """The one glance: what the tray shows."""
+
+    IDLE = "idle"
+    SYNCING = "syncing"
+    PAUSED = "paused"
+    OFFLINE = "offline"
+    NEEDS_YOU = "needs_you"
+
+
+def overall_state(snapshot: SyncSnapshot) -> OverallState:
+    """Worst first: what needs a person, then a pause, then work going on, then upstreams that are away."""
+    states = snapshot.counts
+    if states.get(JobState.BLOCKED) or states.get(JobState.FAILED):
+        return OverallState.NEEDS_YOU
+    if snapshot.paused:
+        return OverallState.PAUSED
+    if any(state.is_active for state in states):
+        return OverallState.SYNCING
+    if states.get(JobState.WAITING):
+        return OverallState.OFFLINE
+    if states.get(JobState.PAUSED) and not states.get(JobState.QUEUED):
+        return OverallState.PAUSED
+    return OverallState.SYNCING if states.get(JobState.QUEUED) else OverallState.IDLE
+
+
+class SyncController(Protocol):
+    """What a person, a command or the window can do. Durable before it takes effect; each returns how many jobs it met.
+
+    `target` is None (everything), an upstream's name, a job's id, a repository or a REFERENCE as ImageReference reads it.
+    """
+
+    async def pause(self, target: str | None = None, *, for_seconds: float | None = None) -> int: ...
+
+    async def resume(self, target: str | None = None) -> int: ...
+
+    async def cancel(self, target: str | None = None) -> int: ...
+
+    async def retry(self, target: str | None = None) -> int:
+        """Try now what waits, is blocked or failed."""
+        ...
+
+    def snapshot(self) -> SyncSnapshot: ...
+
+    def history(self, limit: int = 100) -> Sequence[HistoryEntry]:
+        """Newest first."""
+        ...
