@@ -1,0 +1,136 @@
+"""The list of upstreams: entries of the YAML's list, or one from a URL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from yarddesk.content.credentials import Secret
+from yarddesk.oci.name import InvalidName, RepositoryName
+from yarddesk.settings import values
+from yarddesk.settings.model import AuthSettings, AuthType, TagFilter, TlsSettings, UpstreamSettings
+
+DEFAULT_UPSTREAMS: Final = (
+    UpstreamSettings(registry="registry-1.docker.io", name="docker.io", prefix="docker.io"),
+    UpstreamSettings(registry="ghcr.io", name="ghcr.io", prefix="ghcr.io"),
+)
+"""Without an `upstreams` key: pull only, so that nothing is ever sent anywhere that nobody asked for."""
+
+
+def upstream_from_url(url: str, *, prefix: str = "", push: bool = True, pull: bool = True) -> UpstreamSettings:
+    """`[http[s]://]HOST[:PORT][/PATH]`; http means `plain_http`. Raises ValueError, also for a user or password in it."""
+    if "@" in url.partition("://")[2] or ("://" not in url and "@" in url):
+        raise ValueError("a user or password in the URL would end up in a file; leave it out and use `yarddesk login`")
+    registry, path, plain_http = _split_registry(url)
+    return UpstreamSettings(
+        registry=registry,
+        name=prefix or registry,
+        prefix=_checked_path(prefix, "prefix"),
+        path=path,
+        push=push,
+        pull=pull,
+        tls=TlsSettings(plain_http=plain_http),
+    )
+
+
+def upstream_from_entry(entry: Mapping[str, Any]) -> UpstreamSettings:
+    """One entry of the YAML's list, its keys flattened and its values parsed. Raises ValueError; the name may be empty."""
+    if not entry.get("registry"):
+        raise ValueError("an upstream needs its registry, such as registry.example.com")
+    if "@" in entry["registry"]:
+        raise ValueError("a user or password doesn't belong in registry; use auth, or `yarddesk login`")
+    registry, path_in_registry, plain_http = _split_registry(entry["registry"])
+    own_path = str(entry.get("path", "")).strip("/")
+    path = "/".join(part for part in (path_in_registry, own_path) if part)
+    return UpstreamSettings(
+        registry=registry,
+        name=entry.get("name", ""),
+        prefix=_checked_path(entry.get("prefix", ""), "prefix"),
+        path=_checked_path(path, "path"),
+        push=entry.get("push", False),
+        pull=entry.get("pull", True),
+        auth=_auth(entry),
+        tls=TlsSettings(
+            verify=entry.get("tls.verify", True),
+            ca_file=entry.get("tls.ca_file", ""),
+            plain_http=entry.get("tls.plain_http", plain_http),
+        ),
+        manifest_ttl=_manifest_ttl(entry.get("manifest_ttl")),
+        create_repository=entry.get("create_repository", False),
+        tags=TagFilter(entry.get("tags.include", ()), entry.get("tags.exclude", ())),
+    )
+
+
+def name_upstreams(upstreams: Sequence[UpstreamSettings]) -> tuple[UpstreamSettings, ...]:
+    """Give those without a name one: the prefix, else the registry's host; when that is taken, one that tells them apart."""
+    taken = {upstream.name for upstream in upstreams if upstream.name}
+    named = []
+    for upstream in upstreams:
+        if not upstream.name:
+            full = "/".join(part for part in (upstream.registry, upstream.path) if part)
+            wishes = (upstream.prefix or upstream.registry, upstream.registry, full, f"{upstream.prefix} at {full}")
+            name = next((wish for wish in wishes if wish not in taken), wishes[-1])
+            taken.add(name)
+            upstream = replace(upstream, name=name)
+        named.append(upstream)
+    return tuple(named)
+
+
+def with_catch_all(upstreams: Sequence[UpstreamSettings], catch_all: UpstreamSettings) -> tuple[UpstreamSettings, ...]:
+    """The list with its catch-alls replaced by this one."""
+    others = tuple(upstream for upstream in upstreams if upstream.prefix)
+    return (*others, catch_all)
+
+
+def _split_registry(text: str) -> tuple[str, str, bool]:
+    """Registry as `host[:port]`, path and whether it's plain http."""
+    plain_http = text.lower().startswith("http://")
+    parts = urlsplit(text if "://" in text else f"https://{text}")
+    if parts.scheme.lower() not in ("http", "https"):
+        raise ValueError(f"“{text[:80]}” is neither an http nor an https address")
+    if parts.query or parts.fragment:
+        raise ValueError("a registry's address has no ? and no #")
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"“{text[:80]}” has no valid port") from error
+    host = parts.hostname or ""
+    if not host or any(character.isspace() for character in text):
+        raise ValueError(f"“{text[:80]}” is not a registry's address")
+    host = f"[{host}]" if ":" in host else host
+    registry = f"{host}:{port}" if port is not None else host
+    return registry, _checked_path(parts.path, "path"), plain_http
+
+
+def _checked_path(text: str, what: str) -> str:
+    path = text.strip("/")
+    if not path:
+        return ""
+    # A prefix may be a host with a port, which a repository's name can't hold.
+    try:
+        RepositoryName.parse(path.lower().replace(":", "/") if what == "prefix" else path)
+    except InvalidName as error:
+        raise ValueError(f"“{path[:80]}” can't stand before a repository's name") from error
+    return path
+
+
+def _auth(entry: Mapping[str, Any]) -> AuthSettings:
+    try:
+        kind = AuthType(entry.get("auth.type", "").strip().lower())
+    except ValueError:
+        kind = AuthType.KEYCHAIN  # nothing or anything else, as Dockyard reads it
+    username, password = entry.get("auth.username", ""), entry.get("auth.password", Secret(""))
+    if kind is AuthType.BASIC and not username:
+        raise ValueError("auth.type basic needs auth.username and auth.password")
+    if kind in (AuthType.BASIC, AuthType.BEARER) and not password:
+        raise ValueError(f"auth.type {kind} needs auth.password")
+    return AuthSettings(kind, username, password)
+
+
+def _manifest_ttl(given: object) -> timedelta | tuple[tuple[str, timedelta], ...] | None:
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return tuple((str(pattern), values.duration(ttl)) for pattern, ttl in given.items())
+    return values.duration(given)

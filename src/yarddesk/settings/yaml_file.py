@@ -1,0 +1,92 @@
+"""The YAML file: read with the line of each key, changed with its comments kept."""
+
+import io
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from yarddesk.settings.errors import SettingsError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
+_MAX_BYTES: Final = 1024 * 1024
+
+
+def read_document(path: Path) -> CommentedMap:
+    """The file's top level, empty for an empty file. Raises SettingsError; FileNotFoundError where there is none."""
+    raw = path.read_bytes()
+    if len(raw) > _MAX_BYTES:
+        raise SettingsError(str(path), "", f"the file has {len(raw):,} bytes; {_MAX_BYTES:,} is the most")
+    try:
+        document = _yaml().load(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise SettingsError(str(path), "", "the file is not UTF-8 text") from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise SettingsError(where, "", error.problem or error.context or "not valid YAML") from error
+    except YAMLError as error:
+        raise SettingsError(str(path), "", str(error).splitlines()[0]) from error
+    if document is None:
+        return CommentedMap()
+    if not isinstance(document, CommentedMap):
+        raise SettingsError(f"{path}:1", "", "the settings must be keys with values")
+    return document
+
+
+def line_of(node: object, key: object) -> int | None:
+    """The line, from 1, where `key` of a mapping or an entry of a list stands."""
+    if isinstance(node, CommentedMap):
+        position = node.lc.data.get(key) if node.lc.data else None
+        return position[0] + 1 if position else None
+    if isinstance(node, CommentedSeq) and isinstance(key, int):
+        position = node.lc.data.get(key) if node.lc.data else None
+        return position[0] + 1 if position else None
+    return None
+
+
+def expand(value: str, environ: Mapping[str, str]) -> str:
+    """`${VAR}` replaced by that variable; where it is unset it stays as written."""
+    return _VARIABLE.sub(lambda match: environ.get(match[1], match[0]), value)
+
+
+def edit_document(path: Path, change: Callable[[CommentedMap], None]) -> None:
+    """Change the file in place: comments, order and quoting stay, and what is there at any moment is whole.
+
+    Where there is no file, one is made, with its folder. Raises SettingsError, and OSError where it can't be written.
+    """
+    path = path.resolve()
+    try:
+        document = read_document(path)
+    except FileNotFoundError:
+        document = CommentedMap()
+    change(document)
+    text = io.StringIO()
+    _yaml().dump(document, text)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text.getvalue())
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _yaml() -> Any:  # noqa: ANN401 - ruamel.yaml's own types are not complete
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 4096
+    return yaml

@@ -1,0 +1,243 @@
+"""What the settings are, from options, environment and YAML."""
+
+import contextlib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yarddesk.settings import schema, values
+from yarddesk.settings.edit import add_upstream, remove_upstream
+from yarddesk.settings.errors import SettingsError
+from yarddesk.settings.loader import load_settings
+from yarddesk.settings.upstreams import upstream_from_url
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def own_config_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+
+
+def test_without_anything_the_defaults_hold_and_nothing_takes_pushes():
+    settings = load_settings({}).settings
+    assert (settings.server.host, settings.server.port) == ("localhost", 5050)
+    assert [(u.name, u.registry, u.push, u.pull) for u in settings.upstreams] == [
+        ("docker.io", "registry-1.docker.io", False, True),
+        ("ghcr.io", "ghcr.io", False, True),
+    ]
+    assert settings.cache.max_size == 20_000_000_000
+    assert settings.storage.backend == "filesystem"
+
+
+def test_options_win_over_environment_over_yaml_over_defaults(write):
+    file = write("server:\n  port: 1\n  host: yaml\nsync:\n  concurrency: 2\n")
+    environ = {"YARDDESK_SERVER_PORT": "2", "YARDDESK_SERVER_HOST": "environment"}
+    settings = load_settings(environ, file=file, options={"server.port": 3}).settings
+    assert (settings.server.port, settings.server.host, settings.sync.concurrency) == (3, "environment", 2)
+
+
+def test_a_dockyard_file_is_read_unchanged(write):
+    file = write("""
+logger:
+  level: info
+  encoding: console
+  color: "true"
+  output: stdout
+server:
+  host: ""
+  port: "5000"
+  tls: false
+  certfile: ""
+  keyfile: ""
+  log: {enabled: true, level: info, request_body: false, response_body: false, ignore_paths: [/healthz]}
+storage:
+  endpoint: minio:9000
+  region: us-east-1
+  bucket: dockyard
+  prefix: cache
+  access_key: ${ACCESS}
+  secret_key: ${SECRET}
+  use_ssl: "false"
+  force_path_style: true
+  touch_threshold: 24h
+upstream:
+  check_timeout: 5s
+upstreams:
+  - prefix: docker.io
+    registry: registry-1.docker.io
+    auth: {type: basic, username: "${USER_NAME}", password: "${PASSWORD}"}
+  - prefix: ""
+    registry: ghcr.io
+    auth: {type: anything}
+""")
+    settings = load_settings(
+        {"ACCESS": "a", "SECRET": "s3cret", "USER_NAME": "me", "PASSWORD": "p$WORD"}, file=file
+    ).settings
+    assert settings.server.host == ""
+    assert settings.server.port == 5000
+    assert settings.storage.backend == "s3"
+    assert settings.storage.secret_key.reveal() == "s3cret"
+    assert "s3cret" not in repr(settings)
+    assert settings.storage.touch_threshold == timedelta(days=1)
+    assert settings.upstreams[0].auth.password.reveal() == "p$WORD"
+    assert settings.upstreams[1].auth.type == "keychain"
+    assert settings.check_timeout == timedelta(seconds=5)
+
+
+def test_an_unset_variable_stays_as_written_and_a_bare_one_is_no_variable(write):
+    file = write("upstreams:\n  - registry: r.example\n    name: ${UNSET}-$HOME\n")
+    assert load_settings({"HOME": "/x"}, file=file).settings.upstreams[0].name == "${UNSET}-$HOME"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("server:\n  prot: 1\n", 2, "server.prot"),
+        ("server:\n  port: many\n", 2, "server.port"),
+        ("\nserver: 5\n", 2, "server"),
+        ("sync:\n  interval: soon\n", 2, "sync.interval"),
+        ("cache:\n\n  max_size: big\n", 3, "cache.max_size"),
+        ("upstreams: x\n", 1, "upstreams"),
+        ("upstreams:\n  - prefix: a\n", 2, "upstreams[0]"),
+        ("upstreams:\n  - registry: a\n    tsl: {}\n", 3, "tsl"),
+        ("upstreams:\n  - registry: a\n  - registry: a\n", 3, "upstreams[1]"),
+        ("upstreams:\n  - {registry: a, name: x}\n  - {registry: b, name: x}\n", 3, "upstreams[1].name"),
+        ("upstreams:\n  - registry: a\n    auth: {type: basic}\n", 2, "upstreams[0]"),
+        ("server: [\n", 2, ""),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_line_and_key(write, text, line, key):
+    file = write(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, file=file)
+    assert f"{file}:{line}" in str(caught.value)
+    assert key in str(caught.value)
+
+
+def test_a_named_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="no such file"):
+        load_settings({}, file=tmp_path / "none.yaml")
+
+
+def test_unknown_variables_and_service_links_are_ignored_with_a_warning():
+    loaded = load_settings(
+        {
+            "YARDDESK_COLOUR": "red",
+            "YARDDESK_SERVER_PORT": "tcp://10.0.0.1:5050",
+            "SWITCHYARD_DATA_DIR": "/x",
+            "STORAGE_BUCKET": "b",
+        }
+    )
+    assert loaded.settings.server.port == 5050
+    warnings = " ".join(loaded.warnings)
+    for name in ("YARDDESK_COLOUR", "YARDDESK_SERVER_PORT", "YARDDESK_DATA_DIR", "YARDDESK_STORAGE_BUCKET"):
+        assert name in warnings
+
+
+def test_the_long_name_of_a_variable_wins_over_the_short_one():
+    short = load_settings({"YARDDESK_MANIFEST_TTL": "7"}).settings
+    both = load_settings({"YARDDESK_MANIFEST_TTL": "7", "YARDDESK_CACHE_MANIFEST_TTL": "1m"}).settings
+    assert (short.cache.manifest_ttl.seconds, both.cache.manifest_ttl.seconds) == (7, 60)
+
+
+def test_the_upstream_variable_takes_the_catch_alls_place(write):
+    file = write("upstreams:\n  - {prefix: a, registry: a.example}\n  - {prefix: '', registry: old.example}\n")
+    upstreams = load_settings({"YARDDESK_UPSTREAM": "http://r.example:5000/team/ci"}, file=file).settings.upstreams
+    assert [u.registry for u in upstreams] == ["a.example", "r.example:5000"]
+    catch_all = upstreams[-1]
+    assert (catch_all.prefix, catch_all.path, catch_all.push, catch_all.pull) == ("", "team/ci", True, True)
+    assert catch_all.tls.plain_http
+    assert not load_settings({"YARDDESK_UPSTREAM": "r.example"}).settings.upstreams[-1].tls.plain_http
+
+
+def test_an_empty_upstream_variable_means_local_only():
+    assert load_settings({"YARDDESK_UPSTREAM": ""}).settings.upstreams == ()
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@r.example", "me:secret@r.example", "ftp://r.example", "https://", "r.example:port"]
+)
+def test_an_upstream_url_that_cannot_be_used_is_refused_without_repeating_a_secret(url):
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"YARDDESK_UPSTREAM": url})
+    assert "secret" not in str(caught.value)
+
+
+def test_two_upstreams_under_one_prefix_get_names_of_their_own(write):
+    file = write("upstreams:\n  - {prefix: p, registry: a.example}\n  - {prefix: p, registry: b.example}\n")
+    assert [u.name for u in load_settings({}, file=file).settings.upstreams] == ["p", "b.example"]
+
+
+def test_adding_and_removing_an_upstream_keeps_the_comments(write):
+    file = write("# mine\nserver:\n  port: 5051  # not the usual\nupstreams:\n  # first\n  - registry: a.example\n")
+    before = file.read_text()
+    add_upstream(file, upstream_from_url("https://b.example/x", prefix="team"), {})
+    upstreams = load_settings({}, file=file).settings.upstreams
+    assert [(u.prefix, u.registry, u.path, u.push) for u in upstreams][1] == ("team", "b.example", "x", True)
+    assert "# not the usual" in file.read_text()
+    remove_upstream(file, "team", {})
+    assert file.read_text() == before
+
+
+def test_the_first_upstream_added_keeps_the_default_ones(tmp_path):
+    file = tmp_path / "new" / "config.yaml"
+    add_upstream(file, upstream_from_url("http://localhost:5000"), {})
+    assert [u.name for u in load_settings({}, file=file).settings.upstreams] == [
+        "docker.io",
+        "ghcr.io",
+        "localhost:5000",
+    ]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_removing_what_is_not_there_names_what_is(write):
+    file = write("upstreams:\n  - registry: a.example\n")
+    with pytest.raises(SettingsError, match=r"a\.example"):
+        remove_upstream(file, "b", {})
+
+
+@given(
+    st.one_of(
+        st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.text(max_size=3), max_size=3)
+    )
+)
+def test_no_parser_fails_in_another_way_than_by_its_reason(value):
+    for parse in (*schema.KEYS.values(), *schema.UPSTREAM_KEYS.values()):
+        with contextlib.suppress(ValueError):
+            parse(value)
+
+
+@pytest.mark.parametrize(
+    ("given_value", "seconds"),
+    [("5s", 5), ("1h30m", 5400), ("90", 90), (90, 90), ("1.5s", 1.5), ("250ms", 0.25), (0, 0), ("0", 0)],
+)
+def test_durations_are_gos_or_plain_seconds(given_value, seconds):
+    assert values.duration(given_value).total_seconds() == seconds
+
+
+@pytest.mark.parametrize(
+    ("given_value", "count"),
+    [
+        ("500MB", 500_000_000),
+        ("20GB", 20_000_000_000),
+        ("1GiB", 2**30),
+        ("1024", 1024),
+        (7, 7),
+        ("0", 0),
+        ("1.5 kB", 1500),
+    ],
+)
+def test_sizes_are_decimal_binary_or_plain_bytes(given_value, count):
+    assert values.size(given_value) == count
