@@ -69,6 +69,7 @@ TEST_TOOLS = {
     "xdotool": "xdotool",
     "xkbcomp": "x11-xkb-utils",
     "xprop": "x11-utils",
+    "xwininfo": "x11-utils",
 }
 
 # Of these, the ones that Debian starts as soon as they are installed, and at every boot. The tests run them by
