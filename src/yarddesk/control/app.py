@@ -1,0 +1,184 @@
+"""`/api/v1`, `/healthz`, `/metrics` and `/version`."""
+
+import asyncio
+import hmac
+import json
+import subprocess
+from collections.abc import Awaitable, Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from yarddesk import __version__
+from yarddesk.content.credentials import Secret
+from yarddesk.control.documents import history_document, queue_document, status_document
+from yarddesk.control.metrics import render_metrics
+from yarddesk.control.surface import ControlSurface
+from yarddesk.errors import YarddeskError
+
+_MAX_BODY_BYTES: Final = 64 * 1024
+_MAX_WAIT_SECONDS: Final = 30.0
+_MAX_HISTORY: Final = 1000
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class _BadRequest(Exception):
+    """What is wrong with a request, for a 400."""
+
+
+def control_app(surface: ControlSurface, token: Secret) -> Starlette:
+    """The ASGI application; all of `/api/v1` needs `Authorization: Bearer` and the token."""
+
+    def guarded(endpoint: Endpoint) -> Endpoint:
+        async def checked(request: Request) -> Response:
+            given = request.headers.get("authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {token.reveal()}".encode()):
+                return _problem(401, "The control API needs the token that lies in the data folder.")
+            try:
+                return await endpoint(request)
+            except _BadRequest as error:
+                return _problem(400, str(error))
+            except YarddeskError as error:
+                return _problem(409, str(error))
+
+        return checked
+
+    actions = _Actions(surface)
+    return Starlette(
+        routes=[
+            Route("/version", _version),
+            Route("/healthz", _healthy),
+            Route("/metrics", actions.metrics),
+            Route("/api/v1/status", guarded(actions.status), methods=["GET"]),
+            Route("/api/v1/queue", guarded(actions.queue), methods=["GET"]),
+            Route("/api/v1/history", guarded(actions.history), methods=["GET"]),
+            Route("/api/v1/pause", guarded(actions.pause), methods=["POST"]),
+            Route("/api/v1/resume", guarded(actions.resume), methods=["POST"]),
+            Route("/api/v1/retry", guarded(actions.retry), methods=["POST"]),
+            Route("/api/v1/cancel", guarded(actions.cancel), methods=["POST"]),
+            Route("/api/v1/wait", guarded(actions.wait), methods=["POST"]),
+            Route("/api/v1/show", guarded(actions.show), methods=["POST"]),
+        ]
+    )
+
+
+class _Actions:
+    """One endpoint a method."""
+
+    def __init__(self, surface: ControlSurface) -> None:
+        self._surface = surface
+
+    async def status(self, _request: Request) -> Response:
+        surface = self._surface
+        used = await surface.used_bytes()
+        return JSONResponse(status_document(surface.snapshot(), surface.url, used, surface.cache_max_bytes))
+
+    async def queue(self, _request: Request) -> Response:
+        return JSONResponse(queue_document(self._surface.snapshot()))
+
+    async def history(self, request: Request) -> Response:
+        limit = request.query_params.get("limit", "100")
+        if not limit.isdecimal():
+            raise _BadRequest("limit is a whole number.")
+        return JSONResponse(history_document(self._surface.history(min(int(limit), _MAX_HISTORY))))
+
+    async def metrics(self, _request: Request) -> Response:
+        used = await self._surface.used_bytes()
+        text = render_metrics(self._surface.snapshot(), used, self._surface.cache_max_bytes)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    async def pause(self, request: Request) -> Response:
+        body = await _body(request)
+        seconds = body.get("for_seconds")
+        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
+            raise _BadRequest("for_seconds is a number of seconds above 0.")
+        return _count(await self._surface.sync.pause(_target(body), for_seconds=seconds))
+
+    async def resume(self, request: Request) -> Response:
+        return _count(await self._surface.sync.resume(_target(await _body(request))))
+
+    async def retry(self, request: Request) -> Response:
+        return _count(await self._surface.sync.retry(_target(await _body(request))))
+
+    async def cancel(self, request: Request) -> Response:
+        return _count(await self._surface.sync.cancel(_target(await _body(request))))
+
+    async def wait(self, request: Request) -> Response:
+        body = await _body(request)
+        seconds = body.get("seconds", _MAX_WAIT_SECONDS)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+            raise _BadRequest("seconds is a number, 0 at least.")
+        outcome = await self._surface.wait(_target(body), min(float(seconds), _MAX_WAIT_SECONDS))
+        return JSONResponse({"state": outcome.state, "reason": outcome.reason})
+
+    async def show(self, _request: Request) -> Response:
+        show_window = self._surface.show_window
+        if show_window is None:
+            return _problem(409, "This instance has no window.")
+        show_window()
+        return _count(1)
+
+
+async def _version(_request: Request) -> Response:
+    return JSONResponse({"name": "yarddesk", "version": __version__, "revision": await asyncio.to_thread(revision)})
+
+
+async def _healthy(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+@cache
+def revision() -> str:
+    """The commit that runs, where this is a checkout with git; empty elsewhere."""
+    checkout = Path(__file__).resolve().parents[3]
+    if not (checkout / ".git").exists():
+        return ""
+    try:
+        shown = subprocess.run(
+            ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return shown.stdout.strip()
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    received = bytearray()
+    async for piece in request.stream():
+        received += piece
+        if len(received) > _MAX_BODY_BYTES:
+            raise _BadRequest("The request's body is too long.")
+    if not received:
+        return {}
+    try:
+        document = json.loads(received)
+    except (ValueError, RecursionError) as error:
+        raise _BadRequest("The request's body is not JSON.") from error
+    if not isinstance(document, dict):
+        raise _BadRequest("The request's body is not a JSON object.")
+    return document
+
+
+def _target(body: dict[str, Any]) -> str | None:
+    target = body.get("target")
+    if target is not None and not isinstance(target, str):
+        raise _BadRequest("target is a text.")
+    return target or None
+
+
+def _count(count: int) -> Response:
+    return JSONResponse({"count": count})
+
+
+def _problem(status: int, message: str) -> Response:
+    return JSONResponse({"error": message}, status_code=status)

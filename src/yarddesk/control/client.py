@@ -1,0 +1,80 @@
+"""The control API from the other side: what the commands use. Blocking."""
+
+import ssl
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from yarddesk.control.instance import Instance, NoInstance, find_instance
+from yarddesk.errors import YarddeskError
+
+_TIMEOUT_SECONDS: Final = 40.0  # longer than a wait's turn
+_UNSPECIFIED: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
+
+
+class ControlError(YarddeskError):
+    """The instance refused, or could not be asked."""
+
+
+class ControlClient:
+    """Speaks to the instance that runs on `data_dir`. Raises NoInstance or ControlError."""
+
+    def __init__(self, data_dir: Path, certfile: str = "") -> None:
+        self._data_dir = data_dir
+        self.instance: Instance = find_instance(data_dir)
+        self._http = httpx.Client(
+            base_url=_reachable(self.instance.url),
+            headers={"Authorization": f"Bearer {self.instance.token.reveal()}"},
+            timeout=_TIMEOUT_SECONDS,
+            trust_env=False,
+            verify=_trust(certfile) if self.instance.url.startswith("https:") else False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, name: str, **parameters: str | int) -> dict[str, Any]:
+        """GET `/api/v1/NAME`."""
+        return self._ask("GET", name, params=parameters)
+
+    def post(self, name: str, **body: object) -> dict[str, Any]:
+        """POST `/api/v1/NAME` with what is not None of `body`."""
+        return self._ask("POST", name, json={key: value for key, value in body.items() if value is not None})
+
+    def _ask(self, method: str, name: str, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's own arguments
+        try:
+            answer = self._http.request(method, f"/api/v1/{name}", **request)
+        except httpx.ConnectError as error:
+            raise NoInstance(self._data_dir) from error
+        except httpx.HTTPError as error:
+            raise ControlError("yarddesk runs but does not answer.", type(error).__name__) from error
+        try:
+            document = answer.json()
+        except ValueError as error:
+            raise ControlError(f"{self.instance.url} answers, but not as yarddesk does.") from error
+        if answer.status_code != httpx.codes.OK:
+            raise ControlError(str(document.get("error") or f"yarddesk answered {answer.status_code}."))
+        assert isinstance(document, dict)
+        return document
+
+
+def _reachable(url: str) -> str:
+    """The URL to dial: an instance on all interfaces is reached over loopback."""
+    parts = urlsplit(url)
+    host = _UNSPECIFIED.get(parts.hostname or "")
+    return f"{parts.scheme}://{host}:{parts.port}" if host else url
+
+
+def _trust(certfile: str) -> ssl.SSLContext:
+    # The instance's own certificate is what we trust: nobody else has it, and it need not name this address.
+    context = ssl.create_default_context(cafile=certfile or None)
+    context.check_hostname = False
+    return context

@@ -1,0 +1,92 @@
+"""The JSON documents of the control API, from snapshots. Times are RFC 3339 in UTC, sizes bytes; keys are only ever added."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from yarddesk import __version__
+from yarddesk.oci.digest import Digest
+from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamPart, overall_state
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """RFC 3339, in UTC."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+
+
+def status_document(snapshot: SyncSnapshot, url: str, used_bytes: int, max_bytes: int) -> dict[str, Any]:
+    return {
+        "url": url,
+        "version": __version__,
+        "state": str(overall_state(snapshot)),
+        "paused": snapshot.paused,
+        "paused_until": timestamp(snapshot.paused_until),
+        "jobs": {str(state): count for state, count in snapshot.counts.items()},
+        "bytes_left": snapshot.bytes_left,
+        "bytes_per_second": round(snapshot.bytes_per_second),
+        "cache": {"used": used_bytes, "max": max_bytes},
+        "upstreams": [
+            {
+                "name": upstream.upstream,
+                "registry": upstream.registry,
+                "state": upstream.state,
+                "reason": upstream.reason,
+                "paused": upstream.paused,
+            }
+            for upstream in snapshot.upstreams
+        ],
+    }
+
+
+def queue_document(snapshot: SyncSnapshot) -> dict[str, Any]:
+    return {"jobs": [_job(job) for job in snapshot.jobs]}
+
+
+def _job(job: JobSnapshot) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "repository": job.repository,
+        "reference": job.reference,
+        "digest": job.digest,
+        "generation": job.generation,
+        "created": timestamp(job.created),
+        "paused": job.paused,
+        "upstreams": [_part(part) for part in job.parts],
+    }
+
+
+def _part(part: UpstreamPart) -> dict[str, Any]:
+    return {
+        "name": part.upstream,
+        "registry": part.registry,
+        "state": str(part.state),
+        "reason": part.reason,
+        "bytes_done": part.bytes_done,
+        "bytes_total": part.bytes_total,
+        "bytes_per_second": round(part.progress.bytes_per_second) if part.progress else 0,
+        "tries": part.tries,
+        "next_attempt": timestamp(part.next_attempt),
+    }
+
+
+def history_document(entries: Sequence[HistoryEntry]) -> dict[str, Any]:
+    return {
+        "entries": [
+            {
+                "repository": entry.repository,
+                "reference": entry.reference,
+                "digest": entry.digest,
+                "upstream": entry.upstream,
+                "registry": entry.registry,
+                "outcome": str(entry.outcome),
+                "at": timestamp(entry.at),
+                "seconds": round(entry.seconds, 3),
+                "bytes_sent": entry.bytes_sent,
+                "bytes_saved": entry.bytes_saved,
+                "tries": entry.tries,
+                "reason": entry.reason,
+                "replaced": str(entry.replaced) if isinstance(entry.replaced, Digest) else None,
+            }
+            for entry in entries
+        ]
+    }
