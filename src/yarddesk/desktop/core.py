@@ -1,0 +1,110 @@
+"""What the window needs of a running yard, and nothing more: any front-end could be built against this page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from yarddesk.content.credentials import Secret
+from yarddesk.events import EventBus
+from yarddesk.settings.model import UpstreamSettings
+from yarddesk.sync.snapshot import SyncController
+
+
+class Remedy(StrEnum):
+    """What the button beside a problem does."""
+
+    RETRY = "retry"
+    OPEN_DATA_FOLDER = "open_data_folder"
+    OPEN_SETTINGS_FILE = "open_settings_file"
+    SHOW_UPSTREAMS = "show_upstreams"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that stops everything: no network, a disk that is nearly full, settings that can't be used.
+
+    `title` is one sentence, `hint` what to do about it, `details` the raw answer for whoever wants it.
+    """
+
+    title: str
+    hint: str = ""
+    details: str = ""
+    remedy: Remedy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignInResult:
+    """The credential is in the keychain. `checked`: the registry took it; else it was out of reach for the `reason`."""
+
+    checked: bool
+    reason: str = ""
+
+
+class Core(Protocol):
+    """A running registry with its sync worker, as the window sees it. All of it belongs to the loop's thread.
+
+    What is no coroutine answers from memory at once. Coroutines are durable when they return and raise YarddeskError.
+    """
+
+    @property
+    def address(self) -> str:
+        """`HOST:PORT` as people type it before a repository's name."""
+        ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def data_dir(self) -> Path: ...
+
+    @property
+    def settings_file(self) -> Path:
+        """Where the YAML settings are, or would be."""
+        ...
+
+    @property
+    def events(self) -> EventBus: ...
+
+    @property
+    def sync(self) -> SyncController: ...
+
+    @property
+    def max_bytes(self) -> int:
+        """The bound on the cache's size; 0 is none."""
+        ...
+
+    def used_bytes(self) -> int:
+        """What is stored, in bytes, as last counted; StorageChanged tells of another figure."""
+        ...
+
+    def upstreams(self) -> Sequence[UpstreamSettings]:
+        """In the order written; SettingsChanged tells of others."""
+        ...
+
+    def problems(self) -> Sequence[Problem]:
+        """What stops everything right now, worst first; usually nothing."""
+        ...
+
+    async def add_upstream(
+        self, url: str, *, prefix: str = "", push: bool = True, pull: bool = True
+    ) -> UpstreamSettings:
+        """Write it into the settings file and use it at once. Raises SettingsError where it can't be."""
+        ...
+
+    async def remove_upstream(self, name: str) -> None:
+        """Take it out of the settings file. Raises SettingsError."""
+        ...
+
+    async def sign_in(self, upstream: str, username: str, password: Secret) -> SignInResult:
+        """Ask the upstream's registry whether it takes them, and keep them in the OS keychain.
+
+        A registry that is out of reach is no reason not to keep them. What waits for a sign-in there goes on.
+        Raises UpstreamDenied (nothing is kept) and CredentialUnavailable (they could not be kept).
+        """
+        ...
+
+    async def sign_out(self, upstream: str) -> bool:
+        """Whether there was a credential to take out. Raises CredentialUnavailable."""
+        ...
