@@ -1,0 +1,101 @@
+"""`PullThrough`: what the registry asks for content that is not here, or that may be out of date."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.name import Reference, RepositoryName, Tag
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedManifest:
+    """`stale`: from the store, since the upstream that should have been asked gave no answer."""
+
+    descriptor: Descriptor
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedManifest:
+    """`stale` as in ResolvedManifest."""
+
+    manifest: Manifest
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlobContent:
+    """A blob as it comes in: `size` of the whole in bytes, `pieces` from the offset that was asked for.
+
+    `pieces` ends only after the last byte, verified; wrong or missing bytes raise before the last piece is given.
+    """
+
+    size: int
+    pieces: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class TagPage:
+    """Tags of ours and of the upstream, in lexical order; `stale`: ours alone, since the upstream gave no answer."""
+
+    tags: Sequence[Tag]
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerList:
+    """Referrers of ours and of the upstream; `stale` as in TagPage."""
+
+    descriptors: Sequence[Descriptor]
+    stale: bool = False
+
+
+class PullThrough(Protocol):
+    """Content through the upstreams of a repository's route; what comes is verified and kept in the store.
+
+    The registry asks the store first and comes here on a miss, or where `is_fresh` says that a tag must be asked again.
+    None means: the upstreams say it does not exist, or none is to be asked. Every other outcome raises UpstreamFailure.
+    """
+
+    def is_fresh(self, repository: RepositoryName, tag: Tag) -> bool:
+        """Whether a tag that is in the store is to be served as it is. Synchronous and quick: asked at every pull by tag."""
+        ...
+
+    async def resolve_manifest(
+        self, repository: RepositoryName, reference: Reference, *, quick: bool
+    ) -> ResolvedManifest | None:
+        """The manifest's descriptor, from the upstream or, where that fails, stale from the store.
+
+        `quick` (a HEAD, which pushing clients send): where the route has a push upstream, answers within a second and
+        never raises UpstreamFailure.
+        """
+        ...
+
+    async def fetch_manifest(self, repository: RepositoryName, reference: Reference) -> FetchedManifest | None:
+        """The manifest, kept in the store (and the tag moved) before it is returned; or stale from the store."""
+        ...
+
+    async def blob_size(self, repository: RepositoryName, digest: Digest) -> int | None:
+        """Size in bytes, for a HEAD. None at once where the route has a push upstream."""
+        ...
+
+    def open_blob(
+        self, repository: RepositoryName, digest: Digest, *, offset: int = 0
+    ) -> AbstractAsyncContextManager[BlobContent]:
+        """The blob's bytes while they come in and are kept. Raises NotFound or UpstreamFailure on entering.
+
+        `offset` beyond the end gives no pieces. Leaving early does not end a fill that others read or that is worth keeping.
+        """
+        ...
+
+    async def tags(self, repository: RepositoryName, *, last: str = "", limit: int | None = None) -> TagPage | None:
+        """The union with the upstream's tags, those after `last`; None where there is no such repository anywhere."""
+        ...
+
+    async def referrers(self, repository: RepositoryName, digest: Digest, artifact_type: str = "") -> ReferrerList:
+        """The union with the upstream's referrers."""
+        ...
