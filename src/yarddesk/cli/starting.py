@@ -1,0 +1,70 @@
+"""Starting an instance: the desktop app, or `serve` without it."""
+
+import argparse
+import asyncio
+import importlib.util
+import os
+
+from yarddesk.cli.options import config_option, overrides, settings_of
+from yarddesk.cli.output import complain
+from yarddesk.control.client import ControlClient, ControlError
+from yarddesk.control.instance import NoInstance
+from yarddesk.service.headless import serve_until_stopped
+from yarddesk.service.logs import configure_logging
+from yarddesk.service.reload import SettingsSource
+from yarddesk.settings.model import Settings
+from yarddesk.storage.lock import AlreadyRunning
+
+
+def serve(options: argparse.Namespace) -> int:
+    """The same registry and sync worker without Qt."""
+    settings = settings_of(options)
+    configure_logging(settings.logger)
+    asyncio.run(serve_until_stopped(settings, _source(options)))
+    return 0
+
+
+def desktop(options: argparse.Namespace) -> int:
+    """The desktop app: tray icon, window, registry and sync worker on one loop."""
+    settings = settings_of(options)
+    if _raise_window(settings):
+        return 0
+    problem = _no_desktop()
+    if problem:
+        complain(f"{problem} `yarddesk serve` runs the registry and the sync worker without a window.")
+        return 1
+    configure_logging(settings.logger)
+    # Qt is looked for, and loaded, for the desktop app alone: `serve` runs where it is not installed.
+    from yarddesk.desktop.app import run_desktop
+    from yarddesk.service.yard import open_yard
+
+    source = _source(options)
+    try:
+        return run_desktop(settings, lambda: open_yard(settings, source), minimized=options.minimized)
+    except AlreadyRunning:
+        if _raise_window(settings):
+            return 0
+        raise
+
+
+def _source(options: argparse.Namespace) -> SettingsSource:
+    return SettingsSource(config_option(options), overrides(options), dict(os.environ))
+
+
+def _no_desktop() -> str | None:
+    if importlib.util.find_spec("PySide6") is None or importlib.util.find_spec("qasync") is None:
+        return "The desktop app needs PySide6 and qasync: pip install 'yarddesk[desktop]'."
+    from yarddesk.desktop.display import display_problem
+
+    return display_problem(os.environ)
+
+
+def _raise_window(settings: Settings) -> bool:
+    """Whether an instance that runs on this data folder brought its window to the front."""
+    try:
+        with ControlClient(settings.data_dir, settings.server.certfile) as client:
+            client.post("show")
+    except (NoInstance, ControlError):
+        # Nothing runs there, or it has no window: the lock will tell which, and name the holder.
+        return False
+    return True

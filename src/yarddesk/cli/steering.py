@@ -1,0 +1,186 @@
+"""Looking at and steering a running instance."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from yarddesk.cli.options import settings_of
+from yarddesk.cli.output import complain, plural, print_json, print_table, size
+from yarddesk.control.client import ControlClient
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.name import ImageReference
+from yarddesk.settings import values
+
+_WAIT_TURN_SECONDS: Final = 20.0
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = commands.add_parser(name, parents=[common], help=text, description=text)
+        parser.set_defaults(run=run)
+        return parser
+
+    for name, run, text in (
+        ("status", _status, "how it stands"),
+        ("queue", _queue, "what is on its way"),
+        ("history", _history, "what was synced lately"),
+    ):
+        add(name, run, text).add_argument("--json", action="store_true", help="for programs")
+    pause = add("pause", _pause, "pause everything, an upstream or a repository")
+    pause.add_argument("target", nargs="?", help="an upstream's name or a repository; without it everything")
+    pause.add_argument("--for", dest="duration", metavar="DURATION", type=_duration, help="go on after, say, 30m or 2h")
+    resume = add("resume", _resume, "go on")
+    resume.add_argument("target", nargs="?", help="an upstream's name or a repository; without it everything")
+    for name, run, text in (("retry", _retry, "try now what waits or failed"), ("cancel", _cancel, "take out of the queue")):
+        parser = add(name, run, text)
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("reference", nargs="?", metavar="REFERENCE", help="REPOSITORY[:TAG|@DIGEST]")
+        which.add_argument("--all", action="store_true", help="all of them")
+    wait = add("wait", _wait, "return once it, or all, is upstream")
+    wait.add_argument("reference", nargs="?", metavar="REFERENCE", help="REPOSITORY[:TAG|@DIGEST]; without it all")
+    wait.add_argument("--timeout", metavar="SECONDS", type=_duration, help="give up after that long")
+
+
+def _client(options: argparse.Namespace) -> ControlClient:
+    settings = settings_of(options)
+    return ControlClient(settings.data_dir, settings.server.certfile)
+
+
+def _status(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        status = client.get("status")
+    if options.json:
+        print_json(status)
+        return 0
+    jobs = ", ".join(f"{count} {state}" for state, count in status["jobs"].items()) or "nothing waits"
+    print(f"yarddesk {status['version']} at {status['url']}: {status['state'].replace('_', ' ')}")
+    print(f"queue      {jobs}, {size(status['bytes_left'])} left")
+    bound = f" of {size(status['cache']['max'])}" if status["cache"]["max"] else ""
+    print(f"stored     {size(status['cache']['used'])}{bound}")
+    for upstream in status["upstreams"]:
+        reason = f": {upstream['reason']}" if upstream["reason"] else ""
+        paused = ", paused" if upstream["paused"] else ""
+        print(f"upstream   {upstream['name']} ({upstream['registry']}) {upstream['state'].replace('_', ' ')}{paused}{reason}")
+    return 0
+
+
+def _queue(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        queue = client.get("queue")
+    if options.json:
+        print_json(queue)
+        return 0
+    rows = [
+        (
+            _shown(job),
+            part["name"],
+            part["state"],
+            f"{size(part['bytes_done'])} of {size(part['bytes_total'])}" if part["bytes_total"] is not None else "",
+            str(part["tries"]),
+            part["reason"],
+        )
+        for job in queue["jobs"]
+        for part in job["upstreams"]
+    ]
+    print_table(("IMAGE", "UPSTREAM", "STATE", "DONE", "TRIES", "REASON"), rows, "Nothing is waiting.")
+    return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        history = client.get("history")
+    if options.json:
+        print_json(history)
+        return 0
+    rows = [
+        (
+            entry["at"],
+            _shown(entry),
+            entry["upstream"],
+            entry["outcome"],
+            f"{size(entry['bytes_sent'])} sent, {size(entry['bytes_saved'])} there",
+            f"{entry['seconds']:.1f} s",
+            entry["reason"],
+        )
+        for entry in history["entries"]
+    ]
+    print_table(("WHEN", "IMAGE", "UPSTREAM", "OUTCOME", "BYTES", "TOOK", "REASON"), rows, "Nothing was synced yet.")
+    return 0
+
+
+def _pause(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        count = client.post("pause", target=options.target, for_seconds=options.duration)["count"]
+    return _report(options.target, count, "Paused")
+
+
+def _resume(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        count = client.post("resume", target=options.target)["count"]
+    return _report(options.target, count, "Resumed")
+
+
+def _retry(options: argparse.Namespace) -> int:
+    return _act(options, "retry", "Trying now")
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    return _act(options, "cancel", "Cancelled")
+
+
+def _act(options: argparse.Namespace, action: str, word: str) -> int:
+    if options.reference:
+        _check_reference(options.reference)
+    with _client(options) as client:
+        count = client.post(action, target=options.reference)["count"]
+    return _report(options.reference, count, word)
+
+
+def _wait(options: argparse.Namespace) -> int:
+    if options.reference:
+        _check_reference(options.reference)
+    deadline = time.monotonic() + options.timeout if options.timeout is not None else None
+    with _client(options) as client:
+        while True:
+            turn = _WAIT_TURN_SECONDS
+            if deadline is not None:
+                turn = min(turn, max(0.0, deadline - time.monotonic()))
+            outcome = client.post("wait", target=options.reference, seconds=turn)
+            if outcome["state"] == "done":
+                return 0
+            if outcome["state"] == "failed":
+                complain(outcome["reason"])
+                return 1
+            if deadline is not None and time.monotonic() >= deadline:
+                complain(f"{options.reference or 'The queue'} is not upstream after {options.timeout:g} s.")
+                return 1
+
+
+def _report(target: str | None, count: int, word: str) -> int:
+    if target and not count:
+        complain(f"Nothing matches “{target}”. `yarddesk queue` lists what is on its way.")
+        return 1
+    print(f"{word}: {plural(count, 'image')}." if count or target else f"{word}; nothing is waiting.")
+    return 0
+
+
+def _check_reference(text: str) -> None:
+    try:
+        ImageReference.parse(text)
+    except YarddeskError as error:
+        complain(str(error))
+        sys.exit(2)
+
+
+def _shown(entry: dict[str, Any]) -> str:
+    reference = entry["reference"]
+    return f"{entry['repository']}@{reference[:19]}…" if ":" in reference else f"{entry['repository']}:{reference}"
+
+
+def _duration(text: str) -> float:
+    try:
+        return values.duration(text).total_seconds()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
