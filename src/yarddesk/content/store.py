@@ -28,13 +28,16 @@ class UploadSession(Protocol):
     async def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Take the next bytes. May return before they are on disk, never before there is room for more.
 
-        The caller hands `piece` over and doesn't change it any more. Raises StorageFull or another StorageError; what
-        fails here leaves the session at a size that `size` tells.
+        The caller hands `piece` over and doesn't change it any more. Raises StorageFull or another StorageError; that ends
+        the session, and its bytes make room. Raises NotFound when the session is over.
         """
         ...
 
     async def flush(self) -> None:
-        """Return when everything taken is written (not yet fsynced), so that `size` is what a restart would find."""
+        """Return when everything taken is written (not yet fsynced), so that `size` is what a restart would find.
+
+        To be called at the end of each request: a flushed session holds no file open.
+        """
         ...
 
     async def commit(self, digest: Digest) -> int:
@@ -70,8 +73,16 @@ class Store(Protocol):
 
     async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession: ...
 
+    async def blob_is_used(self, digest: Digest) -> bool:
+        """Whether a stored manifest refers to this blob. Reads every manifest: for deletes, not for pushes."""
+        ...
+
     async def find_upload(self, repository: RepositoryName, upload_id: str) -> UploadSession:
         """A session begun earlier, in this run or before. Raises NotFound."""
+        ...
+
+    def resolve_cached(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        """What `resolve` would answer, where memory knows it: synchronous, for the busiest requests. None: ask `resolve`."""
         ...
 
     async def resolve(self, repository: RepositoryName, reference: Reference) -> Descriptor:
@@ -86,14 +97,16 @@ class Store(Protocol):
         """Keep a manifest by digest; moves no tag, and doesn't look for what it refers to (the registry does)."""
         ...
 
-    async def put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None: ...
+    async def put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
+        """Let `tag` name a manifest that is here. Raises NotFound for one that isn't."""
+        ...
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         """Raises NotFound."""
         ...
 
-    async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> None:
-        """Also deletes the tags that name it. Raises NotFound."""
+    async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> Sequence[Tag]:
+        """Also deletes the tags that name it, and returns them. Raises NotFound."""
         ...
 
     async def tags(self, repository: RepositoryName, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
@@ -112,8 +125,12 @@ class Store(Protocol):
         """Every blob, in no order."""
         ...
 
+    def manifests(self) -> AsyncIterator[tuple[RepositoryName, Digest]]:
+        """Every manifest of every repository, in lexical order of the repositories."""
+        ...
+
     async def used_bytes(self) -> int:
-        """Bytes of all blobs and manifests; kept up to date, no walk."""
+        """Bytes of all blobs and manifests; kept up to date, no walk (the first call may wait for the count at the start)."""
         ...
 
     def repository(self, name: RepositoryName) -> Target:

@@ -1,0 +1,78 @@
+"""Content on its way from a source that may lie: checked while it passes, with the last piece held back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from yarddesk.content.target import DigestMismatch
+from yarddesk.oci.digest import Digest
+
+_BATCH_BYTES: Final = 256 * 1024
+
+
+class VerifyingReader:
+    """The pieces of `source`, passed on as they come; the last of them only once size and digest are known to be right.
+
+    Whoever copies these pieces to a client therefore never sends a complete wrong answer. Hashing goes to a thread, in
+    batches, while the next piece is awaited. Raises DigestMismatch: at once when there is more than `size` bytes, at the end
+    when there is less or the bytes don't hash to `digest`. Errors of the source pass through.
+    """
+
+    def __init__(self, source: AsyncIterator[bytes], digest: Digest, size: int | None = None) -> None:
+        self._digest = digest
+        self._size = size
+        self._hasher = digest.hasher()
+        self._seen = 0
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
+        self._hashing: asyncio.Future[None] | None = None
+        self._pieces = self._verified(source)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces
+
+    @property
+    def bytes_seen(self) -> int:
+        """Bytes that came from the source so far."""
+        return self._seen
+
+    async def _verified(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        held: bytes | None = None
+        async for piece in source:
+            if not piece:
+                continue
+            await self._take(piece)
+            if held is not None:
+                yield held
+            held = piece
+        await self._check()
+        if held is not None:
+            yield held
+
+    async def _take(self, piece: bytes) -> None:
+        self._seen += len(piece)
+        if self._size is not None and self._seen > self._size:
+            raise DigestMismatch(f"There are more than the {self._size:,} bytes of {self._digest}.")
+        self._batch.append(piece)
+        self._batch_bytes += len(piece)
+        if self._batch_bytes >= _BATCH_BYTES:
+            await self._hashed()
+            batch, self._batch, self._batch_bytes = self._batch, [], 0
+            self._hashing = asyncio.get_running_loop().run_in_executor(None, self._update, batch)
+
+    def _update(self, batch: list[bytes]) -> None:
+        # One call for many small pieces: each one gives the interpreter lock away and has to get it back.
+        self._hasher.update(batch[0] if len(batch) == 1 else b"".join(batch))
+
+    async def _hashed(self) -> None:
+        if self._hashing is not None:
+            await self._hashing
+            self._hashing = None
+
+    async def _check(self) -> None:
+        if self._size is not None and self._seen < self._size:
+            raise DigestMismatch(f"Only {self._seen:,} of the {self._size:,} bytes of {self._digest} came.")
+        await self._hashed()
+        self._update(self._batch or [b""])
+        if self._hasher.hexdigest() != self._digest.hex:
+            raise DigestMismatch(f"The bytes that came are not those of {self._digest}.")
