@@ -1,0 +1,134 @@
+"""What counts as a manifest, and what it refers to."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yarddesk.oci import media_types
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, parse_manifest
+
+ONE, TWO, THREE = (Digest.of(bytes([number])) for number in range(3))
+
+
+def descriptor(digest=ONE, media_type="application/vnd.oci.image.layer.v1.tar+gzip", size=1, **more):
+    return {"mediaType": media_type, "digest": digest, "size": size, **more}
+
+
+def image(**changes):
+    document = {
+        "schemaVersion": 2,
+        "mediaType": media_types.OCI_MANIFEST,
+        "config": descriptor(ONE, "application/vnd.oci.image.config.v1+json"),
+        "layers": [descriptor(TWO), descriptor(THREE), descriptor(TWO)],
+        **changes,
+    }
+    return json.dumps({key: value for key, value in document.items() if value is not None}).encode()
+
+
+def test_an_image_names_its_config_and_each_layer_once():
+    manifest = parse_manifest(image(), media_types.OCI_MANIFEST)
+    assert [blob.digest for blob in manifest.blobs] == [ONE, TWO, THREE]
+    assert manifest.digest == Digest.of(image())
+    assert manifest.descriptor.is_manifest
+    assert not manifest.is_index
+
+
+def test_layers_that_may_not_be_distributed_need_not_be_here():
+    foreign = descriptor(THREE, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", urls=["https://x.example"])
+    manifest = parse_manifest(image(layers=[descriptor(TWO), foreign]), media_types.OCI_MANIFEST)
+    assert [blob.digest for blob in manifest.required_blobs] == [ONE, TWO]
+
+
+def test_an_index_names_its_children_with_their_platforms():
+    child = descriptor(
+        TWO, media_types.OCI_MANIFEST, platform={"os": "linux", "architecture": "arm64", "variant": "v8"}
+    )
+    content = json.dumps({"schemaVersion": 2, "manifests": [child]}).encode()
+    index = parse_manifest(content)
+    assert index.media_type == media_types.OCI_INDEX
+    assert str(index.manifests[0].platform) == "linux/arm64/v8"
+    assert index.manifests[0].is_manifest
+
+
+def test_a_subject_and_the_artifact_type_are_read():
+    manifest = parse_manifest(image(subject=descriptor(THREE, media_types.OCI_MANIFEST), artifactType="a/b"))
+    assert manifest.subject is not None
+    assert manifest.subject.digest == THREE
+    assert manifest.artifact_type == "a/b"
+    assert parse_manifest(image()).artifact_type == "application/vnd.oci.image.config.v1+json"
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type"),
+    [
+        (b"", ""),
+        (b"[]", ""),
+        (b"{", ""),
+        (b'{"a": NaN, "config": {}}', ""),
+        (b'{"schemaVersion": 2, "schemaVersion": 2}', ""),
+        (b"\xff\xfe", ""),
+        (b"[" * 100_000, ""),
+        (image(manifests=[]), ""),
+        (image(), media_types.OCI_INDEX),
+        (image(mediaType=None, config=None), media_types.OCI_MANIFEST),
+        (image(mediaType=7), ""),
+        (image(layers={}), ""),
+        (image(layers=["x"]), ""),
+        (image(layers=[descriptor(size=-1)]), ""),
+        (image(layers=[descriptor(size=2**70)]), ""),
+        (image(layers=[descriptor(size=True)]), ""),
+        (image(layers=[descriptor(digest="sha256:../../x")]), ""),
+        (image(layers=[{"digest": ONE, "size": 1}]), ""),
+        (b'{"schemaVersion": 1, "fsLayers": []}', ""),
+        (b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json"}', ""),
+        (b" " * (MAX_MANIFEST_BYTES + 1), ""),
+    ],
+)
+def test_what_is_no_manifest_or_ambiguous_is_refused(content, content_type):
+    with pytest.raises(InvalidManifest):
+        parse_manifest(content, content_type)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from([ONE, "config", media_types.OCI_INDEX]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "config",
+                    "layers",
+                    "manifests",
+                    "subject",
+                    "mediaType",
+                    "digest",
+                    "size",
+                    "platform",
+                    "annotations",
+                    "artifactType",
+                ]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_any_json_is_a_manifest_or_refused(value):
+    content = json.dumps(value).encode()
+    try:
+        manifest = parse_manifest(content)
+    except InvalidManifest as refused:
+        assert refused.title  # noqa: PT017 - either way is right, an empty reason isn't
+    else:
+        assert manifest.content == content
