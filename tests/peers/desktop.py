@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.support.pictures import picture_of_xwd, write_png
 from tests.support.programs import CommandLine, Program, clean_environment
 from tests.support.waiting import until
+from tests.support.x11 import owns_selection
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Desktop:
         if self.tray:
             options = "--edge bottom --align right --widthtype request --height 28 --SetDockType true --expand true"
             self._start("trayer", *options.split(), "--monitor", "0")
-            until(lambda: self.windows("--class", "trayer"), what="the tray is there")
+            until(lambda: owns_selection(self.display, "_NET_SYSTEM_TRAY_S0"), what="the tray is there")
 
     def stop(self) -> None:
         for program in reversed(self._programs):
@@ -107,8 +108,9 @@ class Desktop:
         self._xdotool("windowactivate", "--sync", window_id)
 
     def close(self, window_id: str) -> None:
-        """Close a window as its title bar's button does: asking, not killing."""
-        self._xdotool("windowquit", window_id)
+        """Ask a window to close, by the window manager's key for that."""
+        self.activate(window_id)
+        self.key("alt+F4")
 
     def click(self, x: int, y: int, *, button: int = 1) -> None:
         """Click at a place on the screen, in pixels; button: 1 left, 2 middle, 3 right."""
@@ -123,8 +125,10 @@ class Desktop:
 
     def tray_icons(self) -> list[Window]:
         """The icons in the tray, left to right."""
-        trays = self.windows("--class", "trayer")
-        tree = self._run("xwininfo", "-tree", "-id", trays[0]).splitlines() if trays else []
+        trays = self._xdotool("search", "--class", "trayer", status=None).split()
+        tree = [
+            line for tray in trays for line in self._run("xwininfo", "-tree", "-id", tray, status=None).splitlines()
+        ]
         entries = (
             re.match(r"\s+(0x[0-9a-f]+) .* (\d+)x(\d+)\+-?\d+\+-?\d+\s+\+(-?\d+)\+(-?\d+)$", line) for line in tree
         )

@@ -18,8 +18,7 @@ def _environment(home: Path) -> dict[str, str]:
     # Their stores are at home in /var/tmp otherwise, and their locks are shared by the whole machine.
     temporary = home / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
-    extra = {"TMPDIR": str(temporary), "REGISTRY_AUTH_FILE": str(home / "auth.json"), "BUILDAH_ISOLATION": "chroot"}
-    return clean_environment(home, extra)
+    return clean_environment(home, {"TMPDIR": str(temporary), "BUILDAH_ISOLATION": "chroot"})
 
 
 def _store(home: Path) -> list[str]:
@@ -27,7 +26,10 @@ def _store(home: Path) -> list[str]:
 
 
 class Podman(CommandLine):
-    """podman; needs root, since its store is made for it."""
+    """podman; needs root, since its store is made for it.
+
+    home: a folder with a short name; podman takes no run folder of more than 50 characters.
+    """
 
     def __init__(self, home: Path) -> None:
         options = [

@@ -92,8 +92,8 @@ def docker(dockerd: Dockerd, tmp_path: Path) -> Docker:
 
 
 @pytest.fixture
-def podman(tmp_path: Path) -> Podman:
-    return Podman(tmp_path / "podman-home")
+def podman(short_path: Path) -> Podman:
+    return Podman(short_path / "podman")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.dockerd import Docker, Dockerd
-from tests.peers.engines import Buildah, Podman, Skopeo
+from tests.peers.engines import Buildah, Podman, Skopeo, config_folder
 from tests.peers.registry import DockerRegistry
 from tests.peers.token_server import TokenServer
 from tests.support.images import build_image, build_index, write_docker_archive, write_oci_layout
@@ -72,3 +72,15 @@ def test_skopeo_moves_an_image_by_the_token_dance(
     source = write_oci_layout(tmp_path / "layout", build_image("skopeo"))
     skopeo.copy(source, f"docker://{registry.host}/team/app:1", "--dest-creds=ci:secret of ci")
     assert "repository:team/app:pull,push" in {scope for seen in token_server.requests for scope in seen.scopes}
+
+
+def test_podman_reads_the_configuration_of_its_home(podman: Podman, docker_registry: DockerRegistry) -> None:
+    name = f"{docker_registry.host}/team/app:1"
+    podman.load(build_image("podman"), name)
+    refused = podman.run("push", name, status=None)
+    assert "server gave HTTP response to HTTPS client" in refused.stderr
+    folder = config_folder(podman.home) / "registries.conf.d"
+    folder.mkdir(parents=True)
+    text = f'[[registry]]\nlocation = "{docker_registry.host}"\ninsecure = true\n'
+    (folder / "test.conf").write_text(text, encoding="utf-8")
+    podman.push(name, tls_verify=True)

@@ -36,8 +36,12 @@ def test_a_locked_keychain_is_there_and_locked(make_service: Callable[[str], Sec
 
 
 def test_an_absent_keychain_is_absent(make_service: Callable[[str], SecretService]) -> None:
-    with pytest.raises(SecretStorageException):
-        open_default(make_service("absent"))
+    service = make_service("absent")
+    with (
+        jeepney.io.blocking.open_dbus_connection(service.address) as connection,
+        pytest.raises(SecretStorageException),
+    ):
+        secretstorage.get_default_collection(connection)
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.support.programs import CommandLine, Program, clean_environment
+from tests.support.registry_client import RegistryClient
 
 
-class YarddeskProcess:
+class YarddeskProcess(RegistryClient):
     """`yarddesk serve` or, on a desktop, `yarddesk`, with its folders, settings and environment below `folder`.
 
     mode: `serve` or `desktop`. config: the text of config.yaml. environment: what it gets beside its own folders,
@@ -33,6 +34,7 @@ class YarddeskProcess:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
+        super().__init__("")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.mode = mode
@@ -42,7 +44,6 @@ class YarddeskProcess:
         self.environment = clean_environment(folder / "home", environment)
         self.host = host
         self.port = port
-        self.url = ""
         self.configure(config)
         self._program = self._make_program()
 

@@ -49,7 +49,6 @@ def clean_environment(home: Path, extra: Mapping[str, str] | None = None) -> dic
         "XDG_STATE_HOME": str(home / ".local/state"),
         "XDG_RUNTIME_DIR": str(runtime),
         "DBUS_SESSION_BUS_ADDRESS": f"unix:path={home}/no-session-bus",
-        "DOCKER_CONFIG": str(home / ".docker"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     return environment | dict(extra or {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
@@ -28,7 +28,15 @@ def until(condition: Callable[[], T], deadline_seconds: float = 10.0, what: str 
         time.sleep(STEP_SECONDS)
 
 
-async def until_async(condition: Callable[[], T | Awaitable[T]], deadline_seconds: float = 10.0, what: str = "") -> T:
+@overload
+async def until_async(condition: Callable[[], Awaitable[T]], deadline_seconds: float = 10.0, what: str = "") -> T: ...
+
+
+@overload
+async def until_async(condition: Callable[[], T], deadline_seconds: float = 10.0, what: str = "") -> T: ...
+
+
+async def until_async(condition: Callable[[], object], deadline_seconds: float = 10.0, what: str = "") -> object:
     """As `until`, leaving the loop free meanwhile; the condition may be a coroutine function."""
     end = time.monotonic() + deadline_seconds
     while True:
