@@ -76,21 +76,21 @@ class _Actions:
 
     async def status(self, _request: Request) -> Response:
         surface = self._surface
-        used = await surface.used_bytes()
-        return JSONResponse(status_document(surface.snapshot(), surface.url, used, surface.cache_max_bytes))
+        snapshot = surface.sync.snapshot()
+        return JSONResponse(status_document(snapshot, surface.url, surface.used_bytes(), surface.max_bytes))
 
     async def queue(self, _request: Request) -> Response:
-        return JSONResponse(queue_document(self._surface.snapshot()))
+        return JSONResponse(queue_document(self._surface.sync.snapshot()))
 
     async def history(self, request: Request) -> Response:
         limit = request.query_params.get("limit", "100")
         if not limit.isdecimal():
             raise _BadRequest("limit is a whole number.")
-        return JSONResponse(history_document(self._surface.history(min(int(limit), _MAX_HISTORY))))
+        return JSONResponse(history_document(self._surface.sync.history(min(int(limit), _MAX_HISTORY))))
 
     async def metrics(self, _request: Request) -> Response:
-        used = await self._surface.used_bytes()
-        text = render_metrics(self._surface.snapshot(), used, self._surface.cache_max_bytes)
+        surface = self._surface
+        text = render_metrics(surface.sync.snapshot(), surface.used_bytes(), surface.max_bytes)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def pause(self, request: Request) -> Response:
@@ -118,10 +118,8 @@ class _Actions:
         return JSONResponse({"state": outcome.state, "reason": outcome.reason})
 
     async def show(self, _request: Request) -> Response:
-        show_window = self._surface.show_window
-        if show_window is None:
+        if not self._surface.show_window():
             return _problem(409, "This instance has no window.")
-        show_window()
         return _count(1)
 
 

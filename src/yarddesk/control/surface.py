@@ -1,10 +1,9 @@
 """What the control API needs of a running yard."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from yarddesk.sync.snapshot import HistoryEntry, SyncController, SyncSnapshot
+from yarddesk.sync.snapshot import SyncController
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +24,14 @@ class ControlSurface(Protocol):
     def sync(self) -> SyncController: ...
 
     @property
-    def cache_max_bytes(self) -> int: ...
+    def max_bytes(self) -> int: ...
 
-    @property
-    def show_window(self) -> Callable[[], None] | None:
-        """Brings the window to the front; None where there is none."""
+    def show_window(self) -> bool:
+        """Bring the window to the front; False where there is none."""
         ...
 
-    def snapshot(self) -> SyncSnapshot: ...
-
-    def history(self, limit: int) -> Sequence[HistoryEntry]: ...
-
-    async def used_bytes(self) -> int: ...
+    def used_bytes(self) -> int:
+        """As last counted."""
+        ...
 
     async def wait(self, target: str | None, seconds: float) -> WaitOutcome: ...

@@ -1,0 +1,220 @@
+"""The control API over ASGI, with a queue of hand-made snapshots behind it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from yarddesk import __version__
+from yarddesk.content.credentials import Secret
+from yarddesk.control.app import control_app
+from yarddesk.control.surface import WaitOutcome
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.progress import ProgressMeter
+from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamHealth, UpstreamPart
+from yarddesk.sync.states import JobState
+
+TOKEN = Secret("s3cret-token")
+DIGEST = Digest.of(b"manifest")
+NOW = datetime(2026, 11, 24, 13, 0, 0, 250_000, tzinfo=UTC)
+
+
+class Queue:
+    """Remembers what it was asked to do."""
+
+    def __init__(self):
+        self.asked = []
+        meter = ProgressMeter()
+        meter.plan(DIGEST, 100)
+        meter.start(DIGEST)
+        meter.add(DIGEST, 40)
+        sending = UpstreamPart("corp", "registry.corp", JobState.TRANSFERRING, tries=1, progress=meter.snapshot())
+        waiting = UpstreamPart("hub", "docker.io", JobState.WAITING, "no answer", 3, NOW + timedelta(seconds=40))
+        self.jobs = (
+            JobSnapshot(
+                "team/app:1", RepositoryName.parse("team/app"), Tag.parse("1"), DIGEST, 2, NOW, (sending, waiting)
+            ),
+        )
+
+    def snapshot(self):
+        health = (
+            UpstreamHealth("corp", "registry.corp", "ok"),
+            UpstreamHealth("hub", "docker.io", "away", "no answer"),
+        )
+        return SyncSnapshot(1, False, None, self.jobs, (), health, 12.3)
+
+    def history(self, limit=100):
+        entry = HistoryEntry(
+            RepositoryName.parse("team/app"),
+            Tag.parse("0"),
+            DIGEST,
+            "corp",
+            "registry.corp",
+            JobState.DONE,
+            NOW,
+            2.1,
+            12,
+            328,
+        )
+        return (entry,) * min(limit, 3)
+
+    async def pause(self, target=None, *, for_seconds=None):
+        self.asked.append(("pause", target, for_seconds))
+        return 1
+
+    async def resume(self, target=None):
+        self.asked.append(("resume", target))
+        return 1
+
+    async def cancel(self, target=None):
+        self.asked.append(("cancel", target))
+        return 1
+
+    async def retry(self, target=None):
+        self.asked.append(("retry", target))
+        return 0
+
+
+class Surface:
+    url = "http://localhost:5050"
+    max_bytes = 1000
+
+    def __init__(self):
+        self.sync = Queue()
+        self.shown = 0
+        self.has_window = True
+
+    def used_bytes(self):
+        return 600
+
+    def show_window(self):
+        self.shown += 1
+        return self.has_window
+
+    async def wait(self, target, seconds):
+        return WaitOutcome("pending" if target is None else "failed", f"{target}: {seconds}")
+
+
+@pytest.fixture
+def surface():
+    return Surface()
+
+
+@pytest.fixture
+async def client(surface):
+    transport = httpx.ASGITransport(control_app(surface, TOKEN))
+    headers = {"Authorization": f"Bearer {TOKEN.reveal()}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+        yield client
+
+
+async def test_status_has_the_contracts_keys(client):
+    status = (await client.get("/api/v1/status")).json()
+    assert status["state"] == "syncing"
+    assert status["jobs"] == {"transferring": 1, "waiting": 1}
+    assert (status["url"], status["version"], status["paused"]) == ("http://localhost:5050", __version__, False)
+    assert status["bytes_left"] == 60
+    assert status["cache"] == {"used": 600, "max": 1000}
+    assert [(upstream["name"], upstream["state"]) for upstream in status["upstreams"]] == [
+        ("corp", "ok"),
+        ("hub", "away"),
+    ]
+
+
+async def test_queue_has_the_contracts_keys(client):
+    (job,) = (await client.get("/api/v1/queue")).json()["jobs"]
+    assert {key: job[key] for key in ("id", "repository", "reference", "digest", "generation", "created")} == {
+        "id": "team/app:1",
+        "repository": "team/app",
+        "reference": "1",
+        "digest": DIGEST,
+        "generation": 2,
+        "created": "2026-11-24T13:00:00.250Z",
+    }
+    first, second = job["upstreams"]
+    assert (first["name"], first["state"], first["bytes_done"], first["bytes_total"], first["tries"]) == (
+        "corp",
+        "transferring",
+        40,
+        100,
+        1,
+    )
+    assert (second["reason"], second["bytes_total"], second["next_attempt"]) == (
+        "no answer",
+        None,
+        "2026-11-24T13:00:40.250Z",
+    )
+
+
+async def test_actions_reach_the_queue_and_tell_how_many_they_met(client, surface):
+    assert (await client.post("/api/v1/pause", json={"target": "corp", "for_seconds": 60})).json() == {"count": 1}
+    assert (await client.post("/api/v1/resume")).json() == {"count": 1}
+    assert (await client.post("/api/v1/cancel", json={"target": "team/app:1"})).json() == {"count": 1}
+    assert (await client.post("/api/v1/retry", json={"target": None})).json() == {"count": 0}
+    assert surface.sync.asked == [("pause", "corp", 60), ("resume", None), ("cancel", "team/app:1"), ("retry", None)]
+
+
+async def test_a_wait_is_answered_with_how_it_stands(client):
+    assert (await client.post("/api/v1/wait", json={"seconds": 0})).json()["state"] == "pending"
+    failed = (await client.post("/api/v1/wait", json={"target": "a", "seconds": 900})).json()
+    assert failed == {"state": "failed", "reason": "a: 30.0"}
+
+
+async def test_showing_the_window_needs_one(client, surface):
+    assert (await client.post("/api/v1/show")).status_code == 200
+    surface.has_window = False
+    assert (await client.post("/api/v1/show")).status_code == 409
+    assert surface.shown == 2
+
+
+@pytest.mark.parametrize("name", ["status", "queue", "history"])
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", "Basic s3cret-token", "Bearer s3cret-tokén"])
+async def test_without_the_token_nothing_is_told(client, name, given):
+    headers = {"Authorization": given.encode()} if given is not None else {}
+    del client.headers["Authorization"]
+    answer = await client.get(f"/api/v1/{name}", headers=headers)
+    assert answer.status_code == 401
+    assert "registry.corp" not in answer.text
+    assert TOKEN.reveal() not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("pause", b"{"),
+        ("pause", b"[]"),
+        ("pause", b'{"target": 5}'),
+        ("pause", b'{"for_seconds": "x"}'),
+        ("pause", b'{"for_seconds": -1}'),
+        ("wait", b'{"seconds": true}'),
+        ("cancel", b" " * 70_000),
+    ],
+)
+async def test_what_cannot_be_understood_is_400_and_does_nothing(client, surface, name, body):
+    answer = await client.post(f"/api/v1/{name}", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+    assert surface.sync.asked == []
+
+
+async def test_version_health_and_metrics_need_no_token(client):
+    del client.headers["Authorization"]
+    version = (await client.get("/version")).json()
+    assert (version["name"], version["version"]) == ("yarddesk", __version__)
+    assert set(version) >= {"revision"}
+    assert (await client.get("/healthz")).status_code == 200
+    metrics = await client.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'yarddesk_sync_jobs{state="waiting"} 1' in metrics.text
+    assert 'yarddesk_upstream_up{upstream="hub"} 0' in metrics.text
+    assert "yarddesk_cache_bytes 600" in metrics.text
+
+
+async def test_history_is_newest_first_and_bounded(client):
+    entries = (await client.get("/api/v1/history", params={"limit": 2})).json()["entries"]
+    assert len(entries) == 2
+    assert entries[0]["at"] == "2026-11-24T13:00:00.250Z"
+    assert json.dumps(entries[0]["bytes_saved"]) == "328"
+    assert (await client.get("/api/v1/history", params={"limit": "x"})).status_code == 400
