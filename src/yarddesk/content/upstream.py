@@ -5,11 +5,15 @@ from typing import Protocol
 
 from yarddesk.content.target import MountingTarget
 from yarddesk.errors import YarddeskError
-from yarddesk.oci.name import RepositoryName
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName, Tag
 
 
 class UpstreamFailure(YarddeskError):
-    """An upstream did not do what it was asked. `upstream` is its name, `status` the HTTP status where there was one."""
+    """An upstream did not do what it was asked.
+
+    `upstream` is its name, `status` the HTTP status where there was one, `codes` the specification's error codes that it gave.
+    """
 
     def __init__(
         self,
@@ -21,11 +25,13 @@ class UpstreamFailure(YarddeskError):
         temporary: bool = False,
         status: int | None = None,
         retry_after_seconds: float | None = None,
+        codes: Sequence[str] = (),
     ) -> None:
         super().__init__(title, message, hint=hint, temporary=temporary)
         self.upstream = upstream
         self.status = status
         self.retry_after_seconds = retry_after_seconds
+        self.codes = tuple(codes)
 
 
 class UpstreamAway(UpstreamFailure):
@@ -52,6 +58,18 @@ class UpstreamUntrue(UpstreamFailure):
     """It answers, but not as a registry does: a login page with 200, wrong bytes, a missing header. Temporary."""
 
 
+class UpstreamRepository(MountingTarget, Protocol):
+    """One repository of an upstream: a target, and what only a pull-through cache asks."""
+
+    async def blob_size(self, digest: Digest) -> int:
+        """Size in bytes, from a HEAD. Raises NotFound or UpstreamFailure."""
+        ...
+
+    async def tags(self, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
+        """In lexical order, those after `last`. Raises NotFound or UpstreamFailure."""
+        ...
+
+
 class Upstream(Protocol):
     """One configured registry behind us."""
 
@@ -69,8 +87,8 @@ class Upstream(Protocol):
     @property
     def pull(self) -> bool: ...
 
-    def repository(self, name: RepositoryName) -> MountingTarget:
-        """The target for a repository of ours: prefix stripped, `path` put before."""
+    def repository(self, name: RepositoryName) -> UpstreamRepository:
+        """The target for a repository of ours: prefix stripped, `path` put before. So is the source's name of a `mount`."""
         ...
 
 
@@ -84,3 +102,7 @@ class Routes(Protocol):
     def upstream(self, name: str) -> Upstream | None: ...
 
     def all(self) -> Sequence[Upstream]: ...
+
+    def canonical(self, repository: RepositoryName) -> RepositoryName:
+        """The name under which a repository is stored: where its route leads to Docker Hub, `nginx` is `library/nginx`."""
+        ...
