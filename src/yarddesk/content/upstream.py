@@ -42,6 +42,10 @@ class UpstreamTimeout(UpstreamAway):
     """No answer, or no progress, within the time limit. Temporary."""
 
 
+class UpstreamNotAsked(UpstreamFailure):
+    """It was not asked: it is known to be away, or `cache.offline` is set. Temporary."""
+
+
 class UpstreamTrouble(UpstreamFailure):
     """429 or a 5xx: it is there and can't just now. Temporary; `retry_after_seconds` is what it asked for."""
 
