@@ -1,0 +1,32 @@
+"""What can be wrong with our own copy of what is to be synced."""
+
+from collections.abc import Sequence
+
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.digest import Digest
+
+
+class LocalContentGone(YarddeskError):
+    """The manifest that a job names is no longer here: there is nothing left to sync."""
+
+
+class LocalContentMissing(YarddeskError):
+    """A blob that a manifest needs is neither here nor upstream."""
+
+
+class LocalContentDamaged(YarddeskError):
+    """Our copy doesn't hash to its name any more, so it was not sent."""
+
+
+class ChildrenMissing(YarddeskError):
+    """An index names manifests that are neither here nor upstream yet; all the others went up."""
+
+    def __init__(self, digests: Sequence[Digest]) -> None:
+        named = ", ".join(str(digest) for digest in digests[:5])
+        more = f" and {len(digests) - 5} more" if len(digests) > 5 else ""
+        count = "One platform" if len(digests) == 1 else f"{len(digests)} platforms"
+        super().__init__(
+            f"{count} of this index not pushed yet: {named}{more}.",
+            hint="It goes on by itself once they are here or upstream.",
+        )
+        self.digests = tuple(digests)

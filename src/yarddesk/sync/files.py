@@ -1,0 +1,58 @@
+"""Small state files that survive a power cut: written beside their place, fsynced, renamed over it."""
+
+import contextlib
+import secrets
+from pathlib import Path
+from typing import Final
+
+from yarddesk.storage import durable
+
+TEMPORARY_PREFIX: Final = ".tmp-"
+"""No component of a repository's name and no tag begins with a dot, so such a file can't be taken for one of ours."""
+
+
+def make_folders(folder: Path) -> None:
+    """The folder and those above it that are not there yet, each durable in the one above."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        durable.make_folder(str(folder))
+    durable.sync_folder(durable.open_folder(str(folder.parent)))
+
+
+def replace_file(path: Path, content: bytes, *, only_if_there: bool = False) -> bool:
+    """Write a file whole and durably, 0600; False (nothing is written) where it should be there already and isn't.
+
+    Raises OSError, and then the file is as it was.
+    """
+    temporary = str(path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+    if not only_if_there:
+        make_folders(path.parent)
+    try:
+        durable.write_durably(temporary, content)
+    except FileNotFoundError:
+        if only_if_there:
+            return False
+        raise
+    try:
+        if only_if_there and durable.regular_size(str(path)) is None:
+            durable.remove_if_there(temporary)
+            return False
+        durable.replace(temporary, str(path))
+    except BaseException:
+        durable.remove_if_there(temporary)
+        raise
+    durable.sync_folder(durable.open_folder(str(path.parent)))
+    return True
+
+
+def remove_files(paths: list[Path]) -> None:
+    """Remove files durably; those that are not there are well so."""
+    folders = set()
+    for path in paths:
+        durable.remove_if_there(str(path))
+        folders.add(path.parent)
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):
+            durable.sync_folder(durable.open_folder(str(folder)))

@@ -1,0 +1,221 @@
+"""Markers: one queued sync as a small JSON document that people can read (`ls pending/`), and what it says in memory."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import Reference, RepositoryName, format_reference, parse_reference
+from yarddesk.progress import ProgressMeter
+from yarddesk.sync.snapshot import JobSnapshot
+from yarddesk.sync.states import JobState, step
+
+SCHEMA: Final = 1
+MAX_MARKER_BYTES: Final = 1024 * 1024
+
+_RESTING = frozenset({JobState.WAITING, JobState.BLOCKED, JobState.DONE, JobState.CANCELLED, JobState.FAILED})
+_JOB_KEYS = frozenset(
+    {"schema", "repository", "reference", "digest", "media_type", "generation", "created", "upstreams"}
+    | {"paused", "paused_until"}
+)
+_PART_KEYS = frozenset({"state", "tries", "next_attempt", "reason", "needs_credentials", "missing"})
+
+
+class DamagedMarker(YarddeskError):
+    """A file in `pending/` that is no marker, or one of a version that this one doesn't know."""
+
+
+@dataclass(slots=True)
+class Part:
+    """One upstream's part of a job. Below `extra` is what a marker doesn't keep.
+
+    `meter` is the last attempt's; `started` (the first attempt's start, monotonic) and `bytes_sent` add up over attempts.
+    """
+
+    upstream: str
+    state: JobState = JobState.QUEUED
+    tries: int = 0
+    next_attempt: datetime | None = None
+    reason: str = ""
+    needs_credentials: bool = False
+    missing: tuple[Digest, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+    meter: ProgressMeter | None = None
+    started: float | None = None
+    bytes_sent: int = 0
+
+    def move(self, new: JobState) -> JobState:
+        """Take a step of the table, and give the state before it. Raises IllegalStep."""
+        old, self.state = self.state, step(self.state, new)
+        return old
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One generation of an image's sync: a push of the same reference makes another object with the next generation."""
+
+    repository: RepositoryName
+    reference: Reference
+    digest: Digest
+    media_type: str
+    generation: int
+    created: datetime
+    parts: dict[str, Part]
+    paused: bool = False
+    paused_until: datetime | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    sequence: int = 0
+    version: int = 0
+    view: JobSnapshot | None = None
+    view_stamp: tuple[int, int] = (-1, -1)
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.id = format_reference(self.repository, self.reference)
+
+    @property
+    def is_over(self) -> bool:
+        return all(part.state.is_over for part in self.parts.values())
+
+    @property
+    def open_parts(self) -> list[Part]:
+        return [part for part in self.parts.values() if not part.state.is_over]
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What a file said. `digest` is empty for Switchyard's, which has none; `upstreams` None: those of the route."""
+
+    repository: RepositoryName
+    reference: Reference
+    digest: Digest | None
+    media_type: str
+    generation: int
+    created: datetime
+    upstreams: Mapping[str, Part] | None
+    tries: int = 0
+    paused: bool = False
+    paused_until: datetime | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def encode_marker(job: Job) -> bytes:
+    """The document for a job: the states it would go on from after a restart."""
+    document = dict(job.extra)
+    document |= {
+        "schema": SCHEMA,
+        "repository": job.repository,
+        "reference": job.reference,
+        "digest": job.digest,
+        "media_type": job.media_type,
+        "generation": job.generation,
+        "created": _text(job.created),
+        "upstreams": {name: _part_document(part, job.paused) for name, part in job.parts.items()},
+    }
+    if job.paused:
+        document |= {"paused": True, "paused_until": _text(job.paused_until)}
+    return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def decode_marker(content: bytes, now: datetime) -> Marker:
+    """Read a marker of ours or of Switchyard's. Raises DamagedMarker."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedMarker("It is not valid JSON.", str(error)[:200]) from error
+    if not isinstance(document, dict):
+        raise DamagedMarker("It is not a JSON object.")
+    try:
+        if "schema" not in document and "name" in document:
+            return _from_switchyard(document, now)
+        return _from_ours(document)
+    except YarddeskError as error:
+        raise DamagedMarker(error.title, error.message) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DamagedMarker("A key is missing or of the wrong kind.", repr(error)[:200]) from error
+
+
+def _part_document(part: Part, paused: bool) -> dict[str, Any]:
+    state = part.state if part.state in _RESTING else JobState.QUEUED
+    if paused and state in (JobState.QUEUED, JobState.WAITING):
+        state = JobState.PAUSED
+    document = dict(part.extra)
+    document |= {
+        "state": str(state),
+        "tries": part.tries,
+        "next_attempt": _text(part.next_attempt),
+        "reason": part.reason,
+    }
+    if part.needs_credentials:
+        document["needs_credentials"] = True
+    if part.missing:
+        document["missing"] = list(part.missing)
+    return document
+
+
+def _from_ours(document: dict[str, Any]) -> Marker:
+    if document["schema"] != SCHEMA:
+        raise DamagedMarker(f"It is of version {document['schema']!r}, which this yarddesk doesn't know.")
+    upstreams = document.get("upstreams")
+    if upstreams is not None and not isinstance(upstreams, dict):
+        raise DamagedMarker("Its upstreams are not an object.")
+    parts = None if upstreams is None else {name: _part(name, entry) for name, entry in upstreams.items()}
+    states = [] if upstreams is None else [entry.get("state") for entry in upstreams.values()]
+    return Marker(
+        repository=RepositoryName.parse(document["repository"]),
+        reference=parse_reference(document["reference"]),
+        digest=Digest.parse(document["digest"]),
+        media_type=str(document.get("media_type") or ""),
+        generation=max(1, int(document.get("generation", 1))),
+        created=_moment(document["created"]),
+        upstreams=parts,
+        paused=bool(document.get("paused")) or JobState.PAUSED in states,
+        paused_until=_moment(document["paused_until"]) if document.get("paused_until") else None,
+        extra={key: value for key, value in document.items() if key not in _JOB_KEYS},
+    )
+
+
+def _part(name: str, entry: dict[str, Any]) -> Part:
+    state = JobState(entry.get("state", "queued"))
+    return Part(
+        upstream=name,
+        state=state if state in _RESTING else JobState.QUEUED,
+        tries=max(0, int(entry.get("tries") or 0)),
+        next_attempt=_moment(entry["next_attempt"]) if entry.get("next_attempt") else None,
+        reason=str(entry.get("reason") or ""),
+        needs_credentials=bool(entry.get("needs_credentials")),
+        missing=tuple(Digest.parse(digest) for digest in entry.get("missing") or ()),
+        extra={key: value for key, value in entry.items() if key not in _PART_KEYS},
+    )
+
+
+def _from_switchyard(document: dict[str, Any], now: datetime) -> Marker:
+    reference = parse_reference(document["reference"])
+    created = document.get("created")
+    return Marker(
+        repository=RepositoryName.parse(document["name"]),
+        reference=reference,
+        digest=reference if isinstance(reference, Digest) else None,
+        media_type="",
+        generation=1,
+        created=now if created is None else _moment(created),
+        upstreams=None,
+        tries=max(0, int(document.get("retries") or 0)),
+    )
+
+
+def _moment(value: object) -> datetime:
+    """RFC 3339, or seconds since 1970 as Switchyard has it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value, UTC)
+    if not isinstance(value, str):
+        raise DamagedMarker(f"{value!r} is no time.")
+    moment = datetime.fromisoformat(value)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None

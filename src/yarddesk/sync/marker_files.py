@@ -1,0 +1,80 @@
+"""The files in DATA/pending: where a marker lies, how all are read at the start, and what becomes of damaged ones."""
+
+import logging
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from yarddesk.oci.name import Reference, RepositoryName, format_reference
+from yarddesk.storage import durable
+from yarddesk.storage.layout import encode_reference, encode_repository
+from yarddesk.sync.files import TEMPORARY_PREFIX, make_folders, replace_file
+from yarddesk.sync.marker import MAX_MARKER_BYTES, DamagedMarker, Marker, decode_marker
+
+_log = logging.getLogger(__name__)
+
+SUFFIX: Final = ".json"
+DAMAGED_SUFFIX: Final = ".damaged"
+
+
+def marker_path(folder: Path, repository: RepositoryName, reference: Reference) -> Path:
+    return folder.joinpath(*encode_repository(repository), encode_reference(reference) + SUFFIX)
+
+
+def rewrite_marker(path: Path, content: bytes) -> bool:
+    return replace_file(path, content, only_if_there=True)
+
+
+def is_there(path: Path) -> bool:
+    return durable.regular_size(str(path)) is not None
+
+
+def marker_names(folder: Path) -> set[str]:
+    return {
+        os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names if name.endswith(SUFFIX)
+    }
+
+
+def read_markers(folder: Path, now: datetime) -> list[Marker]:
+    make_folders(folder)
+    markers: dict[str, Marker] = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if name.startswith(TEMPORARY_PREFIX):
+                durable.remove_if_there(str(path))
+            elif name.endswith(SUFFIX):
+                _read_one(folder, path, now, markers)
+    return sorted(markers.values(), key=lambda marker: marker.created)
+
+
+def _read_one(folder: Path, path: Path, now: datetime, markers: dict[str, Marker]) -> None:
+    try:
+        content = durable.read_whole(str(path), MAX_MARKER_BYTES)
+        if len(content) > MAX_MARKER_BYTES:
+            raise DamagedMarker("It is too large.")
+        marker = decode_marker(content, now)
+        place = marker_path(folder, marker.repository, marker.reference)
+        if place != path:
+            # Switchyard names its files otherwise; a copy made by hand must not take the place of what is queued.
+            if durable.regular_size(str(place)) is not None:
+                raise DamagedMarker(f"It is a second marker for what {place.name} queues.")
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            durable.replace(str(path), str(place))
+        markers[format_reference(marker.repository, marker.reference)] = marker
+    except DamagedMarker as damage:
+        aside = _set_aside(path)
+        _log.error("%s in the queue can't be used and was set aside as %s: %s", path, aside.name, damage)
+    except OSError as error:
+        _log.error("%s in the queue can't be read; it stays where it is: %s", path, error)
+
+
+def _set_aside(path: Path) -> Path:
+    count = 0
+    while True:
+        aside = path.with_name(f"{path.name}{DAMAGED_SUFFIX}{f'.{count}' if count else ''}")
+        if not aside.exists():
+            durable.replace(str(path), str(aside))
+            return aside
+        count += 1
