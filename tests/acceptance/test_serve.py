@@ -1,0 +1,230 @@
+"""`yarddesk serve` with real clients before it and a real registry behind it."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.settings import push_everything_to
+from tests.support.images import build_image, build_index, write_oci_layout
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def serve(make_yarddesk, docker_registry):
+    return make_yarddesk(config=push_everything_to(docker_registry.host))
+
+
+def test_a_skopeo_push_arrives_upstream_byte_for_byte(serve, docker_registry, skopeo, tmp_path):
+    image = build_image("skopeo", (100_000, 3_000_000, 20))
+    skopeo.copy(write_oci_layout(tmp_path / "image", image), f"docker://{serve.registry}/team/app:1")
+    serve.run("wait", "team/app:1", "--timeout", "30")
+    assert docker_registry.holds("team/app", "1", image)
+    assert serve.holds("team/app", "1", image)
+
+
+@pytest.mark.parametrize("docker", [False, True], ids=["OCI index", "Docker manifest list"])
+def test_a_multi_platform_push_arrives_with_all_its_platforms(serve, docker_registry, skopeo, tmp_path, docker):
+    index = build_index("multi", ("linux/amd64", "linux/arm64", "linux/arm/v7"), docker=docker)
+    source = write_oci_layout(tmp_path / "index", index)
+    skopeo.copy(source, f"docker://{serve.registry}/team/multi:1", "--all", "--preserve-digests")
+    serve.run("wait", "team/multi:1", "--timeout", "30")
+    assert docker_registry.holds("team/multi", "1", index)
+    until(lambda: json.loads(serve.run("queue", "--json").stdout)["jobs"] == [], 30, "an empty queue")
+    assert docker_registry.tags("team/multi") == ["1"]
+
+
+def test_a_podman_push_can_be_removed_and_pulled_again(serve, docker_registry, podman):
+    image = build_image("podman", (50_000, 60_000))
+    name = f"{serve.registry}/team/pod:1"
+    podman.load(image, name)
+    podman.push(name)
+    podman.run("rmi", name)
+    podman.pull(name)
+    serve.run("wait", "team/pod:1", "--timeout", "30")
+    pushed = serve.manifest("team/pod", "1")
+    assert pushed is not None
+    assert docker_registry.manifest("team/pod", "1") == pushed
+    for blob in (pushed_blob["digest"] for pushed_blob in json.loads(pushed.content)["layers"]):
+        assert docker_registry.blob("team/pod", blob) == serve.blob("team/pod", blob)
+
+
+def test_a_buildah_build_is_pushed_and_arrives(serve, docker_registry, buildah):
+    name = f"{serve.registry}/team/built:1"
+    buildah.build(name, {"/one": "1", "/two": "2"})
+    buildah.push(name)
+    serve.run("wait", "team/built:1", "--timeout", "30")
+    assert docker_registry.manifest("team/built", "1") == serve.manifest("team/built", "1")
+
+
+def test_what_upstream_has_is_not_sent_again(serve, docker_registry):
+    image = build_image("again", (400_000, 500_000))
+    serve.push("team/first", "1", image)
+    serve.run("wait", "--timeout", "30")
+    already = len(docker_registry.seen("PATCH")) + len(docker_registry.seen("PUT", "blobs/uploads"))
+    serve.push("team/first", "2", image)
+    serve.run("wait", "--timeout", "30")
+    assert docker_registry.holds("team/first", "2", image)
+    assert len(docker_registry.seen("PATCH")) + len(docker_registry.seen("PUT", "blobs/uploads")) == already
+    newest = json.loads(serve.run("history", "--json").stdout)["entries"][0]
+    assert newest["bytes_saved"] >= 900_000
+
+
+def test_a_layer_that_another_repository_has_upstream_is_mounted(serve, docker_registry):
+    image = build_image("mounted", (400_000,))
+    serve.push("team/one", "1", image)
+    serve.run("wait", "--timeout", "30")
+    before = len(docker_registry.seen("PATCH"))
+    serve.push("team/two", "1", image)
+    serve.run("wait", "--timeout", "30")
+    assert docker_registry.holds("team/two", "1", image)
+    assert len(docker_registry.seen("PATCH")) == before
+
+
+def test_a_push_needs_no_upstream_and_goes_up_once_it_is_there(serve, docker_registry):
+    image = build_image("offline", (100_000,))
+    docker_registry.stop()
+    serve.push("team/app", "1", image)
+    until(lambda: _state(serve) == "waiting", 30, "a job that waits")
+    assert serve.holds("team/app", "1", image)
+    (job,) = json.loads(serve.run("queue", "--json").stdout)["jobs"]
+    assert docker_registry.host in job["upstreams"][0]["reason"] or "central" in job["upstreams"][0]["reason"]
+    docker_registry.start()
+    serve.run("retry", "--all")
+    serve.run("wait", "team/app:1", "--timeout", "30")
+    assert docker_registry.holds("team/app", "1", image)
+
+
+def _state(serve) -> str:
+    jobs = json.loads(serve.run("queue", "--json").stdout)["jobs"]
+    return jobs[0]["upstreams"][0]["state"] if jobs else ""
+
+
+def test_a_pause_is_kept_over_a_restart_and_ends_with_resume(serve, docker_registry):
+    serve.run("pause")
+    image = build_image("paused", (100_000,))
+    serve.push("team/app", "1", image)
+    serve.restart()
+    assert json.loads(serve.run("status", "--json").stdout)["paused"]
+    assert _state(serve) == "paused"
+    assert docker_registry.manifest("team/app", "1") is None
+    serve.run("resume")
+    serve.run("wait", "team/app:1", "--timeout", "30")
+    assert docker_registry.holds("team/app", "1", image)
+
+
+def test_deleting_the_marker_cancels(serve, docker_registry):
+    serve.run("pause")
+    image = build_image("marker", (1000,))
+    serve.push("team/app", "1.0", image)
+    marker = serve.data_dir / "pending" / "team" / "app" / "1.0.json"
+    document = json.loads(marker.read_text())
+    assert (document["schema"], document["repository"], document["reference"]) == (1, "team/app", "1.0")
+    assert document["digest"] == image.manifest.digest
+    assert set(document["upstreams"]) == {"central"}
+    marker.unlink()
+    until(lambda: json.loads(serve.run("queue", "--json").stdout)["jobs"] == [], 30, "an empty queue")
+    serve.run("resume")
+    assert docker_registry.manifest("team/app", "1.0") is None
+    assert serve.holds("team/app", "1.0", image)
+
+
+def test_cancel_by_reference_leaves_the_others(serve):
+    serve.run("pause")
+    for tag in ("1", "2"):
+        serve.push("team/app", tag, build_image(tag, (1000,)))
+    serve.run("cancel", f"{serve.registry}/team/app:1")
+    assert [job["reference"] for job in json.loads(serve.run("queue", "--json").stdout)["jobs"]] == ["2"]
+    assert serve.run("cancel", "team/app:1", status=1).stderr.count("team/app:1") == 1
+
+
+def test_pulls_of_what_is_not_here_come_through_the_upstream(serve, docker_registry, skopeo, tmp_path):
+    image = build_image("pull", (2_000_000, 10))
+    docker_registry.push("team/there", "1", image)
+    skopeo.copy(f"docker://{serve.registry}/team/there:1", f"oci:{tmp_path / 'out'}:1")
+    digest_file = tmp_path / "out" / "blobs" / "sha256" / image.layers[0].digest.removeprefix("sha256:")
+    assert digest_file.read_bytes() == image.layers[0].content
+    docker_registry.stop()
+    assert serve.holds("team/there", "1", image)
+
+
+def test_the_data_folder_is_the_users_alone(serve):
+    serve.push("team/app", "1", build_image("modes", (1000,)))
+    for path in (serve.data_dir, *serve.data_dir.rglob("*")):
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        assert mode & 0o077 == 0, f"{path} {mode:o}"
+
+
+def test_a_second_instance_on_the_folder_names_the_first_and_exits_1(serve, make_yarddesk):
+    second = serve.run("serve", "--port", "0", status=1)
+    assert str(serve.pid) in second.stderr
+    assert serve.url in second.stderr
+
+
+def test_a_taken_port_names_its_holder_and_exits_1(serve, make_yarddesk, tmp_path):
+    other = serve.run("serve", "--data-dir", str(tmp_path / "other"), "--port", str(serve.port), status=1)
+    assert str(serve.pid) in other.stderr
+    assert str(serve.port) in other.stderr
+
+
+def test_sigterm_and_sigint_end_it_in_good_order_with_work_left(serve, docker_registry):
+    docker_registry.stop()
+    serve.push("team/app", "1", build_image("left", (1000,)))
+    assert serve.interrupt(5) == 0
+    assert not (serve.data_dir / "control.json").exists()
+    serve.start()
+    assert [job["reference"] for job in json.loads(serve.run("queue", "--json").stdout)["jobs"]] == ["1"]
+    assert serve.terminate(5) == 0
+
+
+def test_without_an_instance_the_commands_say_so(serve):
+    serve.terminate()
+    for command in (("status",), ("queue",), ("pause",), ("cancel", "--all"), ("wait",)):
+        refused = serve.run(*command, status=1)
+        assert "yarddesk serve" in refused.stderr
+
+
+def test_an_upstream_that_is_added_while_it_runs_takes_the_next_push(make_yarddesk, docker_registry):
+    serve = make_yarddesk(config="upstreams: []\n")
+    serve.push("team/app", "1", build_image("local", (1000,)))
+    assert json.loads(serve.run("queue", "--json").stdout)["jobs"] == []
+    assert serve.run("wait", "team/app:1", status=1).stderr
+    serve.run("upstream", "add", f"http://{docker_registry.host}", "--push")
+    until(lambda: json.loads(serve.run("status", "--json").stdout)["upstreams"], 30, "the new upstream")
+    image = build_image("central", (1000,))
+    serve.push("team/app", "2", image)
+    serve.run("wait", "team/app:2", "--timeout", "30")
+    assert docker_registry.holds("team/app", "2", image)
+    serve.run("upstream", "remove", docker_registry.host)
+    until(lambda: not json.loads(serve.run("status", "--json").stdout)["upstreams"], 30, "no upstream")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("server:\n  prot: 1\n", ":2: server.prot"),
+        ("sync: 5\n", ":1: sync"),
+        ("upstreams:\n  - prefix: x\n", "registry"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_exit_2(serve, config, words):
+    serve.configure(config)
+    assert words in serve.run("upstream", "list", status=2).stderr
+
+
+def test_wrong_settings_while_it_runs_leave_the_old_ones_in_force(serve, docker_registry):
+    serve.configure("upstreams: 5\n")
+    serve.wait_for_line(r"upstreams: a list belongs here")
+    image = build_image("still", (1000,))
+    serve.push("team/app", "1", image)
+    until(lambda: docker_registry.manifest("team/app", "1") is not None, 30)
+
+
+def test_the_tokens_file_is_new_at_each_start(serve):
+    first = (serve.data_dir / "control.token").read_text()
+    serve.restart()
+    assert (serve.data_dir / "control.token").read_text() != first
+    document = json.loads((serve.data_dir / "control.json").read_text())
+    assert document == {"url": serve.url, "pid": serve.pid, "version": document["version"]}
+    assert Path(serve.data_dir / "control.token").stat().st_mode & 0o777 == 0o600
