@@ -288,7 +288,8 @@ class QueueLoop(_QtEventLoop):
             self._current_handle = None
         took = time.monotonic() - began
         if took >= self.slow_callback_duration:
-            logger.warning("Executing %r took %.3f seconds", handle, took)
+            asker = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+            logger.warning("Executing %r took %.3f s", asker if isinstance(asker, asyncio.Task) else handle, took)
 
     def _gather(self) -> None:
         """Move what the world made ready to the end of the ready queue: sockets first, then timers, as asyncio does."""
@@ -296,7 +297,7 @@ class QueueLoop(_QtEventLoop):
         self._forget_cancelled_timers()
         scheduled = self._scheduled
         if scheduled:
-            due = time.monotonic() + self._clock_resolution
+            due = self.time() + self._clock_resolution
             while scheduled and scheduled[0]._when < due:  # type: ignore[attr-defined]
                 timer = heapq.heappop(scheduled)
                 timer._scheduled = False  # type: ignore[attr-defined]
@@ -329,7 +330,7 @@ class QueueLoop(_QtEventLoop):
             return
         self._forget_cancelled_timers()
         if self._scheduled and (when := self._scheduled[0].when()) < self._armed_until:
-            seconds = min(max(0.0, when - time.monotonic()), _LONGEST_TIMER_SECONDS)
+            seconds = min(max(0.0, when - self.time()), _LONGEST_TIMER_SECONDS)
             self._deadline.start(math.ceil(seconds * 1000))
             self._armed_until = when
 

@@ -1,0 +1,158 @@
+"""Qt gets its turn however busy the tasks are, and the tasks get theirs."""
+
+import asyncio
+import math
+import socket
+import time
+
+import pytest
+from PySide6.QtCore import QEvent, QObject, QTimer
+from PySide6.QtGui import QPaintEvent
+from PySide6.QtWidgets import QApplication, QWidget
+from pytestqt.qtbot import QtBot
+
+from tests.gui.loops import LOOPS, closing, run_on
+from yarddesk.desktop.loop import LoopDelay
+from yarddesk.desktop.loop_queue import QueueLoop
+
+
+def work_for(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        math.sqrt(2)
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_timer_of_10_ms_stays_on_time_while_50_tasks_spin(kind: type[QueueLoop], qapp: QApplication) -> None:
+    """All 50 steps together take 20 ms a round: without slices the timer would be that late."""
+
+    async def spin() -> None:
+        while True:
+            work_for(0.0004)
+            await asyncio.sleep(0)
+
+    async def main() -> LoopDelay:
+        spinning = [asyncio.create_task(spin()) for _ in range(50)]
+        with LoopDelay(0.010) as delay:
+            await asyncio.sleep(1.5)
+        for task in spinning:
+            task.cancel()
+        await asyncio.gather(*spinning, return_exceptions=True)
+        return delay
+
+    report = run_on(kind, qapp, main()).report()
+    assert report.samples > 50
+    assert report.p50_seconds < 0.008
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_window_is_painted_while_sockets_are_busy(kind: type[QueueLoop], qapp: QApplication, qtbot: QtBot) -> None:
+    class Painted(QWidget):
+        paints = 0
+
+        def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+            self.paints += 1
+            self.update()
+
+    async def pass_on(end: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while piece := await loop.sock_recv(end, 4096):
+            work_for(0.0004)
+            await loop.sock_sendall(end, piece)
+
+    async def main() -> tuple[int, int]:
+        pairs = [socket.socketpair() for _ in range(25)]
+        ends = [end for pair in pairs for end in pair]
+        for end in ends:
+            end.setblocking(False)
+        for one, _ in pairs:
+            one.send(b"x")
+        busy = [asyncio.create_task(pass_on(end)) for end in ends]
+        timers = 0
+
+        def tick() -> None:
+            nonlocal timers
+            timers += 1
+
+        timer = QTimer()
+        timer.timeout.connect(tick)
+        timer.start(10)
+        window.show()
+        await asyncio.sleep(1)
+        timer.stop()
+        window.close()
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+        for end in ends:
+            end.close()
+        return window.paints, timers
+
+    window = Painted()
+    qtbot.addWidget(window)
+    paints, timers = run_on(kind, qapp, main())
+    assert paints >= 20
+    assert timers >= 30
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_tasks_go_on_while_qt_is_flooded(kind: type[QueueLoop], qapp: QApplication) -> None:
+    async def main() -> int:
+        flood = QTimer()
+        flood.timeout.connect(lambda: work_for(0.001))
+        flood.start(0)
+        end = asyncio.get_running_loop().time() + 0.5
+        steps = 0
+        while asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.001)
+            steps += 1
+        flood.stop()
+        return steps
+
+    assert run_on(kind, qapp, main()) > 20
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_thousand_callbacks_cost_qt_a_few_events(kind: type[QueueLoop], qapp: QApplication) -> None:
+    """What made qasync slow: a Qt timer for each."""
+
+    class Counter(QObject):
+        events = 0
+
+        def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+            self.events += event.type() in (QEvent.Type.MetaCall, QEvent.Type.Timer, QEvent.Type.SockAct)
+            return False
+
+    async def main() -> int:
+        called = 0
+
+        def call() -> None:
+            nonlocal called
+            called += 1
+
+        loop = asyncio.get_running_loop()
+        counter = Counter()
+        qapp.installEventFilter(counter)
+        for _ in range(1000):
+            loop.call_soon(call)
+        await asyncio.sleep(0)
+        qapp.removeEventFilter(counter)
+        assert called == 1000
+        return counter.events
+
+    with closing(lambda: kind(qapp, slice_seconds=10)) as loop:
+        assert loop.run_until_complete(main()) <= 3
+
+
+def test_the_delay_meter_sees_a_stall_of_its_length(qapp: QApplication, qtbot: QtBot) -> None:
+    with LoopDelay(0.005) as delay:
+        QTimer.singleShot(50, lambda: work_for(0.1))
+        qtbot.waitUntil(lambda: delay.report().max_seconds > 0.05 and delay.report().samples > 20)
+    report = delay.report()
+    assert 0.09 <= report.max_seconds < 1
+    assert report.p50_seconds <= report.p99_seconds <= report.max_seconds
+
+
+def test_the_delay_meter_reports_nothing_before_its_first_sample(qapp: QApplication) -> None:
+    assert LoopDelay().report().samples == 0
+    assert LoopDelay().report().max_seconds == 0
