@@ -1,12 +1,13 @@
 """What the window needs of a running yard, and nothing more: any front-end could be built against this page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from yarddesk.content.credentials import Secret
+from yarddesk.engines.model import ContainerEngine, RegistryAddress
 from yarddesk.events import EventBus
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import SyncController
@@ -48,6 +49,9 @@ class Core(Protocol):
     What is no coroutine answers from memory at once. Coroutines are durable when they return and raise YarddeskError.
     """
 
+    show_window: Callable[[], None] | None
+    """Set by the window while it is there: brings it to the front when another start asks for that."""
+
     @property
     def address(self) -> str:
         """`HOST:PORT` as people type it before a repository's name."""
@@ -81,6 +85,16 @@ class Core(Protocol):
 
     def upstreams(self) -> Sequence[UpstreamSettings]:
         """In the order written; SettingsChanged tells of others."""
+        ...
+
+    @property
+    def engines(self) -> Sequence[ContainerEngine]:
+        """Every container engine that yarddesk knows how to set up, here or not."""
+        ...
+
+    @property
+    def engine_address(self) -> RegistryAddress:
+        """What engines are set up for."""
         ...
 
     def problems(self) -> Sequence[Problem]:
