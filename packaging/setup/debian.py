@@ -57,21 +57,25 @@ def install(packages: Iterable[str], reasons: Iterable[str]) -> None:
     say(f"installing {' '.join(wanted)}")
     new = [package for package in wanted if not is_installed(package)]
     try:
-        apt_get(root, "update")
+        # Someone's broken third-party source is no reason to stop: what we need comes from Debian's.
+        if apt_get(root, "update") != 0:
+            say("apt-get update failed; going on with the package lists that are here")
         with services_held_back(root):
-            apt_get(root, "install", "--yes", "--no-install-recommends", *wanted)
+            status = apt_get(root, "install", "--yes", "--no-install-recommends", *wanted)
     except subprocess.CalledProcessError as error:
-        raise SetUpError(f"apt-get ended with status {error.returncode}.\n  {advice}") from error
+        raise SetUpError(f"{error}\n  {advice}") from error
+    if status != 0:
+        raise SetUpError(f"apt-get ended with status {status}.\n  {advice}")
     leave_services_off(root, new)
 
 
-def apt_get(root: list[str], *arguments: str) -> None:
+def apt_get(root: list[str], *arguments: str) -> int:
+    """Run apt-get, asking nobody anything; gives its exit status."""
     options = ["-q", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0"]
     environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
     # What apt-get prints goes to standard error: standard output belongs to the program that is set up.
-    subprocess.run(
-        [*root, *environment, "apt-get", *options, *arguments], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr
-    )
+    command = [*root, *environment, "apt-get", *options, *arguments]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode
 
 
 def is_installed(package: str) -> bool:

@@ -14,7 +14,7 @@ from tests.peers.token_server import TokenServer
 from tests.support.images import build_image, build_index, write_docker_archive, write_oci_layout
 
 
-@pytest.mark.xdist_group("docker")
+@pytest.mark.xdist_group("dockerd")
 def test_docker_pushes_and_pulls(docker: Docker, docker_registry: DockerRegistry, tmp_path: Path) -> None:
     name = f"{docker_registry.host}/team/app:1"
     docker.load(write_docker_archive(tmp_path / "image.tar", build_image("docker", (1000, 2000, 3000)), name))
@@ -28,7 +28,7 @@ def test_docker_pushes_and_pulls(docker: Docker, docker_registry: DockerRegistry
     docker.run("rmi", name)
 
 
-@pytest.mark.xdist_group("docker")
+@pytest.mark.xdist_group("dockerd")
 def test_dockerd_reads_its_configuration_again(own_dockerd: Dockerd, tmp_path: Path) -> None:
     own_dockerd.config_file.write_text('{"registry-mirrors": ["http://127.0.0.1:9/"]}', encoding="utf-8")
     own_dockerd.reload()
