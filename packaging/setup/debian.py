@@ -109,8 +109,8 @@ def leave_services_off(root: list[str], new: Iterable[str]) -> None:
     if not systemctl or not units:
         return
     now = ["--now"] if Path("/run/systemd/system").exists() else []
-    result = subprocess.run(
-        [*root, systemctl, "disable", *now, *units], stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    if result.returncode != 0:
-        say(f"could not turn off {', '.join(units)}: {result.stderr.strip()}")
+    for unit in units:  # one at a time: a unit that this release does not have must not keep the others on
+        command = [*root, systemctl, "disable", *now, unit]
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if result.returncode != 0:
+            say(f"could not turn off {unit}: {result.stderr.strip()}")
