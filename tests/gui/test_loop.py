@@ -6,6 +6,8 @@ import gc
 import logging
 import math
 import os
+import queue
+import sys
 import threading
 import time
 import weakref
@@ -263,15 +265,33 @@ def test_threads_that_call_back_all_at_once_lose_nothing_and_keep_their_order(lo
 
 
 def test_no_wake_up_is_lost_when_threads_answer_just_as_the_loop_goes_to_sleep(loop):
-    async def ping(times: int) -> None:
-        for _ in range(times):
-            await loop.run_in_executor(None, int)
+    answers = 5000
+
+    async def ping() -> None:
+        questions: queue.SimpleQueue[asyncio.Future[None] | None] = queue.SimpleQueue()
+
+        def answer() -> None:
+            while (future := questions.get()) is not None:
+                loop.call_soon_threadsafe(future.set_result, None)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        for _ in range(answers):
+            future = loop.create_future()
+            questions.put(future)
+            await future
+        questions.put(None)
+        thread.join()
 
     async def pings() -> None:
-        await asyncio.wait_for(asyncio.gather(*(ping(500) for _ in range(4))), 60)
+        await asyncio.wait_for(asyncio.gather(ping(), ping()), 60)
 
-    loop.run_until_complete(pings())
-    loop.run_until_complete(loop.shutdown_default_executor())
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns in the midst of everything
+    try:
+        loop.run_until_complete(pings())
+    finally:
+        sys.setswitchinterval(switching)
 
 
 def test_the_executor_is_asyncios(loop):
