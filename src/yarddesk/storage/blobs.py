@@ -1,0 +1,121 @@
+"""Blobs as files: found, put in place, removed, listed, re-hashed. Everything here blocks: for threads."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from yarddesk.oci.digest import Digest, Hasher
+from yarddesk.storage.durable import open_file, regular_size
+from yarddesk.storage.layout import ALGORITHMS, blob_folder, shard_folders
+from yarddesk.storage.tree import Tree
+
+PIECE_BYTES: Final = 1024 * 1024
+_HEX: Final = re.compile(r"[0-9a-f]+", re.ASCII)
+_HEX_LENGTHS: Final = {"sha256": 64, "sha512": 128}
+
+
+class BlobFiles:
+    """The folder `blobs/`. A link in the place of a file or folder is never followed."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def size(self, digest: Digest) -> int | None:
+        """Size in bytes; None where it's not here."""
+        folder = self._tree.find(blob_folder(digest))
+        return None if folder is None else regular_size(os.path.join(folder, digest.hex))
+
+    def modified(self, digest: Digest) -> float | None:
+        """When it was committed or last checked, in seconds of the epoch; None where it's not here."""
+        if self.size(digest) is None:
+            return None
+        return os.lstat(self._path(digest)).st_mtime
+
+    def open(self, digest: Digest) -> int:
+        """A descriptor for reading. Raises FileNotFoundError."""
+        folder = self._tree.find(blob_folder(digest))
+        if folder is None:
+            raise FileNotFoundError(self._path(digest))
+        return open_file(os.path.join(folder, digest.hex))
+
+    def place(self, temporary: str, digest: Digest) -> None:
+        """Make a file that was verified and fsynced the blob; in place of one that is there, which may be damaged."""
+        self._tree.place(temporary, blob_folder(digest), digest.hex, counted=True)
+
+    def remove(self, digest: Digest) -> bool:
+        return self._tree.remove(blob_folder(digest), digest.hex, counted=True)
+
+    def listed(self, folder: tuple[str, ...]) -> list[Digest]:
+        """The blobs in one folder of `shard_folders`; strangers' files are left out."""
+        path = self._tree.find(folder)
+        if path is None:
+            return []
+        _, algorithm, shard = folder
+        length = _HEX_LENGTHS[algorithm]
+        return [
+            Digest.parse(f"{algorithm}:{name}")
+            for name in os.listdir(path)
+            if len(name) == length and name.startswith(shard) and _HEX.fullmatch(name)
+        ]
+
+    def is_whole(self, digest: Digest) -> bool | None:
+        """Read it and say whether it hashes to its name, which its time then tells; None where it's not here."""
+        try:
+            descriptor = self.open(digest)
+        except FileNotFoundError:
+            return None
+        try:
+            hasher = digest.hasher()
+            hash_file(descriptor, hasher, None)
+        finally:
+            os.close(descriptor)
+        whole = hasher.hexdigest() == digest.hex
+        if whole:
+            os.utime(self._path(digest))
+        return whole
+
+    def count(self, stopped: Callable[[], bool]) -> None:
+        """Have the usage count every folder."""
+        for algorithm in ALGORITHMS:
+            for folder in shard_folders(algorithm):
+                if stopped():
+                    return
+                path = self._tree.find(folder)
+                if path is not None:
+                    count_files(self._tree, path)
+
+    def _path(self, digest: Digest) -> str:
+        return self._tree.join(blob_folder(digest), digest.hex)
+
+
+def hash_file(descriptor: int, hasher: Hasher, length: int | None) -> None:
+    """Hash the file from its begin, `length` bytes or all of it."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    left = length
+    while left is None or left > 0:
+        piece = os.read(descriptor, PIECE_BYTES if left is None else min(PIECE_BYTES, left))
+        if not piece:
+            return
+        hasher.update(piece)
+        if left is not None:
+            left -= len(piece)
+
+
+def count_files(tree: Tree, path: str) -> None:
+    """Have the usage count the content in one folder: what is named by hexadecimal digits."""
+
+    def measure() -> int:
+        try:
+            return sum(_content_sizes(path))
+        except FileNotFoundError:  # removed since it was seen
+            return 0
+
+    tree.count(path, measure)
+
+
+def _content_sizes(path: str) -> Iterator[int]:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if _HEX.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                yield entry.stat(follow_symlinks=False).st_size

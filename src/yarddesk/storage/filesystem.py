@@ -1,0 +1,247 @@
+"""`FilesystemStore`: the content of all repositories as files below one data folder."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from yarddesk.content.store import UploadSession
+from yarddesk.content.target import ContentStream, NotFound
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.storage.blobs import BlobFiles
+from yarddesk.storage.durable import prepare_root
+from yarddesk.storage.finishing import Finishing
+from yarddesk.storage.layout import ALGORITHMS, BLOBS, MANIFESTS, UPLOADS, blob_folder, shard_folders
+from yarddesk.storage.reading import BlobReader
+from yarddesk.storage.recent import Recent
+from yarddesk.storage.repositories import Repositories
+from yarddesk.storage.run_marker import RunMarker
+from yarddesk.storage.target import StoreTarget
+from yarddesk.storage.threads import Threads
+from yarddesk.storage.tree import Tree
+from yarddesk.storage.upload_files import UploadFiles
+from yarddesk.storage.uploads import ABANDONED_SECONDS, Uploads
+
+_log = logging.getLogger(__name__)
+_KNOWN_SIZES: Final = 100_000
+_SWEEP_SECONDS: Final = 600.0
+
+
+class FilesystemStore:
+    """A content.store.Store over one data folder, which no other process uses meanwhile (see InstanceLock).
+
+    Nothing blocks the loop, and a change that has begun is finished even when its caller is cancelled.
+    """
+
+    def __init__(self, root: str, on_usage_changed: Callable[[int], None] | None = None) -> None:
+        self._root = root
+        self._on_usage_changed = on_usage_changed
+        self._tree = Tree(root)
+        self._run = RunMarker(root)
+        self._threads = Threads(root)
+        self._finishing = Finishing()
+        self._blobs = BlobFiles(self._tree)
+        self._sizes: Recent[Digest, int] = Recent(_KNOWN_SIZES)
+        self._deletions = 0
+        self._repositories = Repositories(self._tree, self._threads, self._finishing, self._usage_changed)
+        self._upload_files = UploadFiles(self._tree, self._blobs)
+        self._uploads = Uploads(root, self._upload_files, self._threads.transfers, self._finishing, self._committed)
+        self._stopping = threading.Event()
+        self._counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, data_dir: Path, *, on_usage_changed: Callable[[int], None] | None = None
+    ) -> AsyncIterator["FilesystemStore"]:
+        """The store in `data_dir`, which is made where it isn't there. Raises StorageError.
+
+        `on_usage_changed` hears the bytes stored, on the loop, after each change, once they are counted.
+        """
+        store = cls(await asyncio.to_thread(prepare_root, data_dir), on_usage_changed)
+        try:
+            await store._threads.small(store._begin)
+            tasks = (asyncio.create_task(store._count()), asyncio.create_task(store._sweep()))
+            try:
+                yield store
+            finally:
+                await store._end(tasks)
+        finally:
+            await asyncio.to_thread(store._threads.close)
+
+    @property
+    def previous_run_ended_cleanly(self) -> bool:
+        """False where the run before was killed or the machine went down: `needs_check` then tells what to look at."""
+        return self._run.previous_ended_cleanly
+
+    async def blob_size(self, digest: Digest) -> int | None:
+        known = self._sizes.get(digest)
+        if known is not None:
+            return known
+        deletions = self._deletions
+        size = await self._threads.small(self._blobs.size, digest)
+        if size is not None and deletions == self._deletions:
+            self._sizes.put(digest, size)
+        return size
+
+    def blob_path(self, digest: Digest) -> Path | None:
+        return Path(self._tree.join(blob_folder(digest), digest.hex))
+
+    def read_blob(self, digest: Digest, offset: int = 0, length: int | None = None) -> ContentStream:
+        return BlobReader(self._threads.reading, self._blobs, self._root, digest, offset, length)
+
+    async def delete_blob(self, digest: Digest) -> None:
+        await self._finishing.run(self._delete_blob(digest))
+
+    async def blob_is_used(self, digest: Digest) -> bool:
+        return await self._repositories.refer_to(digest)
+
+    async def verify_blob(self, digest: Digest) -> bool:
+        """Read the blob from disk and say whether it hashes to its name; if so, `needs_check` is over for it.
+
+        A damaged one stays: `delete_blob` makes room for a whole one. Raises NotFound.
+        """
+        whole = await self._threads.read(self._blobs.is_whole, digest)
+        if whole is None:
+            raise _missing(digest)
+        if not whole:
+            _log.error("blob %s is damaged: its bytes don't hash to its name", digest)
+        return whole
+
+    async def needs_check(self, digest: Digest) -> bool:
+        """Whether the blob was written in a run that ended uncleanly and nobody has verified it since. Mostly at once False."""
+        if self._run.unchecked_since is None:
+            return False
+        modified = await self._threads.small(self._blobs.modified, digest)
+        return modified is not None and self._run.is_unchecked(modified)
+
+    async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession:
+        return await self._uploads.start(repository, algorithm)
+
+    async def find_upload(self, repository: RepositoryName, upload_id: str) -> UploadSession:
+        return await self._uploads.find(repository, upload_id)
+
+    async def collect_uploads(self, abandoned_seconds: float = ABANDONED_SECONDS) -> int:
+        """Remove the sessions that nobody wrote to for so long; how many. Happens by itself every ten minutes."""
+        return await self._uploads.sweep(abandoned_seconds)
+
+    def resolve_cached(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        return self._repositories.resolve_cached(repository, reference)
+
+    async def resolve(self, repository: RepositoryName, reference: Reference) -> Descriptor:
+        return await self._repositories.resolve(repository, reference)
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        return await self._repositories.get(repository, reference)
+
+    async def put_manifest(self, repository: RepositoryName, manifest: Manifest) -> None:
+        await self._repositories.put(repository, manifest)
+
+    async def put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
+        await self._repositories.put_tag(repository, tag, digest)
+
+    async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
+        await self._repositories.delete_tag(repository, tag)
+
+    async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> Sequence[Tag]:
+        return await self._repositories.delete(repository, digest)
+
+    async def tags(self, repository: RepositoryName, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
+        return await self._repositories.tags(repository, last, limit)
+
+    async def repositories(self, *, last: str = "", limit: int | None = None) -> Sequence[RepositoryName]:
+        return await self._repositories.names(last, limit)
+
+    async def referrers(
+        self, repository: RepositoryName, digest: Digest, artifact_type: str = ""
+    ) -> Sequence[Descriptor]:
+        return await self._repositories.referrers(repository, digest, artifact_type)
+
+    async def blobs(self) -> AsyncIterator[Digest]:
+        for algorithm in ALGORITHMS:
+            for folder in shard_folders(algorithm):
+                for digest in await self._threads.small(self._blobs.listed, folder):
+                    yield digest
+
+    def manifests(self) -> AsyncIterator[tuple[RepositoryName, Digest]]:
+        return self._repositories.all()
+
+    async def used_bytes(self) -> int:
+        await asyncio.shield(self._counted)
+        return self._tree.usage.total
+
+    def repository(self, name: RepositoryName) -> StoreTarget:
+        return StoreTarget(self, name)
+
+    async def _delete_blob(self, digest: Digest) -> None:
+        self._deletions += 1
+        try:
+            there = await self._threads.small(self._blobs.remove, digest)
+        finally:
+            self._sizes.drop(digest)
+            self._deletions += 1
+        self._usage_changed()
+        if not there:
+            raise _missing(digest)
+
+    def _committed(self, digest: Digest, size: int) -> None:
+        self._sizes.put(digest, size)
+        self._usage_changed()
+
+    def _usage_changed(self) -> None:
+        if self._on_usage_changed is not None and self._tree.usage.complete:
+            self._on_usage_changed(self._tree.usage.total)
+
+    def _begin(self) -> None:
+        for name in (BLOBS, MANIFESTS, UPLOADS):
+            self._tree.make((name,))
+        self._upload_files.remove_leftovers()
+        self._upload_files.sweep(ABANDONED_SECONDS, frozenset())
+        self._run.begin()
+
+    async def _count(self) -> None:
+        """Count what is there while the first requests are answered already."""
+        try:
+            await self._threads.read(self._count_all)
+        except YarddeskError as error:
+            _log.error("what is stored can't be counted: %s", error)
+            self._counted.set_exception(error)
+            self._counted.exception()  # looked at, also where nobody asks how much is stored
+            return
+        self._counted.set_result(None)
+        self._usage_changed()
+
+    def _count_all(self) -> None:
+        self._blobs.count(self._stopping.is_set)
+        self._repositories.count(self._stopping.is_set)
+        self._tree.finish_count()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            try:
+                await self.collect_uploads()
+            except YarddeskError as error:
+                _log.warning("abandoned uploads stay for now: %s", error)
+
+    async def _end(self, tasks: tuple[asyncio.Task[None], asyncio.Task[None]]) -> None:
+        self._stopping.set()
+        counting, sweeping = tasks
+        sweeping.cancel()
+        await self._finishing.wait()
+        await self._uploads.close()
+        await self._finishing.wait()
+        await asyncio.wait((counting, sweeping))
+        await self._threads.small(self._run.end)
+        await counting
+
+
+def _missing(digest: Digest) -> NotFound:
+    return NotFound(f"There is no blob {digest} here.")

@@ -1,0 +1,117 @@
+"""One process a data folder: a lock that the system takes back when its holder dies, in whatever way."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from yarddesk.errors import YarddeskError
+from yarddesk.storage.durable import in_words, prepare_root, read_whole
+from yarddesk.storage.layout import CONTROL_FILE, LOCK_FILE
+
+_MOST_BYTES: Final = 64 * 1024
+# On Windows a locked byte can't be read by others; this one lies beyond all that is written there.
+_LOCKED_BYTE: Final = 1 << 30
+
+
+class AlreadyRunning(YarddeskError):
+    """Another process holds the data folder. `pid` and `url` are None where it hasn't said them (yet)."""
+
+    def __init__(self, data_dir: Path, pid: int | None, url: str | None) -> None:
+        who = f"pid {pid}" if pid is not None else "another process"
+        where = f", listening on {url}" if url else ""
+        super().__init__(
+            f"yarddesk already runs on {data_dir}: {who}{where}.",
+            hint="Stop that one, or give this one a data folder of its own (--data-dir).",
+        )
+        self.pid = pid
+        self.url = url
+
+
+class InstanceLock:
+    """Held from `acquire` to `release` (or the end of the `with` block, or of the process)."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, data_dir: Path) -> Self:
+        """Take the folder, which is made where it isn't there. Raises AlreadyRunning or StorageError. Blocks for a moment."""
+        root = prepare_root(data_dir)
+        with in_words(root):
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+            descriptor = os.open(os.path.join(root, LOCK_FILE), flags, 0o600)
+        try:
+            if not _lock(descriptor):
+                raise _holder(Path(root))
+            held = cls(descriptor)
+            with in_words(root):
+                os.chmod(os.path.join(root, LOCK_FILE), 0o600)
+                held._write({"pid": os.getpid()})
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return held
+
+    def announce(self, url: str) -> None:
+        """Let a second instance's message name our address, too."""
+        self._write({"pid": os.getpid(), "url": url})
+
+    def release(self) -> None:
+        """Let another have the folder; releasing twice does nothing. The file stays: removing it would race with the next."""
+        if self._descriptor >= 0:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _write(self, holder: Mapping[str, object]) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, json.dumps(holder).encode() + b"\n")
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the lock is ours now."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(data_dir: Path) -> AlreadyRunning:
+    said = {**_read(data_dir / CONTROL_FILE), **_read(data_dir / LOCK_FILE)}
+    pid, url = said.get("pid"), said.get("url")
+    return AlreadyRunning(data_dir, pid if isinstance(pid, int) else None, url if isinstance(url, str) else None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # A file that is just being written, or was left by another version, only makes the message poorer.
+    with contextlib.suppress(OSError, ValueError):
+        document = json.loads(read_whole(str(path), _MOST_BYTES))
+        if isinstance(document, dict):
+            return document
+    return {}

@@ -1,0 +1,188 @@
+"""Manifests and tags of one repository as files. Everything here blocks: for threads.
+
+Changes of one repository come one at a time (the store sees to it); reads may come at any time.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.storage.durable import read_whole, regular_size
+from yarddesk.storage.layout import (
+    ALGORITHMS,
+    TYPE_SUFFIX,
+    NotOurFileName,
+    Parts,
+    decode_reference,
+    encode_component,
+    encode_reference,
+    manifest_folder,
+    referrer_folder,
+    repository_folder,
+    tag_folder,
+)
+from yarddesk.storage.temporaries import place_content
+from yarddesk.storage.tree import Tree
+
+_log = logging.getLogger(__name__)
+_MAX_TYPE_BYTES: Final = 4096
+_MAX_TAG_BYTES: Final = 256
+
+
+class ManifestFiles:
+    """The folders `manifests/REPOSITORY`. What is there but can't be read as what it is, is logged and not there."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def holds(self, repository: RepositoryName) -> bool:
+        """Whether there is a manifest in the repository."""
+        return self.holds_at(repository_folder(repository))
+
+    def holds_at(self, parts: Parts) -> bool:
+        """The same for a repository's folder."""
+        names = (name for algorithm in ALGORITHMS for name in self._listed((*parts, f"_{algorithm}")))
+        return any(not name.endswith(TYPE_SUFFIX) for name in names)
+
+    def has(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether the manifest's file is there; says nothing of its bytes."""
+        folder = self._tree.find(manifest_folder(repository, digest.algorithm))
+        return folder is not None and regular_size(os.path.join(folder, digest.hex)) is not None
+
+    def read(self, repository: RepositoryName, digest: Digest) -> Manifest | None:
+        """The manifest, its bytes checked; None where it isn't here or is damaged (pushing or pulling it again heals that)."""
+        content = self.read_content(repository, digest)
+        if content is None:
+            return None
+        if not digest.matches(content):
+            _log.error("the file of manifest %s in %s is damaged: it's taken for missing", digest, repository)
+            return None
+        try:
+            return parse_manifest(content, self._read_type(repository, digest), digest=digest)
+        except YarddeskError as error:
+            _log.error("manifest %s in %s is taken for missing: %s", digest, repository, error)
+            return None
+
+    def read_content(self, repository: RepositoryName, digest: Digest) -> bytes | None:
+        """The manifest's file as it is."""
+        return self._read(manifest_folder(repository, digest.algorithm), digest.hex, MAX_MANIFEST_BYTES)
+
+    def read_tag(self, repository: RepositoryName, tag: Tag) -> Digest | None:
+        """The digest that a tag names; None where it's not here."""
+        content = self._read(tag_folder(repository), encode_component(tag), _MAX_TAG_BYTES)
+        if content is None:
+            return None
+        try:
+            return Digest.parse(content.decode("ascii", "replace").strip())
+        except YarddeskError:
+            _log.error("the file of tag %s in %s holds no digest: it's taken for missing", tag, repository)
+            return None
+
+    def put(self, repository: RepositoryName, manifest: Manifest) -> None:
+        """Durable on return. The manifest's own file comes last: when it's there, what belongs to it is."""
+        digest = manifest.digest
+        if manifest.subject is not None:
+            folder = referrer_folder(repository, manifest.subject.digest)
+            place_content(self._tree, b"", folder, encode_reference(digest))
+        folder = manifest_folder(repository, digest.algorithm)
+        place_content(self._tree, manifest.media_type.encode(), folder, f"{digest.hex}{TYPE_SUFFIX}", sync=False)
+        place_content(self._tree, manifest.content, folder, digest.hex, counted=True)
+
+    def put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
+        """Durable on return."""
+        place_content(self._tree, digest.encode(), tag_folder(repository), encode_component(tag))
+
+    def delete_tag(self, repository: RepositoryName, tag: Tag) -> bool:
+        """Whether it was there."""
+        folder = tag_folder(repository)
+        there = self._tree.remove(folder, encode_component(tag))
+        self._tree.prune(folder, keep=1)
+        return there
+
+    def delete(self, repository: RepositoryName, digest: Digest) -> tuple[Tag, ...] | None:
+        """Remove the tags that name a manifest, then the manifest: the tags; None where the manifest wasn't there."""
+        if not self.has(repository, digest):
+            return None
+        manifest = self.read(repository, digest)
+        tags = tuple(tag for tag in self.tags(repository) if self.read_tag(repository, tag) == digest)
+        for tag in tags:
+            self._tree.remove(tag_folder(repository), encode_component(tag), sync=tag is tags[-1])
+        folder = manifest_folder(repository, digest.algorithm)
+        self._tree.remove(folder, digest.hex, counted=True, sync=False)
+        self._tree.remove(folder, f"{digest.hex}{TYPE_SUFFIX}")
+        if manifest is not None and manifest.subject is not None:
+            marker_folder = referrer_folder(repository, manifest.subject.digest)
+            self._tree.remove(marker_folder, encode_reference(digest))
+            self._tree.prune(marker_folder, keep=1)
+        self._tree.prune(folder, keep=1)
+        self._tree.prune(tag_folder(repository), keep=1)
+        return tags
+
+    def tags(self, repository: RepositoryName) -> list[Tag]:
+        """All tags, in lexical order."""
+        return sorted(name for name in self._references(tag_folder(repository)) if isinstance(name, Tag))
+
+    def digests(self, repository: RepositoryName) -> list[Digest]:
+        """The digests of all manifests, in no order."""
+        found = []
+        for algorithm in ALGORITHMS:
+            for name in self._listed(manifest_folder(repository, algorithm)):
+                try:
+                    found.append(Digest.parse(f"{algorithm}:{name}"))
+                except YarddeskError:  # a media type's file, or a stranger's
+                    continue
+        return found
+
+    def referrers(self, repository: RepositoryName, subject: Digest) -> list[Descriptor]:
+        """The manifests whose subject it is, with their annotations, by digest."""
+        markers = sorted(
+            name for name in self._references(referrer_folder(repository, subject)) if isinstance(name, Digest)
+        )
+        # A marker is written before its manifest: where a push was cut off in between, there is nothing behind it.
+        found = (self.read(repository, digest) for digest in markers)
+        return [as_referrer(manifest) for manifest in found if manifest is not None]
+
+    def _references(self, parts: Parts) -> Iterator[Reference]:
+        for name in self._listed(parts):
+            try:
+                yield decode_reference(name)
+            except NotOurFileName:
+                _log.warning("%s is none of ours: it's left alone", self._tree.join(parts, name))
+
+    def _listed(self, parts: Parts) -> list[str]:
+        folder = self._tree.find(parts)
+        if folder is None:
+            return []
+        try:
+            return os.listdir(folder)
+        except FileNotFoundError:  # emptied and removed since it was found
+            return []
+
+    def _read(self, parts: Parts, name: str, limit: int) -> bytes | None:
+        folder = self._tree.find(parts)
+        if folder is None:
+            return None
+        try:
+            content = read_whole(os.path.join(folder, name), limit)
+        except FileNotFoundError:
+            return None
+        return content if len(content) <= limit else None
+
+    def _read_type(self, repository: RepositoryName, digest: Digest) -> str:
+        # Without it the document's own mediaType counts: a crash may have come between the two files' renames.
+        content = self._read(
+            manifest_folder(repository, digest.algorithm), f"{digest.hex}{TYPE_SUFFIX}", _MAX_TYPE_BYTES
+        )
+        return (content or b"").decode("ascii", "replace").strip()
+
+
+def as_referrer(manifest: Manifest) -> Descriptor:
+    """Its descriptor as the referrers of its subject list it, with its annotations (distribution specification, "Listing referrers")."""
+    return replace(manifest.descriptor, annotations=manifest.annotations or {})

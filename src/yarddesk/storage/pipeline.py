@@ -1,0 +1,194 @@
+"""Bytes into a file and into a hash at once: both on threads, while the loop gathers the next ones."""
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from yarddesk.oci.digest import Hasher
+from yarddesk.storage.blobs import hash_file
+from yarddesk.storage.durable import open_file, start_sync, write_all
+
+BUFFER_BYTES: Final = 1024 * 1024
+"""What goes to the threads at once."""
+
+_SESSION_BYTES: Final = 4 * BUFFER_BYTES
+_ALL_BYTES: Final = 64 * BUFFER_BYTES
+_SYNC_EVERY_BYTES: Final = 64 * BUFFER_BYTES
+_TURN: Final = 8
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Transfers:
+    """The threads of all pipelines, and how much each may hold in memory: less, the more of them there are."""
+
+    def __init__(self, threads: int) -> None:
+        self.pool = ThreadPoolExecutor(threads, "yarddesk-transfer")
+        self.active = 0
+
+    @property
+    def session_limit(self) -> int:
+        """Bytes that a pipeline may have in flight."""
+        return max(BUFFER_BYTES, min(_SESSION_BYTES, _ALL_BYTES // max(1, self.active)))
+
+
+class Pipeline:
+    """Appends buffers to the file at `path`, which has `size` bytes, and hashes them: in order, in two lanes that overlap.
+
+    `hasher` knows these bytes already, unless `catch_up` asks to read them first. For one loop; `close` ends it.
+    """
+
+    def __init__(self, transfers: Transfers, path: str, size: int, hasher: Hasher, *, catch_up: bool) -> None:
+        self._transfers = transfers
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._hasher = hasher
+        self._size = size
+        self._catch_up = catch_up
+        self._descriptor = -1
+        self._accepted = self._written = self._hashed = 0
+        self._unsynced = 0
+        self._syncing = False
+        self._failure: BaseException | None = None
+        self._abandoned = False
+        self._waiting = 0
+        self._moved = asyncio.Event()
+        self._writing = _Lane(transfers.pool, self._write)
+        self._hashing = _Lane(transfers.pool, self._hash)
+        transfers.active += 1
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes accepted that are not yet both written and hashed."""
+        return self._accepted - min(self._written, self._hashed)
+
+    def put(self, buffer: Buffer) -> None:
+        """Take the next bytes; the caller waits for `room` before the next ones."""
+        self._accepted += len(buffer)
+        self._writing.put(buffer)
+        self._hashing.put(buffer)
+
+    async def room(self) -> None:
+        """Return when one more buffer fits. Raises what the file system said (OSError); then nothing more is written."""
+        await self._while(lambda: self.in_flight > self._transfers.session_limit - BUFFER_BYTES)
+        self._check()
+
+    async def close(self) -> int:
+        """Return when all is written and hashed and no thread is at work: the file's descriptor, now the caller's.
+
+        It is -1 where nothing was written. Raises OSError as `room`, with the descriptor closed.
+        """
+        await self._while(lambda: self.in_flight > 0 or self._syncing)
+        self._transfers.active -= 1
+        descriptor, self._descriptor = self._descriptor, -1
+        if self._failure is not None and descriptor >= 0:
+            os.close(descriptor)
+        self._check()
+        return descriptor
+
+    def abandon(self) -> None:
+        """What is still queued need not be written any more."""
+        self._abandoned = True
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _while(self, condition: Callable[[], bool]) -> None:
+        while condition():
+            # First say that somebody waits, then look again: a thread that has just finished saw the one or is seen by the other.
+            self._moved.clear()
+            self._waiting += 1
+            try:
+                if condition():
+                    await self._moved.wait()
+            finally:
+                self._waiting -= 1
+
+    def _wake(self) -> None:
+        if self._waiting:
+            self._loop.call_soon_threadsafe(self._moved.set)
+
+    def _write(self, buffer: Buffer) -> None:
+        try:
+            if self._failure is None and not self._abandoned:
+                self._append(buffer)
+        except BaseException as error:  # noqa: BLE001 - on a pool's thread; raised again where the loop waits
+            self._failure = self._failure or error
+        finally:
+            self._written += len(buffer)
+            self._wake()
+
+    def _append(self, buffer: Buffer) -> None:
+        if self._descriptor < 0:
+            self._descriptor = open_file(self._path, write=True)
+            os.lseek(self._descriptor, self._size, os.SEEK_SET)
+        write_all(self._descriptor, buffer)
+        self._unsynced += len(buffer)
+        if self._unsynced >= _SYNC_EVERY_BYTES and not self._syncing:
+            self._unsynced = 0
+            self._syncing = True
+            self._transfers.pool.submit(self._sync)
+
+    def _sync(self) -> None:
+        try:
+            start_sync(self._descriptor)
+        except BaseException as error:  # noqa: BLE001 - the final fsync would no longer tell of it
+            self._failure = self._failure or error
+        finally:
+            self._syncing = False
+            self._wake()
+
+    def _hash(self, buffer: Buffer) -> None:
+        try:
+            if self._failure is None and not self._abandoned:
+                if self._catch_up:
+                    self._read_what_was_there()
+                    self._catch_up = False
+                self._hasher.update(buffer)
+        except BaseException as error:  # noqa: BLE001 - as in _write
+            self._failure = self._failure or error
+        finally:
+            self._hashed += len(buffer)
+            self._wake()
+
+    def _read_what_was_there(self) -> None:
+        descriptor = open_file(self._path)
+        try:
+            hash_file(descriptor, self._hasher, self._size)
+        finally:
+            os.close(descriptor)
+
+
+class _Lane:
+    """Buffers through one function, in order, by one thread at a time, which is given back when there is nothing to do."""
+
+    def __init__(self, pool: ThreadPoolExecutor, work: Callable[[Buffer], None]) -> None:
+        self._pool = pool
+        self._work = work
+        self._lock = threading.Lock()
+        self._queue: deque[Buffer] = deque()
+        self._running = False
+
+    def put(self, buffer: Buffer) -> None:
+        with self._lock:
+            self._queue.append(buffer)
+            if self._running:
+                return
+            self._running = True
+        self._pool.submit(self._run)
+
+    def _run(self) -> None:
+        for _ in range(_TURN):
+            with self._lock:
+                if not self._queue:
+                    self._running = False
+                    return
+                buffer = self._queue.popleft()
+            self._work(buffer)
+            del buffer  # not to be held while waiting for the lock
+        self._pool.submit(self._run)  # the others first

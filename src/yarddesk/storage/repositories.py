@@ -1,0 +1,178 @@
+"""Manifests and tags of all repositories: files, and a memory of them that never tells anything older than the files."""
+
+import asyncio
+import weakref
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Final
+
+from yarddesk.content.target import DigestMismatch, NotFound
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
+from yarddesk.storage.catalog import Catalog
+from yarddesk.storage.finishing import Finishing
+from yarddesk.storage.known import KnownManifests
+from yarddesk.storage.manifests import ManifestFiles
+from yarddesk.storage.threads import Threads
+from yarddesk.storage.tree import Tree
+
+_PAGE: Final = 200
+
+
+class Repositories:
+    """What a Store promises of manifests, tags and repositories (content.store), over files.
+
+    Changes of one repository come one after the other; each is finished even when its caller is cancelled.
+    """
+
+    def __init__(self, tree: Tree, threads: Threads, finishing: Finishing, changed: Callable[[], None]) -> None:
+        self._files = ManifestFiles(tree)
+        self._catalog = Catalog(tree, self._files)
+        self._threads = threads
+        self._finishing = finishing
+        self._changed = changed
+        self._known = KnownManifests()
+        self._locks: weakref.WeakValueDictionary[RepositoryName, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    def resolve_cached(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        return self._known.descriptor(repository, reference)
+
+    async def resolve(self, repository: RepositoryName, reference: Reference) -> Descriptor:
+        known = self._known.descriptor(repository, reference)
+        return known or (await self._load(repository, reference)).descriptor
+
+    async def get(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        return self._known.manifest(repository, reference) or await self._load(repository, reference)
+
+    async def put(self, repository: RepositoryName, manifest: Manifest) -> None:
+        async def put() -> None:
+            async with self._change(repository):
+                await self._threads.small(self._put, repository, manifest)
+                self._known.remember(repository, manifest)
+
+        await self._finishing.run(put())
+
+    async def put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
+        async def put() -> None:
+            async with self._change(repository):
+                self._known.forget_tags(repository, (tag,))
+                await self._threads.small(self._put_tag, repository, tag, digest)
+                self._known.remember_tag(repository, tag, digest)
+
+        await self._finishing.run(put())
+
+    async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
+        async def delete() -> None:
+            async with self._change(repository):
+                there = await self._threads.small(self._files.delete_tag, repository, tag)
+                self._known.forget_tags(repository, (tag,))
+            if not there:
+                raise _missing(repository, tag)
+
+        await self._finishing.run(delete())
+
+    async def delete(self, repository: RepositoryName, digest: Digest) -> Sequence[Tag]:
+        async def delete() -> Sequence[Tag]:
+            async with self._change(repository):
+                tags = await self._threads.small(self._files.delete, repository, digest)
+                self._known.forget_manifest(repository, digest)
+                self._known.forget_tags(repository, tags or ())
+            if tags is None:
+                raise _missing(repository, digest)
+            return tags
+
+        return await self._finishing.run(delete())
+
+    async def tags(self, repository: RepositoryName, last: str, limit: int | None) -> Sequence[Tag]:
+        found = await self._threads.small(self._tag_page, repository, last, limit)
+        if found is None:
+            raise NotFound(f"There is no repository {repository} here.")
+        return found
+
+    async def names(self, last: str, limit: int | None) -> Sequence[RepositoryName]:
+        return await self._threads.small(lambda: list(islice(self._catalog.after(last), limit)))
+
+    async def referrers(self, repository: RepositoryName, digest: Digest, artifact_type: str) -> Sequence[Descriptor]:
+        found = await self._threads.small(self._files.referrers, repository, digest)
+        return [one for one in found if artifact_type in ("", one.artifact_type)]
+
+    async def all(self) -> AsyncIterator[tuple[RepositoryName, Digest]]:
+        last = ""
+        while page := await self.names(last, _PAGE):
+            for repository in page:
+                for digest in await self._threads.small(self._files.digests, repository):
+                    yield repository, digest
+            last = page[-1]
+
+    async def refer_to(self, blob: Digest) -> bool:
+        """Whether a manifest refers to this blob."""
+        async for repository, digest in self.all():
+            if await self._threads.small(self._refers_to, repository, digest, blob):
+                return True
+        return False
+
+    def count(self, stopped: Callable[[], bool]) -> None:
+        """Have the usage count all manifests. Blocks."""
+        self._catalog.count(stopped)
+
+    @asynccontextmanager
+    async def _change(self, repository: RepositoryName) -> AsyncIterator[None]:
+        lock = self._locks.get(repository)
+        if lock is None:
+            lock = self._locks[repository] = asyncio.Lock()
+        async with lock:
+            self._known.changes += 1
+            try:
+                yield
+            finally:
+                self._known.changes += 1
+                self._changed()
+
+    async def _load(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        changes = self._known.changes
+        manifest = await self._threads.small(self._read, repository, reference)
+        if manifest is None:
+            raise _missing(repository, reference)
+        if changes == self._known.changes:
+            self._known.remember(repository, manifest)
+            if isinstance(reference, Tag):
+                self._known.remember_tag(repository, reference, manifest.digest)
+        return manifest
+
+    # What follows runs on a thread.
+
+    def _read(self, repository: RepositoryName, reference: Reference) -> Manifest | None:
+        digest = reference if isinstance(reference, Digest) else self._files.read_tag(repository, reference)
+        return None if digest is None else self._files.read(repository, digest)
+
+    def _put(self, repository: RepositoryName, manifest: Manifest) -> None:
+        if not manifest.digest.matches(manifest.content):
+            raise DigestMismatch(f"The bytes of the manifest are not those of {manifest.digest}.")
+        self._files.put(repository, manifest)
+
+    def _put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
+        if not self._files.has(repository, digest):
+            raise _missing(repository, digest)
+        self._files.put_tag(repository, tag, digest)
+
+    def _tag_page(self, repository: RepositoryName, last: str, limit: int | None) -> list[Tag] | None:
+        if not self._files.holds(repository):
+            return None
+        tags = self._files.tags(repository)
+        start = bisect_right(tags, last)
+        return tags[start : None if limit is None else start + limit]
+
+    def _refers_to(self, repository: RepositoryName, digest: Digest, blob: Digest) -> bool:
+        content = self._files.read_content(repository, digest)
+        if content is None or blob.encode() not in content:
+            return False
+        manifest = self._files.read(repository, digest)
+        return manifest is None or any(one.digest == blob for one in manifest.blobs)
+
+
+def _missing(repository: RepositoryName, reference: Reference) -> NotFound:
+    return NotFound(f"There is no {format_reference(repository, reference)} here.")

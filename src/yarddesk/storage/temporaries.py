@@ -1,0 +1,22 @@
+"""Small files on their way to their final names."""
+
+import os
+import uuid
+
+from yarddesk.storage.durable import remove_if_there, write_durably
+from yarddesk.storage.layout import TEMPORARY_PREFIX, UPLOADS, Parts
+from yarddesk.storage.tree import Tree
+
+
+def place_content(
+    tree: Tree, content: bytes, parts: Parts, name: str, *, counted: bool = False, sync: bool = True
+) -> None:
+    """Have these bytes under a name below DATA, whole or not at all, durable on return (as `Tree.place` has it). Blocks."""
+    # In uploads/, which is on the same file system and swept at the start.
+    temporary = os.path.join(tree.make((UPLOADS,)), f"{TEMPORARY_PREFIX}{uuid.uuid4()}")
+    write_durably(temporary, content)
+    try:
+        tree.place(temporary, parts, name, counted=counted, sync=sync)
+    except BaseException:
+        remove_if_there(temporary)
+        raise

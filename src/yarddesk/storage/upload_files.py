@@ -1,0 +1,105 @@
+"""Upload sessions as files in `uploads/`, which survive the process. Everything here blocks: for threads."""
+
+import logging
+import os
+import re
+import time
+from typing import Final
+
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName
+from yarddesk.storage.blobs import BlobFiles
+from yarddesk.storage.durable import create_file, read_whole, regular_size, remove_if_there, write_all
+from yarddesk.storage.layout import REPOSITORY_SUFFIX, UPLOADS
+from yarddesk.storage.tree import Tree
+
+_log = logging.getLogger(__name__)
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_MAX_NAME_BYTES: Final = 1024
+
+
+class UploadFiles:
+    """The folder `uploads/`. Everything here blocks: for threads."""
+
+    def __init__(self, tree: Tree, blobs: BlobFiles) -> None:
+        self._tree = tree
+        self._blobs = blobs
+
+    def path(self, upload_id: str) -> str:
+        return self._tree.join((UPLOADS,), upload_id)
+
+    def create(self, upload_id: str, repository: RepositoryName) -> None:
+        """An empty session. Whose it is lies beside it, and first."""
+        self._tree.make((UPLOADS,))
+        try:
+            for path, content in ((self._owner(upload_id), repository.encode()), (self.path(upload_id), b"")):
+                descriptor = create_file(path)
+                try:
+                    write_all(descriptor, content)
+                finally:
+                    os.close(descriptor)
+        except BaseException:
+            self.remove(upload_id)
+            raise
+
+    def find(self, upload_id: str, repository: RepositoryName) -> int | None:
+        """The bytes of a session of this repository; None where there is none. `upload_id` is what a client says."""
+        if not _UUID.fullmatch(upload_id) or self._tree.find((UPLOADS,)) is None:
+            return None
+        try:
+            owner = read_whole(self._owner(upload_id), _MAX_NAME_BYTES)
+        except FileNotFoundError:
+            return None
+        return regular_size(self.path(upload_id)) if owner == repository.encode() else None
+
+    def make_blob(self, upload_id: str, digest: Digest) -> None:
+        """Give the session's file, verified and fsynced, its final name."""
+        self._blobs.place(self.path(upload_id), digest)
+        remove_if_there(self._owner(upload_id))
+
+    def remove(self, upload_id: str) -> None:
+        remove_if_there(self.path(upload_id))
+        remove_if_there(self._owner(upload_id))
+
+    def sweep(self, idle_seconds: float, in_use: frozenset[str]) -> int:
+        """Remove the sessions that nobody wrote to for so long: how many."""
+        found = {name.removesuffix(REPOSITORY_SUFFIX) for name in self._names()}
+        abandoned = [
+            upload_id
+            for upload_id in found - in_use
+            if _UUID.fullmatch(upload_id) and time.time() - self._used_at(upload_id) >= idle_seconds
+        ]
+        for upload_id in abandoned:
+            self.remove(upload_id)
+        return len(abandoned)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a run that was cut off left half-written. Before this run writes anything."""
+        self._tree.make((UPLOADS,))
+        names = frozenset(self._names())
+        for name in names:
+            upload_id = name.removesuffix(REPOSITORY_SUFFIX)
+            whole = {upload_id, f"{upload_id}{REPOSITORY_SUFFIX}"} <= names
+            if not whole or not _UUID.fullmatch(upload_id):
+                _log.info("removing uploads/%s, which a run that was cut off left", name)
+                remove_if_there(self._tree.join((UPLOADS,), name))
+
+    def _used_at(self, upload_id: str) -> float:
+        """When the session was last written to, in seconds of the epoch; 0 where it's gone."""
+        times = [0.0]
+        for path in (self.path(upload_id), self._owner(upload_id)):
+            try:
+                times.append(os.lstat(path).st_mtime)
+            except FileNotFoundError:
+                continue
+        return max(times)
+
+    def _names(self) -> list[str]:
+        folder = self._tree.find((UPLOADS,))
+        if folder is None:
+            return []
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+
+    def _owner(self, upload_id: str) -> str:
+        return f"{self.path(upload_id)}{REPOSITORY_SUFFIX}"
