@@ -2,6 +2,9 @@
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 
@@ -202,3 +205,10 @@ def test_about_to_quit_is_sent_once(qapp: QApplication) -> None:
     finally:
         qapp.aboutToQuit.disconnect(note)
     assert sent == ["about to quit"]
+
+
+def test_a_setting_for_another_programs_qt_binding_does_not_matter() -> None:
+    code = "import yarddesk.desktop.loop, qasync; print(qasync.QtModuleName)"
+    environment = {**os.environ, "QT_API": "pyqt5"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == "PySide6\n", done.stderr
