@@ -1,0 +1,126 @@
+"""The ASGI application for `/v2/…`."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from yarddesk.content.listener import PushListener
+from yarddesk.content.pull_through import PullThrough
+from yarddesk.content.store import Store
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.error_codes import ErrorCode
+from yarddesk.oci.name import InvalidTag
+from yarddesk.registry.answers import Answer, error_answer, refusal
+from yarddesk.registry.base import get_base
+from yarddesk.registry.blobs import Blobs
+from yarddesk.registry.catalog import Catalog
+from yarddesk.registry.locks import Gate
+from yarddesk.registry.manifests import Manifests
+from yarddesk.registry.paths import Resource, Route, is_registry_path, parse_path
+from yarddesk.registry.referrers import Referrers
+from yarddesk.registry.tags import Tags
+from yarddesk.registry.uploads import Uploads
+from yarddesk.registry.wire import Refused, outcome_of
+
+logger = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request, Route], Awaitable[ASGIApp]]
+
+_NOT_FOUND: Final = {
+    Resource.BLOB: ErrorCode.BLOB_UNKNOWN,
+    Resource.UPLOAD: ErrorCode.BLOB_UPLOAD_UNKNOWN,
+    Resource.MANIFEST: ErrorCode.MANIFEST_UNKNOWN,
+}
+
+
+class RegistryApp:
+    """The OCI distribution specification v1.1 over a store; misses go to `pull_through`, pushes to `listener`.
+
+    `rest` answers every path that is not `/v2` or below.
+    """
+
+    def __init__(
+        self, store: Store, pull_through: PullThrough, listener: PushListener, *, rest: ASGIApp | None = None
+    ) -> None:
+        deletes = Gate()
+        self._rest: ASGIApp = rest or refusal(404, "There is nothing here but /v2/.")
+        self._manifests = Manifests(store, pull_through, listener, deletes)
+        blobs, uploads = Blobs(store, pull_through, deletes), Uploads(store)
+        manifests = self._manifests
+        # The keys are also what Allow lists.
+        self._endpoints: dict[Resource, dict[str, Endpoint]] = {
+            Resource.BASE: _read_only(get_base),
+            Resource.CATALOG: _read_only(Catalog(store).get),
+            Resource.TAGS: _read_only(Tags(pull_through).get),
+            Resource.REFERRERS: _read_only(Referrers(pull_through).get),
+            Resource.MANIFEST: _read_only(manifests.get) | {"PUT": manifests.put, "DELETE": manifests.delete},
+            Resource.BLOB: {"GET": blobs.get, "HEAD": blobs.head, "DELETE": blobs.delete},
+            Resource.UPLOADS: {"POST": uploads.begin},
+            Resource.UPLOAD: {
+                "GET": uploads.status,
+                "PATCH": uploads.add,
+                "PUT": uploads.end,
+                "DELETE": uploads.cancel,
+            },
+        }
+
+    def answer_at_once(self, scope: Scope) -> Answer | None:
+        """The answer to a request without a body where it needs no waiting; None: call the application."""
+        if scope["method"] != "HEAD" or scope["query_string"]:
+            return None
+        try:
+            route = parse_path(scope["raw_path"])
+            if route.resource is not Resource.MANIFEST:
+                return None
+            return self._manifests.head_at_once(route, dict(scope["headers"]).get(b"if-none-match"))
+        except YarddeskError:
+            return None  # the application says what is wrong
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not is_registry_path(scope["raw_path"]):
+            await self._rest(scope, receive, send)
+            return
+        try:
+            answer = await self._answer(Request(scope, receive))
+        except ClientDisconnect:
+            logger.debug("%s %s: the client left", scope["method"], scope["path"])
+            return
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> ASGIApp:
+        not_found = ErrorCode.NAME_UNKNOWN
+        try:
+            route = parse_path(request.scope["raw_path"])
+            not_found = _NOT_FOUND.get(route.resource, not_found)
+            endpoints = self._endpoints[route.resource]
+            endpoint = endpoints.get(request.method)
+            if endpoint is None:
+                allowed = ", ".join(endpoints).encode()
+                message = f"{request.method} is nothing that can be done here."
+                raise Refused(ErrorCode.UNSUPPORTED, message, headers=((b"allow", allowed),))
+            return await endpoint(request, route)
+        except InvalidTag as error:
+            outcome = outcome_of(error)
+            if request.method in ("GET", "HEAD"):
+                # The specification knows one failure of these: not found. So do clients that probe for odd tags.
+                return error_answer(replace(outcome, status=404))
+            return error_answer(outcome)
+        except YarddeskError as error:
+            outcome = outcome_of(error, not_found)
+            if outcome.status >= 500:
+                logger.warning("%s %s: %d: %s", request.method, request.url.path, outcome.status, error)
+            return error_answer(outcome)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.url.path)
+            return refusal(500, "The registry failed; its log says more.", ErrorCode.UNKNOWN)
+
+
+def _read_only(endpoint: Endpoint) -> dict[str, Endpoint]:
+    # Answers leave their body out of what a HEAD gets, and have the same headers.
+    return {"GET": endpoint, "HEAD": endpoint}

@@ -1,0 +1,161 @@
+"""Blobs: read, whole or in part, and deleted (distribution specification v1.1, end-2, end-10)."""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.requests import Request
+
+from yarddesk.content.errors import StorageError
+from yarddesk.content.pull_through import PullThrough
+from yarddesk.content.store import Store
+from yarddesk.content.target import NotFound
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.error_codes import ErrorCode
+from yarddesk.oci.media_types import OCTET_STREAM
+from yarddesk.oci.name import RepositoryName
+from yarddesk.oci.ranges import ByteRange, UnsatisfiableRange, parse_range
+from yarddesk.registry.answers import Answer, FileAnswer, StreamAnswer
+from yarddesk.registry.locks import Gate
+from yarddesk.registry.paths import Route
+from yarddesk.registry.requests import names_etag
+from yarddesk.registry.wire import Header, Refused
+
+BlobAnswer = Answer | FileAnswer | StreamAnswer
+
+
+class Blobs:
+    """A blob is shared by all repositories and can be read through any of them."""
+
+    def __init__(self, store: Store, pull_through: PullThrough, deletes: Gate) -> None:
+        self._store = store
+        self._pull_through = pull_through
+        self._deletes = deletes
+
+    async def head(self, request: Request, route: Route) -> Answer:
+        digest = Digest.parse(route.rest)
+        if names_etag(request.headers.get("if-none-match"), digest) and await self._store.blob_size(digest) is not None:
+            return Answer(304, _headers(digest))
+        size = await self._store.blob_size(digest)
+        if size is None:
+            size = await self._pull_through.blob_size(route.name, digest)
+        if size is None:
+            raise NotFound(f"There is no blob {digest}.")
+        return Answer(200, _headers(digest), body_size=size)
+
+    async def get(self, request: Request, route: Route) -> BlobAnswer:
+        digest = Digest.parse(route.rest)
+        path = self._store.blob_path(digest)
+        opened = await asyncio.to_thread(_open, path) if path is not None else None
+        if opened is not None:
+            return _from_file(request, digest, *opened)
+        size = await self._store.blob_size(digest) if path is None else None
+        if size is not None:
+            return await self._from_store(request, digest, size)
+        return await self._from_upstream(request, route.name, digest)
+
+    async def delete(self, _request: Request, route: Route) -> Answer:
+        """Refused while a stored manifest needs it: content is shared, and the queue's manifests are stored ones."""
+        digest = Digest.parse(route.rest)
+        async with self._deletes.closed():
+            if await self._store.blob_size(digest) is None:
+                raise NotFound(f"There is no blob {digest}.")
+            if await self._store.blob_is_used(digest):
+                raise Refused(
+                    ErrorCode.UNSUPPORTED,
+                    f"A manifest that is stored here refers to {digest}: delete the manifests first.",
+                )
+            await self._store.delete_blob(digest)
+        return Answer(202)
+
+    async def _from_store(self, request: Request, digest: Digest, size: int) -> BlobAnswer:
+        part = _wanted_part(request, digest, size)
+        if isinstance(part, Answer):
+            return part
+        whole = part is None
+        part = part or ByteRange(0, size - 1)
+        async with AsyncExitStack() as stack:
+            pieces = await stack.enter_async_context(self._store.read_blob(digest, part.start, part.length))
+            status = 200 if whole else 206
+            return StreamAnswer(
+                status, _headers(digest, None if whole else part, size), pieces, part.length, stack.pop_all()
+            )
+
+    async def _from_upstream(self, request: Request, repository: RepositoryName, digest: Digest) -> BlobAnswer:
+        """Ranges that begin at a given byte are honoured, others answered whole: the size is known once it's open."""
+        asked = request.headers.get("range", "") if _range_holds(request, digest) else ""
+        start = asked.removeprefix("bytes=").partition("-")[0]
+        offset = int(start) if start.isascii() and start.isdecimal() and len(start) < 19 else 0
+        async with AsyncExitStack() as stack:
+            blob = await stack.enter_async_context(self._pull_through.open_blob(repository, digest, offset=offset))
+            part = _wanted_part(request, digest, blob.size) if start else None
+            if isinstance(part, Answer):
+                return part
+            if part is None and offset:
+                raise Refused(ErrorCode.SIZE_INVALID, "The range can't be read.", status=416)
+            whole = part is None
+            part = part or ByteRange(0, blob.size - 1)
+            headers = _headers(digest, None if whole else part, blob.size)
+            return StreamAnswer(200 if whole else 206, headers, blob.pieces, part.length, stack.pop_all())
+
+
+def _from_file(request: Request, digest: Digest, file: BinaryIO, size: int) -> BlobAnswer:
+    try:
+        part = _wanted_part(request, digest, size)
+    except BaseException:
+        file.close()
+        raise
+    if isinstance(part, Answer):
+        file.close()
+        return part
+    if part is None:
+        return FileAnswer(200, _headers(digest), file, 0, size)
+    return FileAnswer(206, _headers(digest, part, size), file, part.start, part.length)
+
+
+def _wanted_part(request: Request, digest: Digest, size: int) -> ByteRange | Answer | None:
+    """The range that is asked for, None for the whole, or the answer that needs no body (304, 416)."""
+    if names_etag(request.headers.get("if-none-match"), digest):
+        return Answer(304, _headers(digest))
+    if not _range_holds(request, digest):
+        return None
+    try:
+        return parse_range(request.headers["range"], size)
+    except UnsatisfiableRange:
+        unsatisfied: Header = (b"content-range", b"bytes */%d" % size)
+        raise Refused(
+            ErrorCode.SIZE_INVALID, f"The blob has {size:,} bytes.", status=416, headers=(unsatisfied,)
+        ) from None
+
+
+def _range_holds(request: Request, digest: Digest) -> bool:
+    condition = request.headers.get("if-range")
+    return "range" in request.headers and (condition is None or names_etag(condition, digest))
+
+
+def _headers(digest: Digest, part: ByteRange | None = None, size: int = 0) -> list[Header]:
+    encoded = digest.encode()
+    headers: list[Header] = [
+        (b"content-type", OCTET_STREAM.encode()),
+        (b"docker-content-digest", encoded),
+        (b"etag", b'"%b"' % encoded),
+        (b"accept-ranges", b"bytes"),
+        (b"cache-control", b"max-age=31536000, immutable"),
+    ]
+    if part is not None:
+        headers.append((b"content-range", b"bytes %d-%d/%d" % (part.start, part.end, size)))
+    return headers
+
+
+def _open(path: Path) -> tuple[BinaryIO, int] | None:
+    """The file and its size in bytes; None where it's not there. A file that is open is read to its end, whatever is deleted."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError("A blob can't be read.", f"{error.strerror} ({path.name})", temporary=True) from error
+    file: BinaryIO = os.fdopen(descriptor, "rb", buffering=0)
+    return file, os.fstat(descriptor).st_size

@@ -1,0 +1,269 @@
+"""One request and its answer, between a connection and the ASGI application."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.types import ASGIApp, Message, Scope
+
+from yarddesk.registry.sendfile import FileTruncated, ReaderStalled, send_file
+
+if TYPE_CHECKING:
+    from yarddesk.registry.protocol import RegistryProtocol
+
+logger = logging.getLogger(__name__)
+
+SENDFILE: Final = "yarddesk.sendfile"
+"""The ASGI extension by which a whole body is a part of an open file.
+
+The message that follows `http.response.start` is `{"type": "yarddesk.sendfile", "file": …, "offset": …, "count": …}`; it is
+the whole body, and the application closes the file afterwards. ASGI's own `http.response.pathsend` knows no ranges.
+"""
+
+BODY_HIGH_WATER: Final = 1024 * 1024
+"""Bytes of a request's body that wait for the application before no more are read from the connection."""
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_FORBIDDEN_IN_HEADERS: Final = (b"\r", b"\n", b"\0")
+
+
+class AnswerCut(Exception):
+    """Raised by the application, which has said why in the log: the answer can't be completed, so the connection ends."""
+
+
+class Exchange:
+    """`receive` and `send` of one ASGI call. `complete`: the whole answer was handed to the connection."""
+
+    __slots__ = (
+        "_body_left",
+        "_chunked",
+        "_connection",
+        "_end_given",
+        "_expects_continue",
+        "_head",
+        "_pieces",
+        "_started",
+        "_waiter",
+        "buffered",
+        "complete",
+        "disconnected",
+        "keep_alive",
+        "more_body",
+        "scope",
+        "sends_file",
+        "task",
+    )
+
+    def __init__(
+        self, connection: "RegistryProtocol", scope: Scope, *, keep_alive: bool, expects_continue: bool
+    ) -> None:
+        self._connection = connection
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self._expects_continue = expects_continue
+        self._pieces: list[bytes] = []
+        self.buffered = 0
+        self.more_body = True
+        self._end_given = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.disconnected = False
+        self.complete = False
+        self._started = False
+        self._head = b""
+        self._chunked = False
+        self._body_left = 0
+        self.task: asyncio.Task[None] | None = None
+        self.sends_file = False
+
+    # The connection's side
+
+    @property
+    def awaits_body(self) -> bool:
+        """Whether the application waits for the client just now."""
+        return self._waiter is not None
+
+    def body_came(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self.buffered += len(piece)
+        self.wake()
+
+    def body_ended(self) -> None:
+        self.more_body = False
+        self.wake()
+
+    def connection_lost(self) -> None:
+        self.disconnected = True
+        self.wake()
+
+    def wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def run(self, app: ASGIApp) -> None:
+        """Let the application answer; whatever it does, the connection is left in a state that is right."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            # The server stops. Closing would leave a sendfile's writer behind; so would not saying anything.
+            self._connection.transport.abort()
+            raise
+        except (AnswerCut, FileTruncated) as error:
+            logger.warning("%s %s: cut: %r", self.scope["method"], self.scope["path"], error)
+            self._connection.transport.close()
+        except (ReaderStalled, ConnectionError) as error:
+            logger.info("%s %s: the client is gone: %r", self.scope["method"], self.scope["path"], error)
+            self._connection.transport.abort()
+        except Exception:
+            logger.exception("%s %s failed", self.scope["method"], self.scope["path"])
+            await self._fail()
+        else:
+            if not self.complete and not self.disconnected:
+                logger.error("%s %s was not answered to its end", self.scope["method"], self.scope["path"])
+                await self._fail()
+        finally:
+            self._connection.exchange_ended(self)
+
+    async def _fail(self) -> None:
+        if self.disconnected or (self._started and not self._head):
+            self._connection.transport.close()
+            return
+        self._started, self._head, self._chunked = False, b"", False
+        self.keep_alive = False
+        await self.send({"type": "http.response.start", "status": 500, "headers": [(b"content-length", b"0")]})
+        await self.send({"type": "http.response.body", "body": b""})
+
+    # The application's side
+
+    async def receive(self) -> Message:
+        if self._expects_continue and not self._started and not self.disconnected:
+            self._connection.write(_CONTINUE)
+            self._expects_continue = False
+        while not self._pieces and not self.disconnected and not self.complete and (self.more_body or self._end_given):
+            self._connection.wants_body()
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        pieces = self._pieces
+        if self.complete or (self.disconnected and not pieces):
+            return {"type": "http.disconnect"}
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._pieces = []
+        self.buffered = 0
+        self._end_given = not self.more_body
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def send(self, message: Message) -> None:
+        if self.disconnected:
+            return
+        kind = message["type"]
+        if not self._started:
+            if kind != "http.response.start":
+                raise RuntimeError(f"The answer begins with {kind}.")
+            await self._connection.drain()
+            self._start(message["status"], list(message.get("headers", ())))
+        elif self.complete:
+            raise RuntimeError(f"{kind} after the end of the answer.")
+        elif kind == "http.response.body":
+            await self._send_body(message.get("body", b""), message.get("more_body", False))
+        elif kind == SENDFILE:
+            await self._send_file(message)
+        else:
+            raise RuntimeError(f"{kind} is not known.")
+
+    def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self._started = True
+        if status >= 400 and self.more_body:
+            # What is left of the body would have to be read for nothing.
+            self.keep_alive = False
+        if self._expects_continue:
+            # The client waits for our word before it sends the body, and may or may not send it now.
+            self.keep_alive = False
+        length: int | None = None
+        for name, value in headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection" and b"close" in value.lower():
+                self.keep_alive = False
+        headers = [header for header in headers if header[0] != b"connection"]
+        without_body = self.scope["method"] == "HEAD" or status in (204, 304)
+        if length is None and not without_body:
+            self._chunked = True
+            headers.append((b"transfer-encoding", b"chunked"))
+        self._body_left = 0 if without_body else length or 0
+        self._head = render_head(status, headers, self._connection.date(), close=not self.keep_alive)
+
+    async def _send_body(self, body: bytes, more_body: bool) -> None:
+        if self.scope["method"] == "HEAD":
+            body = b""
+        if self._chunked:
+            framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            body = framed if more_body else framed + b"0\r\n\r\n"
+        else:
+            self._body_left -= len(body)
+            if self._body_left < 0:
+                raise RuntimeError("The answer is longer than its Content-Length.")
+        if self._head and len(body) < 64 * 1024:
+            body, self._head = self._head + body, b""
+        self._flush_head()
+        if body:
+            self._connection.write(body)
+        if more_body:
+            await self._connection.drain()
+        else:
+            self._end()
+
+    async def _send_file(self, message: Message) -> None:
+        if self.scope["method"] != "HEAD":
+            self._body_left -= message["count"]
+            self._flush_head()
+            self.sends_file = True
+            try:
+                await send_file(
+                    self._connection.transport,
+                    message["file"],
+                    message["offset"],
+                    message["count"],
+                    drain=self._connection.drain,
+                    stall_seconds=self._connection.limits.write_stall_seconds,
+                )
+            finally:
+                self.sends_file = False
+        self._flush_head()
+        self._end()
+
+    def _flush_head(self) -> None:
+        if self._head:
+            self._connection.write(self._head)
+            self._head = b""
+
+    def _end(self) -> None:
+        if self._body_left:
+            raise RuntimeError("The answer is shorter than its Content-Length.")
+        self.complete = True
+        self.wake()
+        self._pieces.clear()
+        self.buffered = 0
+
+
+def render_head(status: int, headers: Iterable[tuple[bytes, bytes]], date: bytes, *, close: bool) -> bytes:
+    """The status line and headers of an answer. Raises RuntimeError for a header that would break out of its line."""
+    parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, date]
+    for name, value in headers:
+        if any(octet in value for octet in _FORBIDDEN_IN_HEADERS):
+            raise RuntimeError(f"The header {name!r} holds a line break.")
+        parts += (name, b": ", value, b"\r\n")
+    parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
+    return b"".join(parts)
+
+
+_STATUS_LINES: dict[int, bytes] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+RequestHeaders = list[tuple[bytes, bytes]]
+Extensions = dict[str, dict[str, Any]]

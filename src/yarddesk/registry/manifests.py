@@ -1,0 +1,221 @@
+"""Manifests: pulled, pushed and deleted, by tag and by digest (distribution specification v1.1, end-3, end-7, end-9)."""
+
+import asyncio
+from functools import lru_cache
+from typing import Final
+
+from starlette.requests import Request
+
+from yarddesk.content.listener import ManifestPush, PushListener
+from yarddesk.content.pull_through import PullThrough
+from yarddesk.content.store import Store
+from yarddesk.content.target import NotFound
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.error_codes import ErrorCode, ErrorInfo
+from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
+from yarddesk.oci.name import Reference, RepositoryName, Tag, parse_reference
+from yarddesk.registry.answers import Answer
+from yarddesk.registry.locks import Gate, KeyedLocks
+from yarddesk.registry.paths import Route
+from yarddesk.registry.requests import names_etag, read_body
+from yarddesk.registry.wire import STALE, Header, Refused
+
+_PARSED_HERE_BYTES: Final = 64 * 1024
+"""Larger manifests are parsed in a thread, so that the loop goes on."""
+
+
+class Manifests:
+    """`deletes` is closed while a blob is deleted, so that no manifest comes to need it meanwhile."""
+
+    def __init__(self, store: Store, pull_through: PullThrough, listener: PushListener, deletes: Gate) -> None:
+        self._store = store
+        self._pull_through = pull_through
+        self._listener = listener
+        self._deletes = deletes
+        self._locks = KeyedLocks()
+
+    # Pulls
+
+    def head_at_once(self, route: Route, if_none_match: bytes | None) -> Answer | None:
+        """The answer to a HEAD where memory has it; None where it takes more. Raises InvalidTag or InvalidDigest."""
+        repository, reference = route.name, _parse_often(route.rest)
+        descriptor = self._store.resolve_cached(repository, reference)
+        if descriptor is None or not self._is_current(repository, reference):
+            return None
+        return _described(descriptor, if_none_match.decode("latin-1") if if_none_match else None)
+
+    async def get(self, request: Request, route: Route) -> Answer:
+        """GET and HEAD."""
+        repository, reference = route.name, parse_reference(route.rest)
+        condition = request.headers.get("if-none-match")
+        if request.method == "HEAD" or condition is not None:
+            resolved = await self._resolve(repository, reference, quick=request.method == "HEAD")
+            if resolved is not None and (request.method == "HEAD" or names_etag(condition, resolved[0].digest)):
+                return _described(resolved[0], condition, stale=resolved[1])
+        else:
+            resolved = await self._resolve_here(repository, reference)
+        found = await self._fetch(repository, reference, resolved)
+        if found is None:
+            raise NotFound(f"There is no {reference} in {repository}.")
+        manifest, stale = found
+        return _described(manifest.descriptor, None, content=manifest.content, stale=stale)
+
+    async def _resolve(
+        self, repository: RepositoryName, reference: Reference, *, quick: bool
+    ) -> tuple[Descriptor, bool] | None:
+        here = await self._resolve_here(repository, reference)
+        if here is not None:
+            return here
+        answer = await self._pull_through.resolve_manifest(repository, reference, quick=quick)
+        if answer is None:
+            raise NotFound(f"There is no {reference} in {repository}.")
+        return answer.descriptor, answer.stale
+
+    async def _resolve_here(self, repository: RepositoryName, reference: Reference) -> tuple[Descriptor, bool] | None:
+        if not self._is_current(repository, reference):
+            return None
+        try:
+            return self._store.resolve_cached(repository, reference) or await self._store.resolve(
+                repository, reference
+            ), False
+        except NotFound:
+            return None
+
+    async def _fetch(
+        self, repository: RepositoryName, reference: Reference, resolved: tuple[Descriptor, bool] | None
+    ) -> tuple[Manifest, bool] | None:
+        if resolved is not None:
+            try:
+                return await self._store.get_manifest(repository, resolved[0].digest), resolved[1]
+            except NotFound:
+                pass  # deleted since, or known upstream alone
+        fetched = await self._pull_through.fetch_manifest(repository, reference)
+        return None if fetched is None else (fetched.manifest, fetched.stale)
+
+    def _is_current(self, repository: RepositoryName, reference: Reference) -> bool:
+        return isinstance(reference, Digest) or self._pull_through.is_fresh(repository, reference)
+
+    # Pushes
+
+    async def put(self, request: Request, route: Route) -> Answer:
+        """The manifest, then the listener (its sync job is in the journal), then the tags, then the 201."""
+        repository, reference = route.name, parse_reference(route.rest)
+        limit = f"A manifest has {MAX_MANIFEST_BYTES:,} bytes at most."
+        content = await read_body(request, MAX_MANIFEST_BYTES, limit)
+        digest = _claimed_digest(reference, content)
+        media_type = _media_type(request.headers.get("content-type", ""))
+        if len(content) > _PARSED_HERE_BYTES:
+            manifest = await asyncio.to_thread(parse_manifest, content, media_type, digest=digest)
+        else:
+            manifest = parse_manifest(content, media_type, digest=digest)
+        _media_type(manifest.media_type)
+        named = request.query_params.getlist("tag") if isinstance(reference, Digest) else []
+        tags = tuple(dict.fromkeys([reference] if isinstance(reference, Tag) else [Tag.parse(tag) for tag in named]))
+        async with self._deletes.passed(), self._locks.hold(*_lock_keys(repository, manifest.digest, tags)):
+            await self._check_conditions(request, repository, reference)
+            await self._check_blobs(manifest)
+            await self._store.put_manifest(repository, manifest)
+            await self._listener.manifest_pushed(ManifestPush(repository, manifest, tags))
+            for tag in tags:
+                await self._store.put_tag(repository, tag, manifest.digest)
+        return _created(repository, manifest, tags if named else ())
+
+    async def _check_conditions(self, request: Request, repository: RepositoryName, reference: Reference) -> None:
+        # RFC 9110, 13.1: how clients update a referrers tag without losing another's update.
+        if_match, if_none_match = request.headers.get("if-match"), request.headers.get("if-none-match")
+        if if_match is None and if_none_match is None:
+            return
+        try:
+            current = (await self._store.resolve(repository, reference)).digest
+        except NotFound:
+            current = None
+        unmet = if_match is not None and (current is None or not names_etag(if_match, current))
+        if unmet or (current is not None and names_etag(if_none_match, current)):
+            raise Refused(ErrorCode.DENIED, f"{reference} is {current or 'not there'} now.", status=412)
+
+    async def _check_blobs(self, manifest: Manifest) -> None:
+        blobs = manifest.required_blobs
+        sizes = await asyncio.gather(*(self._store.blob_size(blob.digest) for blob in blobs))
+        missing = [blob for blob, size in zip(blobs, sizes, strict=True) if size is None]
+        if missing:
+            raise Refused(
+                ErrorCode.MANIFEST_BLOB_UNKNOWN,
+                "The manifest names blobs that are not here.",
+                errors=tuple(
+                    ErrorInfo(
+                        ErrorCode.MANIFEST_BLOB_UNKNOWN,
+                        f"The blob {blob.digest} is not here.",
+                        {"digest": blob.digest, "mediaType": blob.media_type, "size": blob.size},
+                    )
+                    for blob in missing
+                ),
+            )
+        for blob, size in zip(blobs, sizes, strict=True):
+            if size != blob.size:
+                raise InvalidManifest(f"The manifest gives {blob.digest} {blob.size:,} bytes; it has {size:,}.")
+
+    # Deletes
+
+    async def delete(self, _request: Request, route: Route) -> Answer:
+        """A tag alone, or a manifest with the tags that name it; never anything upstream."""
+        repository, reference = route.name, parse_reference(route.rest)
+        async with self._locks.hold(*_lock_keys(repository, reference)):
+            if isinstance(reference, Tag):
+                await self._store.delete_tag(repository, reference)
+                await self._listener.tag_deleted(repository, reference)
+            else:
+                tags = await self._store.delete_manifest(repository, reference)
+                await self._listener.manifest_deleted(repository, reference, tuple(tags))
+        return Answer(202)
+
+
+_parse_often = lru_cache(maxsize=2048)(parse_reference)
+
+
+def _lock_keys(repository: RepositoryName, reference: Reference, tags: tuple[Tag, ...] = ()) -> list[str]:
+    return [f"{repository} {name}" for name in (reference, *tags)]
+
+
+def _claimed_digest(reference: Reference, content: bytes) -> Digest | None:
+    if isinstance(reference, Tag):
+        return None
+    if not reference.matches(content):
+        raise Refused(ErrorCode.DIGEST_INVALID, f"The manifest is not the content of {reference}.")
+    return reference
+
+
+def _media_type(text: str) -> str:
+    """The type without parameters. Raises InvalidManifest for one that a browser might take for a page."""
+    media_type = text.partition(";")[0].strip().lower()
+    kind, _, name = media_type.partition("/")
+    plain = name.replace("+", "").replace(".", "").replace("-", "").replace("_", "")
+    if media_type and not (kind == "application" and plain.isascii() and plain.isalnum() and name.endswith("json")):
+        raise InvalidManifest(f"“{media_type[:100]}” is not a manifest's media type.")
+    return media_type
+
+
+def _described(
+    descriptor: Descriptor, condition: str | None, *, content: bytes | None = None, stale: bool = False
+) -> Answer:
+    digest = descriptor.digest.encode()
+    headers: list[Header] = [(b"docker-content-digest", digest), (b"etag", b'"%b"' % digest)]
+    if stale:
+        headers.append(STALE)
+    if condition is not None and names_etag(condition, descriptor.digest):
+        return Answer(304, headers)
+    headers.append((b"content-type", descriptor.media_type.encode("latin-1")))
+    return Answer(200, headers, content or b"", descriptor.size)
+
+
+def _created(repository: RepositoryName, manifest: Manifest, named: tuple[Tag, ...]) -> Answer:
+    digest = manifest.digest.encode()
+    headers: list[Header] = [
+        (b"location", f"/v2/{repository}/manifests/{manifest.digest}".encode()),
+        (b"docker-content-digest", digest),
+    ]
+    if manifest.subject is not None:
+        headers.append((b"oci-subject", manifest.subject.digest.encode()))
+    if named:
+        headers.append((b"oci-tag", ", ".join(named).encode()))
+    return Answer(201, headers)

@@ -1,0 +1,378 @@
+"""uvicorn's httptools protocol with the bounds that it lacks: time limits by progress, sizes, back-pressure in large pieces."""
+
+import asyncio
+import logging
+import time
+import urllib.parse
+from collections import deque
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Any, Final
+
+import httptools
+from starlette.types import Scope
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from yarddesk.registry.answers import Answer, refusal
+from yarddesk.registry.exchange import BODY_HIGH_WATER, SENDFILE, Exchange, render_head
+from yarddesk.registry.limits import Limits
+
+logger = logging.getLogger(__name__)
+
+AnswerAtOnce = Callable[[Scope], Answer | None]
+"""An answer that needs no waiting, for the busiest requests; None: ask the application."""
+
+_ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
+_TLS_HANDSHAKE: Final = 0x16
+
+
+class RegistryProtocol(HttpToolsProtocol):
+    """One connection.
+
+    It's in a request's head, in its body, or between two requests; beside that at most one exchange is being answered, and
+    what was pipelined behind it waits. `check_progress` is called by the server again and again.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: Limits | None = None,
+        at_once: AnswerAtOnce | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.limits = limits or Limits()
+        self._at_once = at_once
+        self._waiting: deque[Exchange] = deque()
+        self._running: Exchange | None = None
+        self._receiving: Exchange | None = None
+        self._phase = _IDLE
+        self._phase_since = self.loop.time()
+        self._requests = 0
+        self._head_bytes = 0
+        self._has_body = False
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._body_mark = (self._phase_since, 0)
+        self._write_mark = (self._phase_since, 0)
+        self._over = False
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = get_local_addr(transport)
+        self.client = get_remote_addr(transport)
+        self.scheme = "https" if is_ssl(transport) else "http"
+        if len(self.connections) > self.limits.connections:
+            self._refuse(503, "The server has as many connections as it takes.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self)
+        self._over = True
+        for exchange in (self._receiving, self._running, *self._waiting):
+            if exchange is not None:
+                exchange.connection_lost()
+        self._waiting.clear()
+        self.flow.resume_writing()
+        self.parser = None  # type: ignore[assignment]  # it refers back to us
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes_in += len(data)
+        if self._over:
+            return
+        if not self._requests and self._phase is _IDLE and data[0] == _TLS_HANDSHAKE and self.scheme == "http":
+            logger.debug("%s greets with TLS, which this port does not speak", self.client)
+            self._over = True
+            self.transport.close()
+            return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Nothing else is spoken here: the request is answered as it is, and what follows it can't be read.
+            self._close_after_last()
+            self._over = True
+        except httptools.HttpParserError as error:
+            logger.debug("%s: not HTTP: %s", self.client, error)
+            self._refuse(400, "The request is not valid HTTP/1.1.")
+        if self._phase is _HEAD:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.limits.header_bytes:
+                self._refuse(431, "The request's headers are too long.")
+
+    def eof_received(self) -> None:
+        return None
+
+    def shutdown(self) -> None:
+        """Close when what is being answered is answered."""
+        if self._running is None:
+            self._over = True
+            self.transport.close()
+        else:
+            self._running.keep_alive = False
+            self._waiting.clear()
+
+    # httptools' side
+
+    def on_message_begin(self) -> None:
+        self._enter(_HEAD)
+        self._head_bytes = 0
+        self._has_body = False
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"content-length" or name == b"transfer-encoding":
+            self._has_body = True
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._enter(_BODY)
+        self._requests += 1
+        if self._over or self._head_is_too_large() or not (self._running is None or self._running.keep_alive):
+            return
+        scope = self._scope()
+        if scope is None:
+            self._refuse(400, "The request's target is not valid.")
+            return
+        keep_alive = self.parser.should_keep_alive()
+        if self._at_once is not None and not (self._has_body or self._running is not None or self.flow.write_paused):
+            answer = self._at_once(scope)
+            if answer is not None:
+                self._answer(answer, head_only=scope["method"] == "HEAD", keep_alive=keep_alive)
+                return
+        exchange = Exchange(self, scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
+        self._receiving = exchange
+        if self._running is None:
+            self._start(exchange)
+        elif len(self._waiting) < self.limits.pipelined_requests:
+            self._waiting.append(exchange)
+            self.flow.pause_reading()
+        else:
+            self._refuse(429, "Too many requests at once on one connection.")
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self._receiving
+        if exchange is None or exchange.complete:
+            return
+        exchange.body_came(body)
+        if exchange.buffered >= BODY_HIGH_WATER:
+            self.flow.pause_reading()
+
+    def on_message_complete(self) -> None:
+        self._enter(_IDLE)
+        exchange, self._receiving = self._receiving, None
+        if exchange is not None:
+            exchange.body_ended()
+
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        self._phase_since = self.loop.time()
+        if phase is _BODY:
+            self._body_mark = (self._phase_since, self._bytes_in)
+
+    def _head_is_too_large(self) -> bool:
+        limits = self.limits
+        if len(self.url) > limits.target_bytes:
+            self._refuse(414, "The request's target is too long.")
+        elif len(self.headers) > limits.header_count:
+            self._refuse(431, "The request has too many headers.")
+        elif sum(len(name) + len(value) for name, value in self.headers) > limits.header_bytes:
+            self._refuse(431, "The request's headers are too long.")
+        return self._over
+
+    def _scope(self) -> Scope | None:
+        target = self.url
+        if not target.startswith(b"/"):
+            target = self._own_form(target)
+            if not target:
+                return None
+        raw_path, _, query = target.partition(b"#")[0].partition(b"?")
+        path = raw_path.decode("latin-1")
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": self.parser.get_http_version(),
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            "headers": self.headers,
+            "method": self.parser.get_method().decode("ascii"),
+            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "extensions": {SENDFILE: {}},
+        }
+
+    def _own_form(self, target: bytes) -> bytes:
+        """Path and query of an absolute-form target, whose host counts in place of the header's (RFC 9112, 3.2.2)."""
+        scheme, separator, rest = target.partition(b"://")
+        authority, slash, path = rest.partition(b"/")
+        if not separator or scheme.lower() not in (b"http", b"https") or not authority:
+            return b""
+        self.headers = [(name, authority if name == b"host" else value) for name, value in self.headers]
+        return slash + path or b"/"
+
+    # The exchange's side
+
+    def write(self, content: bytes) -> None:
+        if not self.transport.is_closing():
+            self._bytes_out += len(content)
+            self.transport.write(content)
+
+    async def drain(self) -> None:
+        if self.flow.write_paused:
+            await self.flow.drain()
+
+    def wants_body(self) -> None:
+        """The application waits for more of the running request's body, or for its client to leave."""
+        if not self._waiting:
+            self.flow.resume_reading()
+
+    def date(self) -> bytes:
+        return _date_line(int(time.time()))
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        self.server_state.total_requests += 1
+        self._running = None
+        if self.transport.is_closing():
+            return
+        if not exchange.keep_alive:
+            self._waiting.clear()
+            self._close_gently(exchange)
+        elif self._waiting:
+            following = self._waiting.popleft()
+            self._start(following)
+        else:
+            if self._phase is _IDLE:
+                self._phase_since = self.loop.time()
+            self.flow.resume_reading()
+
+    def _start(self, exchange: Exchange) -> None:
+        self._running = exchange
+        task = self.loop.create_task(exchange.run(self.app))
+        exchange.task = task
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _answer(self, answer: Answer, *, head_only: bool, keep_alive: bool) -> None:
+        self.server_state.total_requests += 1
+        head = render_head(answer.status, answer.headers, self.date(), close=not keep_alive)
+        self.write(head if head_only else head + answer.body)
+        if not keep_alive:
+            self._over = True
+            self.transport.close()
+
+    # Bounds
+
+    def check_progress(self, now: float) -> None:
+        """Look at the time limits; `now` is the loop's time in seconds."""
+        limits = self.limits
+        waiting_bytes = self.transport.get_write_buffer_size()
+        if waiting_bytes:
+            self._check_reader(now, self._bytes_out - waiting_bytes)
+        else:
+            self._write_mark = (now, self._bytes_out)
+        waited = now - self._phase_since
+        if self._over:
+            if self._running is None and waited > limits.linger_seconds:
+                self.transport.abort()
+        elif self._phase is _HEAD or not self._requests:
+            if waited > limits.header_seconds:
+                self._refuse(408, "The request's headers did not come in time.")
+        elif self._phase is _BODY:
+            self._check_body(now)
+        elif self._running is None and not waiting_bytes and waited > limits.idle_seconds:
+            self.transport.close()
+
+    def _check_reader(self, now: float, taken: int) -> None:
+        since, taken_then = self._write_mark
+        if taken != taken_then:
+            self._write_mark = (now, taken)
+        elif now - since > self.limits.write_stall_seconds:
+            logger.info("%s does not read its answer: cut", self.client)
+            self._cut()
+
+    def _check_body(self, now: float) -> None:
+        since, bytes_then = self._body_mark
+        came = self._bytes_in - bytes_then
+        exchange = self._receiving
+        wanted = exchange is None or exchange.complete or exchange.awaits_body
+        if not wanted or came >= self.limits.body_stall_bytes:
+            self._body_mark = (now, self._bytes_in)
+        elif now - since > self.limits.body_stall_seconds:
+            logger.info("%s does not go on with its request: cut", self.client)
+            self._cut()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer what is no request for the application, unless an answer is on its way already, and end the connection."""
+        if self._over:
+            return
+        self._over = True
+        if self._running is not None:
+            self._cut()
+            return
+        answer = refusal(status, message)
+        self.write(render_head(answer.status, answer.headers, self.date(), close=True) + answer.body)
+        self._linger()
+
+    def _cut(self) -> None:
+        self._over = True
+        running = self._running
+        if running is not None and running.task is not None and running.sends_file:
+            # The sendfile in progress must end before its socket does; then the exchange aborts the transport.
+            running.task.cancel()
+        else:
+            self.transport.abort()
+
+    def _close_after_last(self) -> None:
+        last = self._waiting[-1] if self._waiting else self._running
+        if last is not None:
+            last.keep_alive = False
+        else:
+            self.transport.close()
+
+    def _close_gently(self, exchange: Exchange) -> None:
+        if exchange.more_body:
+            self._linger()
+        else:
+            self._over = True
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Closing while the client still sends would reset the connection, and the client would not see the answer."""
+        self._over = True
+        self._phase_since = self.loop.time()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.flow.resume_reading()
+        else:
+            self.transport.close()
+
+
+_IDLE: Final = "idle"
+_HEAD: Final = "head"
+_BODY: Final = "body"
+
+
+@lru_cache(maxsize=2)
+def _date_line(second: int) -> bytes:
+    return f"date: {formatdate(second, usegmt=True)}\r\n".encode()

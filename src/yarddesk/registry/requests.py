@@ -1,0 +1,67 @@
+"""Reading requests: query parameters, bodies, conditions."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.error_codes import ErrorCode
+from yarddesk.registry.wire import Refused
+
+_MAX_LAST_CHARACTERS: Final = 512
+_CLOSE: Final = ((b"connection", b"close"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a listing: up to `limit` entries (None: all) after `last`."""
+
+    limit: int | None
+    last: str
+
+    @property
+    def wanted(self) -> int | None:
+        """How many to ask the store for: one more tells whether another page follows; none still tells what exists."""
+        return None if self.limit is None else self.limit + 1
+
+
+def page_of(request: Request) -> Page:
+    """The query's `n` and `last` (distribution specification v1.1, "Listing tags"). Raises Refused."""
+    number, last = request.query_params.get("n"), request.query_params.get("last", "")
+    if number is not None and not (number.isascii() and number.isdecimal()):
+        raise Refused(ErrorCode.UNSUPPORTED, "“n” is a whole number, 0 at least.", status=400)
+    # More digits than these are more entries than there can be.
+    limit = None if number is None or len(number) > 9 else int(number)
+    return Page(limit, last[:_MAX_LAST_CHARACTERS])
+
+
+async def read_body(request: Request, limit: int, message: str) -> bytes:
+    """The whole body, `limit` bytes at most. Raises Refused (413), where Content-Length tells before any of it is read."""
+    length = content_length(request)
+    received = bytearray()
+    if length is None or length <= limit:
+        async for piece in request.stream():
+            received += piece
+            if len(received) > limit:
+                break
+        else:
+            return bytes(received)
+    raise Refused(ErrorCode.SIZE_INVALID, message, status=413, headers=_CLOSE)
+
+
+def content_length(request: Request) -> int | None:
+    """What the request says its body has, in bytes; None for a chunked one. The server has checked that it's a number."""
+    value = request.headers.get("content-length")
+    return int(value) if value is not None else None
+
+
+def names_etag(header: str | None, digest: Digest) -> bool:
+    """Whether an If-Match, If-None-Match or If-Range lists the entity tag of `digest`, or any (RFC 9110, 13.1)."""
+    if header is None:
+        return False
+    for candidate in header.split(","):
+        tag = candidate.strip()
+        if tag == "*" or tag.removeprefix("W/") == f'"{digest}"':
+            return True
+    return False
