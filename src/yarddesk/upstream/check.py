@@ -1,0 +1,57 @@
+"""Asking a registry whether it takes a credential, before that is kept."""
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from yarddesk.content.credentials import Credential
+from yarddesk.content.upstream import UpstreamTimeout
+from yarddesk.settings.model import AuthSettings, UpstreamSettings
+from yarddesk.upstream.client import NO_SCOPES, RegistryClient
+
+_SECONDS: Final = 30.0
+
+
+async def verify_credential(settings: UpstreamSettings, credential: Credential) -> None:
+    """Ask the upstream's registry (GET /v2/) with this credential; returns where it is taken, or where none is needed.
+
+    For a registry that is no upstream: `UpstreamSettings(registry=HOST, name=HOST)`. Raises UpstreamDenied where the
+    credential is refused; UpstreamAway where nobody answers, and another UpstreamFailure where what answers is no registry.
+    """
+    client = RegistryClient(replace(settings, auth=AuthSettings()), _Given(credential))
+    try:
+        async with asyncio.timeout(_SECONDS):
+            await check(client)
+    except TimeoutError as error:
+        raise UpstreamTimeout(
+            settings.name, f"{client.registry} gave no answer.", f"Nothing for {_SECONDS:g} s.", temporary=True
+        ) from error
+    finally:
+        await client.aclose()
+
+
+async def check(client: RegistryClient) -> None:
+    """Whether the registry is there and lets us in ("Determining Support"). Raises UpstreamFailure."""
+    async with client.request("GET", client.url(""), NO_SCOPES, headers={"Accept": "application/json"}) as answer:
+        if answer.status == 200:
+            await client.read(answer, 64 * 1024, "its base")
+            return
+        if answer.status == 404:
+            raise client.failures.not_a_registry("It has no /v2/.", status=404)
+        raise await client.failure(answer, "its base")
+
+
+class _Given:
+    """A store with the one credential that is being tried."""
+
+    def __init__(self, credential: Credential) -> None:
+        self._credential = credential
+
+    async def get(self, registry: str) -> Credential | None:
+        return self._credential
+
+    async def set(self, registry: str, credential: Credential) -> None:
+        self._credential = credential
+
+    async def delete(self, registry: str) -> bool:
+        return False

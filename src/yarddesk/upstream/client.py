@@ -1,0 +1,238 @@
+"""Requests to one registry: with its authorization, redirects by hand, and one more try where a connection broke."""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from yarddesk.content.credentials import CredentialStore
+from yarddesk.content.registry_host import DOCKER_HUB, DOCKER_HUB_HOST, is_docker_hub
+from yarddesk.content.target import NotFound
+from yarddesk.content.upstream import UpstreamAway, UpstreamFailure
+from yarddesk.settings.model import UpstreamSettings
+from yarddesk.upstream.auth import Authenticator, Authorization, SecretsSeen
+from yarddesk.upstream.failures import Failures
+from yarddesk.upstream.http import Answer, Body, Timeouts, Wire
+from yarddesk.upstream.origins import Origin, may_be_reached_from, same_owner
+from yarddesk.upstream.proxies import Proxies
+from yarddesk.upstream.retry import Retry
+from yarddesk.upstream.tokens import Scopes, TokenClient
+from yarddesk.upstream.words import is_page, said
+
+_log = logging.getLogger(__name__)
+
+_MAX_REDIRECTS: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+# What another host than the registry gets to see of a request's headers.
+_FOR_OTHERS: Final = frozenset({"accept", "range"})
+
+NO_SCOPES: Final[Scopes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    url: httpx.URL
+    scopes: Scopes
+    headers: Mapping[str, str]
+    body: Body | None
+    answer_seconds: float | None
+    repeatable: bool
+
+
+@dataclass(slots=True)
+class Abilities:
+    """What this registry turned out not to do, remembered while the process runs."""
+
+    streams_patches: bool = True
+    lists_referrers: bool = True
+
+
+class RegistryClient:
+    """The way to one registry. `registry` is how people know it; Docker Hub's content has another host than its name."""
+
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        credentials: CredentialStore,
+        *,
+        timeouts: Timeouts | None = None,
+        retry: Retry | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
+        hub = is_docker_hub(settings.registry)
+        self.registry = DOCKER_HUB if hub else settings.registry.lower()
+        host = DOCKER_HUB_HOST if hub else self.registry
+        self.base = httpx.URL(f"{'http' if settings.tls.plain_http else 'https'}://{host}")
+        self.origin = Origin.of(self.base)
+        self.timeouts = timeouts or Timeouts()
+        self.retry = retry or Retry()
+        self.abilities = Abilities()
+        self._secrets = SecretsSeen()
+        self.failures = Failures(settings.name, self.registry, self._secrets)
+        self._wire = Wire(
+            settings.tls, self.failures, timeouts=self.timeouts, proxies=proxies or Proxies.from_environment()
+        )
+        tokens = TokenClient(self._wire, self.failures)
+        self._auth = Authenticator(settings.auth, self.origin, credentials, tokens, self.failures, self._secrets)
+
+    def url(self, path: str) -> httpx.URL:
+        """The URL of a path below `/v2/`."""
+        return self.base.copy_with(raw_path=f"/v2/{path}".encode("ascii"))
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        url: httpx.URL,
+        scopes: Scopes,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        answer_seconds: float | None = None,
+        repeatable: bool | None = None,
+    ) -> AsyncIterator[Answer]:
+        """Send it and give the answer, whatever its status but 401.
+
+        GET and HEAD follow redirects; they, and what is `repeatable`, are sent again when their connection breaks before an
+        answer. Raises UpstreamFailure: UpstreamDenied for a 401 that no credential of ours answers.
+        """
+        may_repeat = method in ("GET", "HEAD") if repeatable is None else repeatable
+        request = _Request(method, url, scopes, headers or {}, body, answer_seconds, may_repeat)
+        async with AsyncExitStack() as stack:
+            yield await self._authorized(stack, request)
+
+    async def read(self, answer: Answer, limit: int, what: str) -> bytes:
+        """An answer's whole body. Raises UpstreamUntrue when it's longer than `limit` bytes, encoded, or a web page."""
+        encoding = answer.headers.get("content-encoding", "identity").lower()
+        if encoding != "identity":
+            raise self.failures.not_a_registry(
+                f"It sent {what} in another encoding ({encoding[:40]}).", status=answer.status
+            )
+        content = await answer.read(limit)
+        if not answer.finished:
+            raise self.failures.not_a_registry(f"It sent more than {limit:,} bytes for {what}.", status=answer.status)
+        if is_page(answer.headers.get("content-type", ""), content):
+            raise self.failures.not_a_registry(f"It sent a web page for {what}.", status=answer.status)
+        return content
+
+    async def failure(self, answer: Answer, what: str) -> UpstreamFailure | NotFound:
+        """What an answer with a wrong status means; reads its words."""
+        body = await answer.read()
+        elsewhere = answer.origin.shown if answer.sent_elsewhere else ""
+        return self.failures.of_answer(answer.status, answer.headers, body, what, elsewhere=elsewhere)
+
+    def location(self, answer: Answer) -> httpx.URL | None:
+        """Where an upload goes on, from the Location header; None without one.
+
+        Never from https to http: a registry behind a proxy that forgets to say so gets its own origin back. Raises
+        UpstreamUntrue for a place that a registry has no business to send content to.
+        """
+        header = answer.headers.get("location", "")
+        if not header:
+            return None
+        try:
+            url = answer.url.join(header)
+        except httpx.InvalidURL:
+            url = httpx.URL("")
+        target = Origin.of(url)
+        if target.scheme == "http" and self.origin.scheme == "https" and target.host == self.origin.host:
+            url = url.copy_with(scheme="https", port=self.base.port)
+            target = Origin.of(url)
+        if target == self.origin:
+            return url
+        allowed = target.scheme == "https" and same_owner(target.host, self.origin.host)
+        if not allowed or not may_be_reached_from(self.origin, target):
+            raise self.failures.not_a_registry(
+                f"It wants the content to be sent to another place ({target.scheme}://{target.shown}).",
+                status=answer.status,
+            )
+        return url
+
+    async def aclose(self) -> None:
+        """Close the connections; those in use when their requests end."""
+        await self._wire.aclose()
+
+    async def _authorized(self, stack: AsyncExitStack, request: _Request) -> Answer:
+        ours = Origin.of(request.url) == self.origin
+        used = await self._auth.authorization(request.scopes) if ours else None
+        answer = await self._sent(stack, request, used)
+        if answer.status == 401 and ours and not answer.sent_elsewhere:
+            words = await self._words(answer)
+            challenges = answer.headers.get_list("www-authenticate")
+            await stack.aclose()
+            used = await self._auth.renew(challenges, request.scopes, used=used, words=words)
+            answer = await self._sent(stack, request, used)
+            if answer.status == 401 and not answer.sent_elsewhere:
+                raise self._auth.denied(used, await self._words(answer))
+        if answer.status == 403 and ours:
+            self._auth.forget(used)
+        return answer
+
+    async def _words(self, answer: Answer) -> str:
+        words, _ = said(await answer.read(), answer.headers.get("content-type", ""), self._secrets())
+        return words
+
+    async def _sent(self, stack: AsyncExitStack, request: _Request, used: Authorization | None) -> Answer:
+        tried = 0
+        while True:
+            try:
+                return await self._followed(stack, request, used)
+            except UpstreamAway as failure:
+                tried += 1
+                if not request.repeatable or not self.retry.again(failure, tried):
+                    raise
+                _log.debug("%s once more: %s", request.method, failure)
+                await stack.aclose()
+
+    async def _followed(self, stack: AsyncExitStack, request: _Request, used: Authorization | None) -> Answer:
+        url, elsewhere = request.url, False
+        for _ in range(_MAX_REDIRECTS + 1):
+            headers = dict(request.headers)
+            if elsewhere:
+                headers = {name: value for name, value in headers.items() if name.lower() in _FOR_OTHERS}
+            elif used is not None and Origin.of(url) == self.origin:
+                headers["Authorization"] = used.header
+            exchange = self._wire.exchange(
+                request.method, url, headers, body=request.body, answer_seconds=request.answer_seconds
+            )
+            answer = await stack.enter_async_context(exchange)
+            answer.sent_elsewhere = elsewhere
+            if request.method not in ("GET", "HEAD") or answer.status not in _REDIRECTS:
+                return answer
+            url = self._redirected(answer)
+            # Once away, never with credentials again: who sent us back is not the registry.
+            elsewhere = elsewhere or Origin.of(url) != self.origin
+            await answer.read()
+            await stack.aclose()
+        raise self.failures.not_a_registry(f"It redirects more than {_MAX_REDIRECTS} times.")
+
+    def _redirected(self, answer: Answer) -> httpx.URL:
+        try:
+            url = answer.url.join(answer.headers.get("location", ""))
+        except httpx.InvalidURL:
+            url = httpx.URL("")
+        target = Origin.of(url)
+        if target.scheme not in ("http", "https") or not target.host:
+            raise self.failures.not_a_registry("It redirects to nowhere.", status=answer.status)
+        if answer.origin.scheme == "https" and target.scheme == "http":
+            raise self.failures.not_a_registry("It redirects from https to http.", status=answer.status)
+        if not may_be_reached_from(self.origin, target):
+            raise self.failures.not_a_registry(
+                f"It redirects to an address inside this network ({target.shown}).", status=answer.status
+            )
+        return url
+
+
+def pull_scope(repository: str) -> Scopes:
+    """What reading a repository needs (Docker's token scope documentation)."""
+    return frozenset({f"repository:{repository}:pull"})
+
+
+def push_scope(repository: str, source: str | None = None) -> Scopes:
+    """What writing needs; with `source`, also reading the repository that a blob is mounted from."""
+    scopes = {f"repository:{repository}:pull,push"}
+    return frozenset(scopes | {f"repository:{source}:pull"} if source else scopes)

@@ -1,0 +1,187 @@
+"""Every way in which a request to an upstream fails, told apart once: what it is, in words, and whether it passes."""
+
+import email.utils
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import httpx
+
+from yarddesk.content.target import NotFound
+from yarddesk.content.upstream import (
+    UpstreamAway,
+    UpstreamDenied,
+    UpstreamFailure,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamTrouble,
+    UpstreamUntrue,
+)
+from yarddesk.upstream.words import said
+
+_MAX_RETRY_AFTER: Final = 3600.0
+_PASSING: Final = frozenset({408, 425, 429, 499})
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Makes the failures of one upstream. `name` is what settings call it, `registry` its host as people know it.
+
+    `secrets` tells what must not appear in any words.
+    """
+
+    name: str
+    registry: str
+    secrets: Callable[[], Iterable[str]] = tuple
+
+    def of_transport(self, error: Exception, host: str) -> UpstreamFailure:
+        """For an exception of httpx, or a TimeoutError of ours, that came while `host` was spoken to."""
+        whom = host or self.registry
+        if isinstance(error, httpx.ProxyError):
+            return self._away(
+                f"The proxy on the way to {whom} refused.", str(error), hint="Look at HTTPS_PROXY and NO_PROXY."
+            )
+        if isinstance(error, httpx.ConnectTimeout):
+            return UpstreamTimeout(self.name, f"{whom} could not be reached.", "No connection in time.", temporary=True)
+        if isinstance(error, httpx.TimeoutException | TimeoutError):
+            return UpstreamTimeout(self.name, f"{whom} gave no answer.", str(error), temporary=True)
+        if isinstance(error, httpx.ConnectError):
+            return self._unconnected(error, whom)
+        if isinstance(error, httpx.RemoteProtocolError) and not _is_end(error):
+            return self.untrue(f"{whom} does not answer as a registry does.", str(error))
+        if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+            return self._away(f"The connection to {whom} broke.", _cause(error))
+        return self.untrue(f"{whom} could not be asked.", f"{type(error).__name__}: {error}")
+
+    def of_answer(
+        self, status: int, headers: httpx.Headers, body: bytes, what: str, *, elsewhere: str = ""
+    ) -> UpstreamFailure | NotFound:
+        """For an answer that isn't what `what` ("the manifest of team/app:v1", "the upload") needs.
+
+        `elsewhere` is the host that answered when it's not the registry but one that it sent us to.
+        """
+        words, errors = said(body, headers.get("content-type", ""), self.secrets())
+        codes = tuple(error.code for error in errors)
+        if status == 404 and not elsewhere:
+            return NotFound(f"{self.registry} does not have {what}.", words)
+        whom = f"{elsewhere}, where {self.registry} keeps its content," if elsewhere else self.registry
+        if (
+            status in _PASSING
+            or status >= 500
+            or "TOOMANYREQUESTS" in codes
+            or (elsewhere and status in (401, 403, 404))
+        ):
+            title = f"{whom} asks to wait." if status == 429 or "TOOMANYREQUESTS" in codes else f"{whom} is in trouble."
+            return UpstreamTrouble(
+                self.name,
+                title,
+                _with_status(words, status),
+                temporary=True,
+                status=status,
+                retry_after_seconds=parse_retry_after(headers.get("retry-after", "")),
+                codes=codes,
+            )
+        if status in (401, 403):
+            return self.denied(
+                f"{whom} denies access to {what}.", _with_status(words, status), status=status, codes=codes
+            )
+        if status < 400:
+            return self.untrue(
+                f"{whom} does not answer as a registry does.", _with_status(words, status), status=status
+            )
+        return UpstreamRefused(
+            self.name, f"{whom} does not take {what}.", _with_status(words, status), status=status, codes=codes
+        )
+
+    def denied(
+        self, title: str, message: str = "", *, hint: str = "", status: int | None = None, codes: Iterable[str] = ()
+    ) -> UpstreamDenied:
+        hint = hint or f"Sign in with an account that may: yarddesk login {self.registry}"
+        return UpstreamDenied(self.name, title, message, hint=hint, status=status, codes=tuple(codes))
+
+    def untrue(self, title: str, message: str = "", *, status: int | None = None) -> UpstreamUntrue:
+        return UpstreamUntrue(
+            self.name,
+            title,
+            message,
+            hint="Is a proxy, or a network that wants you to log in first, in between?",
+            temporary=True,
+            status=status,
+        )
+
+    def not_a_registry(self, what: str, *, status: int | None = None) -> UpstreamUntrue:
+        """An answer that has the right status and isn't a registry's."""
+        return self.untrue(f"{self.registry} does not answer as a registry does.", what, status=status)
+
+    def away(self, title: str, message: str = "", *, hint: str = "") -> UpstreamAway:
+        return self._away(title, message, hint=hint)
+
+    def _away(self, title: str, message: str = "", *, hint: str = "") -> UpstreamAway:
+        return UpstreamAway(self.name, title, message, hint=hint, temporary=True)
+
+    def _unconnected(self, error: httpx.ConnectError, whom: str) -> UpstreamAway:
+        cause = _root(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return self._away(
+                f"The certificate of {whom} is not trusted.",
+                cause.verify_message,
+                hint="Name your company's certificate in upstreams[].tls.ca_file, or let the system trust it.",
+            )
+        if isinstance(cause, ssl.SSLError):
+            return self._away(
+                f"No secure connection to {whom}.",
+                cause.reason or str(cause),
+                hint="Does it speak plain HTTP? Then set upstreams[].tls.plain_http.",
+            )
+        if isinstance(cause, socket.gaierror):
+            return self._away(f"{whom} was not found.", cause.strerror or str(cause))
+        if isinstance(cause, ConnectionRefusedError):
+            return self._away(f"{whom} refused the connection.", "Nothing listens there.")
+        return self._away(f"{whom} could not be reached.", _cause(error))
+
+
+def parse_retry_after(header: str, now: datetime | None = None) -> float | None:
+    """Seconds to wait (RFC 9110, 10.2.3), between 1 and 3,600; None where the header says nothing that can be read."""
+    text = header.strip()
+    if text.isascii() and text.isdecimal():
+        return min(max(float(text[:12]), 1.0), _MAX_RETRY_AFTER)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    return min(max(seconds, 1.0), _MAX_RETRY_AFTER)
+
+
+def _is_end(error: Exception) -> bool:
+    """Whether the other side just went away, in the middle of or before an answer."""
+    text = str(error)
+    return "disconnected" in text or "closed connection" in text or "ConnectionClosed" in text
+
+
+def _with_status(words: str, status: int) -> str:
+    return f"{words} [{status}]" if words else f"It answered with status {status}."
+
+
+def _cause(error: Exception) -> str:
+    root = _root(error)
+    return (root.strerror or str(root)) if isinstance(root, OSError) else str(error)
+
+
+def _root(error: BaseException) -> BaseException:
+    """The exception at the bottom: httpx and anyio wrap what the socket said."""
+    seen = {id(error)}
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            following: BaseException | None = error.exceptions[0]
+        else:
+            following = error.__cause__ or error.__context__
+        if following is None or id(following) in seen:
+            return error
+        seen.add(id(following))
+        error = following

@@ -1,0 +1,116 @@
+"""Lists that a registry keeps: tags and referrers (OCI distribution specification v1.1, "Content discovery")."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+
+from yarddesk.content.target import NotFound
+from yarddesk.content.upstream import UpstreamDenied, UpstreamTrouble
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.link import next_link
+from yarddesk.oci.manifest import InvalidManifest, Manifest, parse_manifest
+from yarddesk.oci.media_types import OCI_INDEX
+from yarddesk.oci.name import InvalidTag, Reference, RepositoryName, Tag
+from yarddesk.upstream.client import RegistryClient, pull_scope
+from yarddesk.upstream.http import Answer
+from yarddesk.upstream.origins import Origin
+
+_PAGE: Final = 1000
+_MOST_PAGES: Final = 100
+_MAX_LIST_BYTES: Final = 4 * 1024 * 1024
+
+
+async def list_tags(client: RegistryClient, name: RepositoryName, *, last: str, limit: int | None) -> Sequence[Tag]:
+    """Tags after `last`, in lexical order, `limit` at most. Raises NotFound or UpstreamFailure."""
+    count = _PAGE if limit is None else max(1, min(limit, _PAGE))
+    after = f"&last={quote(last, safe='')}" if last else ""
+    url: httpx.URL | None = client.url(f"{name}/tags/list?n={count}{after}")
+    found: set[Tag] = set()
+    for _ in range(_MOST_PAGES):
+        if url is None or (limit is not None and len(found) >= limit):
+            break
+        async with client.request("GET", url, pull_scope(name), headers={"Accept": "application/json"}) as answer:
+            if answer.status != 200:
+                raise await client.failure(answer, f"tags of {name}")
+            listed = _object(await client.read(answer, _MAX_LIST_BYTES, "tags")).get("tags")
+            url = _next(client, answer)
+        # Nexus lists null, Artifactory digests.
+        found |= {
+            tag for tag in map(_tag, listed if isinstance(listed, list) else ()) if tag is not None and tag > last
+        }
+    return sorted(found)[:limit]
+
+
+async def list_referrers(
+    client: RegistryClient,
+    name: RepositoryName,
+    digest: Digest,
+    fetch_manifest: Callable[[Reference], Awaitable[Manifest]],
+) -> Sequence[Descriptor]:
+    """Manifests whose subject is `digest`: from the API, else from the tag that takes its place ("Referrers tag schema")."""
+    if client.abilities.lists_referrers:
+        found = await _from_api(client, name, digest)
+        if found is not None:
+            return found
+        client.abilities.lists_referrers = False
+    try:
+        return (await fetch_manifest(Tag.parse(f"{digest.algorithm}-{digest.hex}"[:128]))).manifests
+    except NotFound:
+        return ()
+
+
+async def _from_api(client: RegistryClient, name: RepositoryName, digest: Digest) -> Sequence[Descriptor] | None:
+    """None where this registry has no such list: it says 404 or another 4xx, or answers with something else."""
+    url: httpx.URL | None = client.url(f"{name}/referrers/{digest}")
+    found: list[Descriptor] = []
+    for _ in range(_MOST_PAGES):
+        if url is None:
+            break
+        async with client.request("GET", url, pull_scope(name), headers={"Accept": OCI_INDEX}) as answer:
+            if answer.status != 200:
+                failure = await client.failure(answer, f"referrers of {digest.short}")
+                if isinstance(failure, UpstreamDenied | UpstreamTrouble):
+                    raise failure
+                return None
+            if answer.headers.get("content-type", "").partition(";")[0].strip() != OCI_INDEX:
+                return None
+            content = await client.read(answer, _MAX_LIST_BYTES, "referrers")
+            url = _next(client, answer)
+        try:
+            found.extend(parse_manifest(content, OCI_INDEX).manifests)
+        except InvalidManifest as error:
+            raise client.failures.not_a_registry(f"Its list of referrers can't be read: {error.title}") from error
+    return found
+
+
+def _next(client: RegistryClient, answer: Answer) -> httpx.URL | None:
+    """The next page; only ever on the registry itself."""
+    target = next_link(answer.headers.get("link", ""))
+    if not target:
+        return None
+    try:
+        url = answer.url.join(target)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if Origin.of(url) != client.origin:
+        raise client.failures.not_a_registry("The next page of its list is at another place.", status=answer.status)
+    return url
+
+
+def _tag(entry: object) -> Tag | None:
+    try:
+        return Tag.parse(entry) if isinstance(entry, str) else None
+    except InvalidTag:
+        return None
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

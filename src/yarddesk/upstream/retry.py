@@ -1,0 +1,22 @@
+"""When a request is simply sent once more. Waiting longer, and trying for days, is the worker's business."""
+
+from dataclasses import dataclass
+
+from yarddesk.content.upstream import UpstreamAway, UpstreamFailure, UpstreamTimeout
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """`tries`: how often a request that may be repeated is sent at most, when its connection breaks before an answer.
+
+    Kept-alive connections end whenever the other side likes, so the first break says little. `resumes`: how often a download
+    goes on after a break, each time with at least `progress_bytes` of progress since the last.
+    """
+
+    tries: int = 2
+    resumes: int = 20
+    progress_bytes: int = 1
+
+    def again(self, failure: UpstreamFailure, tried: int) -> bool:
+        """Whether to send a request again that has failed `tried` times."""
+        return tried < self.tries and isinstance(failure, UpstreamAway) and not isinstance(failure, UpstreamTimeout)

@@ -1,0 +1,158 @@
+"""Which upstreams a repository's name leads to, and what it is called there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from yarddesk.content.credentials import CredentialStore
+from yarddesk.content.registry_host import is_docker_hub, registry_key
+from yarddesk.content.upstream import Upstream
+from yarddesk.oci.name import InvalidName, RepositoryName
+from yarddesk.settings.model import UpstreamSettings
+from yarddesk.upstream.client import RegistryClient
+from yarddesk.upstream.target import RegistryRepository
+from yarddesk.upstream.upload import Uploader
+
+_LIBRARY: Final = "library"
+
+ClientFactory = Callable[[UpstreamSettings, CredentialStore], RegistryClient]
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """What all views of one upstream share."""
+
+    settings: UpstreamSettings
+    client: RegistryClient
+    uploader: Uploader
+    check_timeout: timedelta
+
+
+class RegistryUpstream:
+    """One configured upstream, as content.upstream.Upstream.
+
+    `for_pulls`: Docker Hub under the empty prefix calls `nginx` `library/nginx`, which a push must not do.
+    """
+
+    def __init__(self, connection: _Connection, *, for_pulls: bool) -> None:
+        self._connection = connection
+        self._for_pulls = for_pulls
+
+    @property
+    def name(self) -> str:
+        return self._connection.settings.name
+
+    @property
+    def registry(self) -> str:
+        return self._connection.client.registry
+
+    @property
+    def push(self) -> bool:
+        return self._connection.settings.push
+
+    @property
+    def pull(self) -> bool:
+        return self._connection.settings.pull
+
+    @property
+    def settings(self) -> UpstreamSettings:
+        return self._connection.settings
+
+    def repository(self, name: RepositoryName) -> RegistryRepository:
+        """Raises InvalidName where the name can't lead here: another prefix, or none that is left once the prefix went."""
+        remote = self._remote_name(name)
+        if remote is None:
+            raise InvalidName(f"“{name}” does not lead to {self.registry}.")
+        # A push's read-back and look-ups have the worker's patience; a pull has a client's.
+        patience = self._connection.check_timeout if self._for_pulls else timedelta(0)
+        return RegistryRepository(
+            self._connection.client, self._connection.uploader, remote, self._remote_name, patience
+        )
+
+    def _remote_name(self, name: RepositoryName) -> RepositoryName | None:
+        settings = self._connection.settings
+        rest = _strip(name, settings.prefix)
+        if rest is None:
+            return None
+        if _adds_library(settings, rest) and (settings.prefix or self._for_pulls):
+            rest = f"{_LIBRARY}/{rest}"
+        try:
+            return RepositoryName.parse(f"{settings.path}/{rest}" if settings.path else rest)
+        except InvalidName:
+            return None
+
+
+class UpstreamRoutes:
+    """content.upstream.Routes over the settings' upstreams: the longest prefix of whole path components wins."""
+
+    def __init__(
+        self,
+        upstreams: Sequence[UpstreamSettings],
+        credentials: CredentialStore,
+        *,
+        check_timeout: timedelta = timedelta(seconds=5),
+        make_client: ClientFactory = RegistryClient,
+    ) -> None:
+        self._connections = []
+        for settings in upstreams:
+            client = make_client(settings, credentials)
+            self._connections.append(_Connection(settings, client, Uploader(client), check_timeout))
+
+    def push_upstreams(self, repository: RepositoryName) -> Sequence[Upstream]:
+        """Those of the route with `push`, in the order written; none for a name that can't be one there."""
+        return [view for view in self._views(repository, for_pulls=False) if view.push]
+
+    def pull_upstreams(self, repository: RepositoryName) -> Sequence[Upstream]:
+        """Those of the route with `pull`, in the order written; none for a name that can't be one there."""
+        return [view for view in self._views(repository, for_pulls=True) if view.pull]
+
+    def upstream(self, name: str) -> Upstream | None:
+        """The upstream that settings call `name`, as pushes see it."""
+        return next((upstream for upstream in self.all() if upstream.name == name), None)
+
+    def all(self) -> Sequence[Upstream]:
+        return [RegistryUpstream(connection, for_pulls=False) for connection in self._connections]
+
+    def canonical(self, repository: RepositoryName) -> RepositoryName:
+        for settings in (connection.settings for connection in self._route(repository)):
+            rest = _strip(repository, settings.prefix)
+            if settings.prefix and rest is not None and _adds_library(settings, rest):
+                try:
+                    return RepositoryName.parse(f"{settings.prefix}/{_LIBRARY}/{rest}")
+                except InvalidName:
+                    return repository
+        return repository
+
+    def prefix_of(self, namespace: str) -> str | None:
+        """The prefix that a mirror's `ns` means: an upstream's prefix, or its registry with the port; None for all others."""
+        key = registry_key(namespace)
+        named = [connection.settings for connection in self._connections if connection.settings.prefix]
+        by_prefix = next((each.prefix for each in named if each.prefix.lower() == namespace.strip().lower()), None)
+        return by_prefix or next((each.prefix for each in named if registry_key(each.registry) == key), None)
+
+    async def aclose(self) -> None:
+        """Close the connections; those in use when their requests end."""
+        for connection in self._connections:
+            await connection.uploader.aclose()
+            await connection.client.aclose()
+
+    def _views(self, repository: RepositoryName, *, for_pulls: bool) -> list[RegistryUpstream]:
+        views = [RegistryUpstream(connection, for_pulls=for_pulls) for connection in self._route(repository)]
+        return [view for view in views if view._remote_name(repository) is not None]
+
+    def _route(self, repository: RepositoryName) -> list[_Connection]:
+        matching = [each for each in self._connections if _strip(repository, each.settings.prefix) is not None]
+        longest = max((len(each.settings.prefix) for each in matching), default=0)
+        return [each for each in matching if len(each.settings.prefix) == longest]
+
+
+def _strip(name: str, prefix: str) -> str | None:
+    """What is left of a name without its prefix; None where it has another one, or nothing would be left."""
+    if not prefix:
+        return name
+    return name[len(prefix) + 1 :] if name.startswith(f"{prefix}/") else None
+
+
+def _adds_library(settings: UpstreamSettings, rest: str) -> bool:
+    return is_docker_hub(settings.registry) and not settings.path and "/" not in rest

@@ -1,0 +1,224 @@
+"""One repository of an upstream as a target (OCI distribution specification v1.1)."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+from urllib.parse import quote
+
+from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound
+from yarddesk.content.upstream import UpstreamRefused, UpstreamTimeout
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest, InvalidDigest
+from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
+from yarddesk.oci.media_types import ACCEPT_MANIFESTS, OCTET_STREAM
+from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
+from yarddesk.upstream.client import RegistryClient, pull_scope, push_scope
+from yarddesk.upstream.download import Download
+from yarddesk.upstream.http import Answer, Body
+from yarddesk.upstream.listing import list_referrers, list_tags
+from yarddesk.upstream.upload import Uploader
+from yarddesk.upstream.words import is_page
+
+_ACCEPT: Final = {"Accept": ACCEPT_MANIFESTS}
+_BLOB_LOST: Final = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+
+
+class RegistryRepository:
+    """`name` is the repository's name at the upstream; `remote_name` maps a name of ours to one there, None where it has none.
+
+    `check_timeout` bounds the question whether a tag changed; 0: no bound.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        uploader: Uploader,
+        name: RepositoryName,
+        remote_name: Callable[[RepositoryName], RepositoryName | None],
+        check_timeout: timedelta = timedelta(0),
+    ) -> None:
+        self._client = client
+        self._uploader = uploader
+        self._name = name
+        self._remote_name = remote_name
+        self._check_seconds = check_timeout.total_seconds() or None
+        self._pushed: tuple[Descriptor, bytes] | None = None
+
+    async def resolve(self, reference: Reference) -> Descriptor:
+        try:
+            async with asyncio.timeout(self._check_seconds):
+                return await self._head_manifest(reference) or (await self.fetch_manifest(reference)).descriptor
+        except TimeoutError as error:
+            raise UpstreamTimeout(
+                self._client.failures.name,
+                f"{self._client.registry} gave no answer.",
+                f"Nothing for {self._check_seconds:g} s.",
+                temporary=True,
+            ) from error
+
+    async def exists(self, descriptor: Descriptor) -> bool:
+        kind = "manifests" if descriptor.is_manifest else "blobs"
+        url = self._client.url(f"{self._name}/{kind}/{descriptor.digest}")
+        headers = _ACCEPT if descriptor.is_manifest else {"Accept": "*/*"}
+        async with self._client.request("HEAD", url, pull_scope(self._name), headers=headers) as answer:
+            if answer.status == 200:
+                self._refuse_pages(answer)
+                length = _length(answer)
+                # What is there with another size is not what we mean; pushed again, it will be.
+                return length is None or length == descriptor.size
+            failure = await self._client.failure(answer, f"{kind[:-1]} {descriptor.digest.short}")
+            # 405, or a storage host that only takes GET: it can't be told, so it's sent.
+            if isinstance(failure, NotFound | UpstreamRefused) or (answer.sent_elsewhere and answer.status < 500):
+                return False
+            raise failure
+
+    async def blob_size(self, digest: Digest) -> int:
+        url = self._client.url(f"{self._name}/blobs/{digest}")
+        for method in ("HEAD", "GET"):
+            async with self._client.request(method, url, pull_scope(self._name), headers={"Accept": "*/*"}) as answer:
+                length = _length(answer)
+                if answer.status == 200 and length is not None:
+                    self._refuse_pages(answer)
+                    return length
+                if answer.status not in (200, 405) and not (method == "HEAD" and answer.sent_elsewhere):
+                    raise await self._client.failure(answer, f"blob {digest.short}")
+        raise self._client.failures.not_a_registry(f"It doesn't tell the size of blob {digest.short}.")
+
+    async def fetch_manifest(self, reference: Reference) -> Manifest:
+        what = self._called(reference)
+        url = self._client.url(f"{self._name}/manifests/{reference}")
+        async with self._client.request("GET", url, pull_scope(self._name), headers=_ACCEPT) as answer:
+            if answer.status != 200:
+                raise await self._client.failure(answer, what)
+            content = await self._client.read(answer, MAX_MANIFEST_BYTES, what)
+            content_type = answer.headers.get("content-type", "")
+        if isinstance(reference, Digest) and not reference.matches(content):
+            raise self._client.failures.not_a_registry(f"The bytes that it sent for {what} are other ones.")
+        try:
+            known = reference if isinstance(reference, Digest) else None
+            return parse_manifest(content, _manifest_type(content_type), digest=known)
+        except InvalidManifest as error:
+            message = " ".join(part for part in (error.title, error.message) if part)
+            raise self._client.failures.untrue(
+                f"{self._client.registry} has no usable manifest for {what}.", message
+            ) from error
+
+    def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> ContentStream:
+        kind = "manifests" if descriptor.is_manifest else "blobs"
+        url = self._client.url(f"{self._name}/{kind}/{descriptor.digest}")
+        return Download(self._client, url, pull_scope(self._name), descriptor, offset)
+
+    async def push(self, descriptor: Descriptor, source: ContentSource) -> None:
+        if not descriptor.is_manifest:
+            await self._uploader.push(self._name, descriptor, source)
+            return
+        content = await _whole(descriptor, source)
+        await self._put_manifest(descriptor.digest, descriptor, content)
+        self._pushed = (descriptor, content)
+
+    async def mount(self, descriptor: Descriptor, source: RepositoryName) -> bool:
+        remote = self._remote_name(source)
+        return (
+            remote is not None
+            and remote != self._name
+            and await self._uploader.mount(self._name, descriptor.digest, remote)
+        )
+
+    async def tag(self, descriptor: Descriptor, tag: Tag) -> None:
+        if self._pushed is not None and self._pushed[0].digest == descriptor.digest:
+            known, content = self._pushed
+        else:
+            manifest = await self.fetch_manifest(descriptor.digest)
+            known, content = manifest.descriptor, manifest.content
+        await self._put_manifest(tag, known, content)
+
+    async def referrers(self, digest: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
+        found = await list_referrers(self._client, self._name, digest, self.fetch_manifest)
+        return [entry for entry in found if not artifact_type or entry.artifact_type == artifact_type]
+
+    async def tags(self, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
+        return await list_tags(self._client, self._name, last=last, limit=limit)
+
+    async def _head_manifest(self, reference: Reference) -> Descriptor | None:
+        """None where the answer doesn't tell all that a descriptor holds."""
+        url = self._client.url(f"{self._name}/manifests/{reference}")
+        async with self._client.request("HEAD", url, pull_scope(self._name), headers=_ACCEPT) as answer:
+            if answer.status == 405:
+                return None
+            if answer.status != 200:
+                raise await self._client.failure(answer, self._called(reference))
+            self._refuse_pages(answer)
+            media_type = _manifest_type(answer.headers.get("content-type", ""))
+            digest, size = self._digest(answer, reference), _length(answer)
+            if not media_type or digest is None or not size:
+                return None
+            return Descriptor(media_type, digest, size, manifest=True)
+
+    def _digest(self, answer: Answer, reference: Reference) -> Digest | None:
+        try:
+            reported = Digest.parse(answer.headers.get("docker-content-digest", ""))
+        except InvalidDigest:
+            return reference if isinstance(reference, Digest) else None
+        if isinstance(reference, Digest) and reported != reference:
+            raise self._client.failures.not_a_registry(f"It reports {reported} for {reference}.", status=answer.status)
+        return reported
+
+    async def _put_manifest(self, reference: Reference, descriptor: Descriptor, content: bytes) -> None:
+        what = self._called(reference)
+        url = self._client.url(f"{self._name}/manifests/{quote(reference, safe=':')}")
+        request = self._client.request(
+            "PUT",
+            url,
+            push_scope(self._name),
+            headers={"Content-Type": descriptor.media_type},
+            body=Body.of(content),
+            repeatable=True,
+        )
+        async with request as answer:
+            if answer.status == 201:
+                reported = answer.headers.get("docker-content-digest", "")
+                if reported and reported != descriptor.digest:
+                    message = f"It reports {reported[:160]} for {descriptor.digest}."
+                    raise self._client.failures.untrue(
+                        f"{self._client.registry} kept another manifest than was sent.", message, status=201
+                    )
+                return
+            failure = await self._client.failure(answer, what)
+            if isinstance(failure, NotFound) or _BLOB_LOST.intersection(failure.codes):
+                raise self._client.failures.untrue(
+                    f"{self._client.registry} lacks content that it said it had.", failure.message, status=answer.status
+                )
+            raise failure
+
+    def _refuse_pages(self, answer: Answer) -> None:
+        if is_page(answer.headers.get("content-type", "")):
+            raise self._client.failures.not_a_registry("It answers with a web page.", status=answer.status)
+
+    def _called(self, reference: Reference) -> str:
+        shown = f"sha256 {reference.short}" if isinstance(reference, Digest) else ""
+        return f"{self._name}@{shown}" if shown else format_reference(self._name, reference)
+
+
+def _length(answer: Answer) -> int | None:
+    text = answer.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+def _manifest_type(content_type: str) -> str:
+    """The media type; empty where the header says nothing of use, so that the document's own counts."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return "" if media_type in (OCTET_STREAM, "application/json", "text/plain") else media_type
+
+
+async def _whole(descriptor: Descriptor, source: ContentSource) -> bytes:
+    """A manifest's bytes. Raises DigestMismatch."""
+    content = bytearray()
+    async with source(0) as pieces:
+        async for piece in pieces:
+            content += piece
+            if len(content) > min(descriptor.size, MAX_MANIFEST_BYTES):
+                break
+    if len(content) != descriptor.size or not descriptor.digest.matches(bytes(content)):
+        raise DigestMismatch(f"The bytes that came are not those of {descriptor.digest}.")
+    return bytes(content)

@@ -1,0 +1,53 @@
+"""What an upstream said, made fit for people: no secrets, no control characters, not too long."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from yarddesk.oci.error_codes import ErrorInfo, parse_errors
+
+MAX_WORDS: Final = 400
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_SECRETS = (
+    re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9+/=._~-]{6,}", re.IGNORECASE),
+    re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"),
+    re.compile(r"(?<=://)[^/\s@]+@"),
+    re.compile(r"(?<=\?)[^\s\"'<>]+"),
+)
+
+
+def said(body: bytes, content_type: str, secrets: Iterable[str] = ()) -> tuple[str, tuple[ErrorInfo, ...]]:
+    """The words of an error's body, and the errors in the specification's form where it has that."""
+    errors = parse_errors(body)
+    if errors:
+        texts = (_one(error) for error in errors[:3])
+        return clean("; ".join(texts), secrets), errors
+    if is_page(content_type, body):
+        return "It answered with a web page.", ()
+    return clean(body[: MAX_WORDS * 4].decode(errors="replace"), secrets), ()
+
+
+def clean(text: str, secrets: Iterable[str] = ()) -> str:
+    """One line without control characters, known secrets and what looks like one; MAX_WORDS characters at most."""
+    for secret in secrets:
+        if len(secret) >= 4:
+            text = text.replace(secret, "***")
+    for pattern in _SECRETS:
+        text = pattern.sub("***", text)
+    line = " ".join(_CONTROL.sub(" ", text).split())
+    return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"
+
+
+def is_page(content_type: str, start: bytes = b"") -> bool:
+    """Whether an answer is a web page: what a login portal or a proxy says in the registry's place."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml") or start[:256].lstrip().lower().startswith(
+        (b"<!doctype", b"<html")
+    )
+
+
+def _one(error: ErrorInfo) -> str:
+    detail = error.detail if isinstance(error.detail, str) else ""
+    message = ", ".join(part for part in (error.message, detail) if part)
+    return f"{message} ({error.code})" if message else error.code
