@@ -144,6 +144,37 @@ def test_a_thousand_callbacks_cost_qt_a_few_events(kind: type[QueueLoop], qapp: 
         assert loop.run_until_complete(main()) <= 3
 
 
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_rush_of_connections_is_let_in_by_and_by(kind: type[QueueLoop], qapp: QApplication) -> None:
+    """One callback that accepts them all would hold up the window for as long as that takes."""
+
+    async def main() -> tuple[int, int]:
+        made = 0
+        most = 0
+
+        class Counted(asyncio.Protocol):
+            def __init__(self) -> None:
+                nonlocal made
+                made += 1
+
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Counted, "127.0.0.1", 0, backlog=500)
+        async with server:
+            clients = [socket.create_connection(server.sockets[0].getsockname()) for _ in range(200)]
+            while made < len(clients):
+                before = made
+                await asyncio.sleep(0)
+                most = max(most, made - before)
+            for client in clients:
+                client.close()
+            await asyncio.sleep(0.05)
+        return made, most
+
+    made, most = run_on(kind, qapp, main())
+    assert made == 200
+    assert most <= 32
+
+
 def test_the_delay_meter_sees_a_stall_of_its_length(qapp: QApplication, qtbot: QtBot) -> None:
     with LoopDelay(0.005) as delay:
         QTimer.singleShot(50, lambda: work_for(0.1))

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
         def _asyncgen_firstiter_hook(self, agen: object) -> None: ...
         def _asyncgen_finalizer_hook(self, agen: object) -> None: ...
+        def _accept_connection(self, *args: object) -> None: ...
         def _before_run_forever(self) -> None: ...
         def _after_run_forever(self) -> None: ...
 
@@ -62,6 +63,7 @@ SLICE_SECONDS = 0.002
 """How long callbacks may run before Qt gets its turn. A Qt timer waits for two slices at worst, a quarter of a frame at
 60 Hz; a pass of Qt between two slices costs 1 % of one."""
 
+_ACCEPTED_AT_ONCE = 16
 _LONGEST_TIMER_SECONDS = 24 * 3600.0
 _MANY_TIMERS = 100  # below this many, cancelled timers are left in the heap until their time comes
 
@@ -305,6 +307,19 @@ class QueueLoop(_QtEventLoop):
 
     def _gather_sockets(self) -> None:
         """Nothing to do here: qasync's notifiers put their callbacks into the ready queue by themselves."""
+
+    def _accept_connection(
+        self,
+        protocol_factory: object,
+        sock: object,
+        sslcontext: object = None,
+        server: object = None,
+        backlog: int = 100,
+        *limits: float,
+    ) -> None:
+        # asyncio accepts a whole backlog in one callback, which nothing can interrupt: 1,000 clients at once take 50 ms.
+        # The listening socket stays readable for the rest of them.
+        super()._accept_connection(protocol_factory, sock, sslcontext, server, min(backlog, _ACCEPTED_AT_ONCE), *limits)
 
     def _forget_cancelled_timers(self) -> None:
         scheduled = self._scheduled
