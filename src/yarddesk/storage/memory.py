@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from yarddesk.content.store import UploadSession
-from yarddesk.content.target import ContentStream, DigestMismatch, NotFound
+from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest, InvalidDigest
 from yarddesk.oci.manifest import Manifest

@@ -3,12 +3,13 @@
 import errno
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable
 from typing import Final
 
 from yarddesk.content.errors import StorageError
-from yarddesk.storage.durable import make_folder, open_folder, regular_size, replace, sync_folder
+from yarddesk.storage.durable import make_folder, open_file, open_folder, regular_size, replace, sync_folder
 from yarddesk.storage.layout import Parts
 from yarddesk.storage.recent import Recent
 from yarddesk.storage.usage import Usage
@@ -64,12 +65,14 @@ class Tree:
             try:
                 target = os.path.join(folder, name)
                 before = regular_size(target) or 0
+                replaced = _hold(target)
                 replace(temporary, target)
             except BaseException:
                 _close(descriptors)
                 raise
             if counted:
                 self.usage.changed(folder, size - before)
+        _close([replaced])
         self._sync(descriptors, unsynced, seen)
 
     def remove(self, parts: Parts, name: str, *, counted: bool = False, sync: bool = True) -> bool:
@@ -82,10 +85,16 @@ class Tree:
             size = regular_size(target)
             if size is None:
                 return False
-            os.unlink(target)
+            descriptor = open_folder(folder) if sync else -1
+            removed = _hold(target)
+            try:
+                os.unlink(target)
+            except BaseException:
+                _close([descriptor, removed])
+                raise
             if counted:
                 self.usage.changed(folder, -size)
-            descriptor = open_folder(folder) if sync else -1
+        _close([removed])
         sync_folder(descriptor)
         return True
 
@@ -153,6 +162,16 @@ def _open_folders(paths: list[str]) -> list[int]:
         _close(descriptors)
         raise
     return descriptors
+
+
+def _hold(path: str) -> int:
+    """Keep a file that is about to go until it's closed: to free gigabytes takes long, and the lock is held."""
+    if sys.platform == "win32":
+        return -1
+    try:
+        return open_file(path)
+    except OSError:  # then there is nothing to free, or it takes the time it takes
+        return -1
 
 
 def _close(descriptors: list[int]) -> None:
