@@ -47,8 +47,9 @@ class Desktop:
 
     def start(self) -> None:
         self._start_server()
-        self._start("openbox", "--sm-disable")
-        until(lambda: "window id" in self._xprop("_NET_SUPPORTING_WM_CHECK"), what="the window manager is there")
+        # Openbox announces itself to programs before it can manage windows; a window that comes too early is left alone.
+        manager = self._start("openbox", "--sm-disable", "--startup", "echo windows are managed")
+        manager.wait_for_line("^windows are managed$")
         if self.tray:
             options = "--edge bottom --align right --widthtype request --height 28 --SetDockType true --expand true"
             self._start("trayer", *options.split(), "--monitor", "0")
@@ -139,9 +140,6 @@ class Desktop:
             if e and 8 < int(e[2]) <= 32 and 8 < int(e[3]) <= 32
         }
         return [icons[place] for place in sorted(icons)]
-
-    def _xprop(self, name: str) -> str:
-        return self._run("xprop", "-root", name, status=None)
 
     def _xdotool(self, *arguments: str, status: int | None = 0) -> str:
         return self._run("xdotool", *arguments, status=status)

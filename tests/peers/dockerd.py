@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from tests.support.programs import CommandLine, Program, clean_environment
 class Dockerd:
     """dockerd with its own folders, socket and daemon.json; needs root.
 
-    folder: a short path, since a socket's name holds 107 bytes. settings: the first content of daemon.json.
+    folder: a short path, since a socket's name holds 107 bytes. settings: the first content of daemon.json. flags: more of
+    the command line's.
     """
 
     folder: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
+    flags: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -39,6 +41,7 @@ class Dockerd:
                 "--iptables=false",
                 "--ip6tables=false",
                 "--bridge=none",
+                *self.flags,
             ],
             environment=clean_environment(self.folder / "home"),
             log=self.folder / "dockerd.log",
