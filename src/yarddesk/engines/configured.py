@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 
+from yarddesk.engines import files
 from yarddesk.engines.environment import EngineEnvironment
 from yarddesk.engines.model import (
     EngineError,
@@ -51,6 +52,7 @@ class ConfiguredEngine(ABC):
         if await asyncio.to_thread(self._path) != record.path:
             raise EngineError("The engine reads another file by now.", hint="Look at the change again.", temporary=True)
         tracked = self._track(record.path)
+        await asyncio.to_thread(files.expect_unchanged, change)
         earlier = await asyncio.to_thread(tracked.record)
         try:
             await to_its_end(lambda: tracked.apply(change, record, self._write))

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from yarddesk.engines.model import EngineError
 
-_SYSTEM_FOLDERS: Final = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+_SYSTEM_FOLDERS: Final = (Path("/usr/local/sbin"), Path("/usr/sbin"), Path("/sbin"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,10 @@ def execute(command: Sequence[str], environ: Mapping[str, str], limit_seconds: f
 
 @dataclass(frozen=True, slots=True)
 class EngineEnvironment:
-    """home: the user's folder. etc, run, proc: the system's. user: the numeric id, 0 for root. platform: as `sys.platform`."""
+    """home: the user's folder. etc, run, proc: the system's. user: the numeric id, 0 for root. platform: as `sys.platform`.
+
+    system_folders: where programs are that a user's PATH may lack.
+    """
 
     home: Path
     etc: Path
@@ -59,6 +62,7 @@ class EngineEnvironment:
     user: int
     platform: str = "linux"
     execute: Execute = execute
+    system_folders: tuple[Path, ...] = _SYSTEM_FOLDERS
 
     @classmethod
     def current(cls) -> Self:
@@ -67,9 +71,9 @@ class EngineEnvironment:
         return cls(Path.home(), Path("/etc"), Path("/run"), Path("/proc"), dict(os.environ), user, sys.platform)
 
     def program(self, name: str) -> str | None:
-        """Where a program is, also in the system's own folders, which a user's PATH may lack."""
-        path = self.environ.get("PATH", os.defpath)
-        return shutil.which(name, path=os.pathsep.join((path, *_SYSTEM_FOLDERS)))
+        """Where a program is, None where it isn't."""
+        folders = (self.environ.get("PATH", os.defpath), *map(str, self.system_folders))
+        return shutil.which(name, path=os.pathsep.join(folders))
 
     def command(self, *command: str, limit_seconds: float = 60.0) -> Ended:
         """Run a program. Raises EngineError when it can't be started or doesn't end in time."""

@@ -55,6 +55,17 @@ def folders_to_make(path: Path) -> tuple[Path, ...]:
     return tuple(reversed(missing))
 
 
+def expect_unchanged(change: FileChange) -> None:
+    """Raises ChangedMeanwhile where the file is not as `before` has it."""
+    if read(change.path) != change.before:
+        raise ChangedMeanwhile(
+            f"{change.path} was changed meanwhile.",
+            "Nothing was written.",
+            hint="Look at the change again.",
+            temporary=True,
+        )
+
+
 def replace(change: FileChange) -> None:
     """Bring one file from `before` to `after` in one step; the content lasts when this returns.
 
@@ -64,11 +75,11 @@ def replace(change: FileChange) -> None:
     path = Path(os.path.realpath(change.path))
     try:
         if change.after is None:
-            _expect(change, path)
+            expect_unchanged(change)
             path.unlink(missing_ok=True)
         else:
             with _beside(path, change.after) as temporary:
-                _expect(change, path)
+                expect_unchanged(change)
                 os.replace(temporary, path)
         _make_durable(path.parent)
     except OSError as error:
@@ -86,16 +97,6 @@ def remove_empty(folders: Sequence[Path]) -> None:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return
             raise _refused("removed", folder, error) from error
-
-
-def _expect(change: FileChange, path: Path) -> None:
-    if read(path) != change.before:
-        raise ChangedMeanwhile(
-            f"{change.path} was changed meanwhile.",
-            "Nothing was written.",
-            hint="Look at the change again.",
-            temporary=True,
-        )
 
 
 @contextlib.contextmanager

@@ -36,10 +36,8 @@ def read_object(text: str) -> dict[str, Any]:
 
 
 def read_list(found: dict[str, Any], key: str) -> list[str]:
-    """The strings under a key, none where it is missing or null. Raises NotAnObject."""
-    value = found.get(key)
-    if value is None:
-        return []
+    """The strings under a key, none where it is missing. Raises NotAnObject."""
+    value = found.get(key, [])
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise NotAnObject(f"“{key}” must be a list of strings")
     return list(value)
@@ -55,8 +53,6 @@ def add_to_list(text: str, key: str, value: str, *, first: bool = False) -> Inse
     if key not in found:
         return add_key(text, key, f"[{quoted}]")
     read_list(found, key)
-    if found[key] is None:
-        raise NotAnObject(f"“{key}” must be a list of strings")
     member = _member(text, key)
     elements = _elements(text, member.value)
     opening = member.value + 1
