@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.pictures import picture_of_xwd, write_png
+from tests.support.pictures import Picture, picture_of_xwd, write_png
 from tests.support.programs import CommandLine, Program, clean_environment
 from tests.support.waiting import until
 from tests.support.x11 import owns_selection
@@ -83,9 +83,12 @@ class Desktop:
 
     def screenshot(self, path: Path) -> Path:
         """Write what the screen shows to a PNG file, and give its path."""
-        picture = picture_of_xwd((self.folder / "frames" / "Xvfb_screen0").read_bytes())
-        write_png(path, picture)
+        write_png(path, self.picture())
         return path
+
+    def picture(self) -> Picture:
+        """What the screen shows."""
+        return picture_of_xwd((self.folder / "frames" / "Xvfb_screen0").read_bytes())
 
     def windows(self, *search: str) -> list[str]:
         """The ids of the visible windows that xdotool's search finds (`--name PATTERN`, `--class PATTERN`, …)."""
@@ -147,3 +150,35 @@ class Desktop:
     def _run(self, program: str, *arguments: str, status: int | None = 0) -> str:
         environment = clean_environment(self.folder / "home", {"DISPLAY": self.display})
         return CommandLine([program], environment=environment).run(*arguments, status=status).stdout
+
+
+KDE_DARK = """\
+[General]
+ColorScheme=BreezeDark
+[Colors:Window]
+BackgroundNormal=42,46,50
+ForegroundNormal=252,252,252
+[Colors:View]
+BackgroundNormal=27,30,32
+BackgroundAlternate=35,38,41
+ForegroundNormal=252,252,252
+[Colors:Button]
+BackgroundNormal=49,54,59
+ForegroundNormal=252,252,252
+[Colors:Selection]
+BackgroundNormal=61,174,233
+ForegroundNormal=252,252,252
+[Colors:Tooltip]
+BackgroundNormal=49,54,59
+ForegroundNormal=252,252,252
+"""
+
+
+def dark_theme(config_folder: Path) -> dict[str, str]:
+    """Make a dark desktop of it: Qt reads KDE's colours from a program's config folder when told that this is KDE.
+
+    config_folder: XDG_CONFIG_HOME of the program. Gives what belongs into its environment.
+    """
+    config_folder.mkdir(parents=True, exist_ok=True)
+    (config_folder / "kdeglobals").write_text(KDE_DARK, encoding="ascii")
+    return {"XDG_CURRENT_DESKTOP": "KDE", "KDE_SESSION_VERSION": "6", "KDE_FULL_SESSION": "true"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.desktop import Desktop
+from tests.peers.desktop import Desktop, dark_theme
 from tests.support.programs import Program, clean_environment
 from tests.support.waiting import until
 
@@ -66,3 +66,16 @@ def test_a_desktop_may_have_no_tray(tmp_path: Path) -> None:
     screen.start()
     assert screen.tray_icons() == []
     screen.stop()
+
+
+def test_a_desktop_may_be_dark(desktop: Desktop, tmp_path: Path) -> None:
+    theme = dark_theme(tmp_path / "home" / ".config")
+    environment = clean_environment(tmp_path / "home", desktop.environment | theme)
+    program = Program([sys.executable, "-c", APPLICATION], environment=environment, log=tmp_path / "application.log")
+    program.start()
+    try:
+        window = desktop.wait_for_window("--name", "^waiting$")
+        inside = (window.x + 200, window.y + 10)
+        until(lambda: desktop.picture().pixel(*inside) == (27, 30, 32), what="the window is drawn in KDE's dark colour")
+    finally:
+        program.kill()
