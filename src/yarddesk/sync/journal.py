@@ -68,22 +68,9 @@ class Journal:
         """
         return await self._in_thread(read_markers, self.folder, now())
 
-    def adopt(self, marker: Marker, digest: Digest, media_type: str, parts: Mapping[str, Part], generation: int) -> Job:
-        """Take what a marker said into the index; writes nothing."""
-        job = Job(
-            marker.repository,
-            marker.reference,
-            digest,
-            media_type,
-            generation,
-            marker.created,
-            dict(parts),
-            marker.paused,
-            marker.paused_until,
-            dict(marker.extra),
-        )
+    def adopt(self, job: Job) -> None:
+        """Take a job that a marker named into the index; writes nothing."""
         self._enter(job)
-        return job
 
     async def put(
         self,
@@ -140,6 +127,11 @@ class Journal:
             with durable.in_words(str(self.folder)):
                 path = self.path_of(job.repository, job.reference)
                 await self._in_thread(replace_file, path, encode_marker(job))
+
+    async def discard(self, marker: Marker) -> None:
+        """Remove the file of a marker that was never taken into the index. Raises StorageError."""
+        with durable.in_words(str(self.folder)):
+            await self._in_thread(remove_files, [self.path_of(marker.repository, marker.reference)])
 
     async def remove(self, job: Job) -> bool:
         """Take this generation out of the queue, durably; False (and nothing happens) where a newer one took its place."""
@@ -251,5 +243,5 @@ class Journal:
         task.add_done_callback(self._writes.discard)
         return await asyncio.shield(task)
 
-    async def _in_thread(self, work: Callable[[Unpack[_Ts]], _T], *arguments: Unpack[_Ts]) -> _T:
+    async def _in_thread(self, work: Callable[[Unpack[_Ts]], _T], *arguments: *_Ts) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

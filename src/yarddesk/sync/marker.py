@@ -102,6 +102,22 @@ class Marker:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+def job_of(marker: Marker, digest: Digest, media_type: str, parts: Mapping[str, Part], generation: int) -> Job:
+    """The job that a marker is about, with what is known better by now."""
+    return Job(
+        repository=marker.repository,
+        reference=marker.reference,
+        digest=digest,
+        media_type=media_type,
+        generation=generation,
+        created=marker.created,
+        parts=dict(parts),
+        paused=marker.paused,
+        paused_until=marker.paused_until,
+        extra=dict(marker.extra),
+    )
+
+
 def encode_marker(job: Job) -> bytes:
     """The document for a job: the states it would go on from after a restart."""
     document = dict(job.extra)

@@ -1,0 +1,113 @@
+"""One attempt at bringing an image to one upstream, from the first question to the read-back."""
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from yarddesk.content.target import MountingTarget, NotFound, Target
+from yarddesk.content.upstream import UpstreamFailure, UpstreamUntrue
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import Reference, Tag
+from yarddesk.progress import LayerState, ProgressMeter
+from yarddesk.sync.copy import CopyHooks, Way, Wires, copy_graph, lacks_content
+from yarddesk.sync.plan import Graph, read_graph
+
+ROUNDS: Final = 3
+"""How often all is sent to an upstream that then doesn't have it, before that is said."""
+
+
+class AttemptHooks(CopyHooks, Protocol):
+    """Told how far an attempt is."""
+
+    def answered(self) -> None:
+        """The upstream gave an answer: it's there, and lets us in."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What is to be brought where."""
+
+    source: Target
+    destination: MountingTarget
+    reference: Reference
+    digest: Digest
+    way: Way
+
+
+async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: AttemptHooks) -> Digest | None:
+    """Bring the image there, and read it back; the digest that its tag named there before, where it was another one.
+
+    Raises LocalContentGone, ChildrenMissing, LocalContentMissing, LocalContentDamaged, UpstreamFailure, NotFound.
+    """
+    graph = await read_graph(errand.source, errand.digest)
+    await _plan(errand.source, graph, meter)
+    before = await _named(errand.destination, errand.reference)
+    hooks.answered()
+    if before == errand.digest:
+        _all_there(graph, meter, errand.way)
+        hooks.committing()
+        return None
+    if not await _brought(errand, graph, meter, wires, hooks):
+        raise UpstreamUntrue(
+            errand.way.holder.upstream,
+            "It took the whole image and then doesn't have it.",
+            f"It was sent {ROUNDS} times, the last time without asking what is there already.",
+            hint="Its storage may be damaged, or it was cleaned up while it ran: restarting that registry may help.",
+            temporary=True,
+        )
+    return before
+
+
+async def _brought(errand: Errand, graph: Graph, meter: ProgressMeter, wires: Wires, hooks: AttemptHooks) -> bool:
+    """Send until it can be read back; the first time what the upstream says it has is believed, then nothing."""
+    for turn in range(ROUNDS):
+        try:
+            await copy_graph(
+                errand.source,
+                errand.destination,
+                graph,
+                way=errand.way,
+                meter=meter,
+                wires=wires,
+                hooks=hooks,
+                trust=turn == 0,
+            )
+        except UpstreamFailure as failure:
+            if not lacks_content(failure) or turn == ROUNDS - 1:
+                raise
+            _forget(graph, errand.way)
+            continue
+        if isinstance(errand.reference, Tag):
+            await errand.destination.tag(graph.root, errand.reference)
+        if await _named(errand.destination, errand.reference) == errand.digest:
+            return True
+        _forget(graph, errand.way)
+    return False
+
+
+def _forget(graph: Graph, way: Way) -> None:
+    for blob in graph.blobs:
+        way.known.forget(blob, way.repository)
+
+
+async def _named(destination: MountingTarget, reference: Reference) -> Digest | None:
+    try:
+        return (await destination.resolve(reference)).digest
+    except NotFound:
+        return None
+
+
+def _all_there(graph: Graph, meter: ProgressMeter, way: Way) -> None:
+    for layer in meter.snapshot().layers:
+        meter.finish(layer.digest, LayerState.THERE)
+    for blob in graph.blobs.values():
+        if not blob.may_be_missing:
+            way.known.add(blob.digest, way.repository)
+
+
+async def _plan(source: Target, graph: Graph, meter: ProgressMeter) -> None:
+    for blob in graph.blobs.values():
+        if not blob.may_be_missing or await source.exists(blob):
+            meter.plan(blob.digest, blob.size)
+    for node in graph.nodes.values():
+        meter.plan(node.descriptor.digest, node.descriptor.size)

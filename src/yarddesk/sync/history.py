@@ -1,0 +1,167 @@
+"""What became of jobs: DATA/history.jsonl, a line each, bounded, kept over restarts."""
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import Reference, RepositoryName, parse_reference
+from yarddesk.storage import durable
+from yarddesk.sync.files import make_folders, replace_file
+from yarddesk.sync.snapshot import HistoryEntry
+from yarddesk.sync.states import JobState
+
+_log = logging.getLogger(__name__)
+
+KEPT: Final = 1000
+_MAX_BYTES: Final = 64 * 1024 * 1024
+
+
+class History:
+    """The last entries in memory, and in the file; the file is written anew when it holds twice as many as are kept."""
+
+    def __init__(self, path: Path, kept: int = KEPT) -> None:
+        self._path = path
+        self._entries: deque[HistoryEntry] = deque(maxlen=kept)
+        self._latest: dict[tuple[RepositoryName, Reference, str], HistoryEntry] = {}
+        self._lines = 0
+        self._unwritten: list[HistoryEntry] = []
+        self._writing = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Read the file; lines that can't be read (the machine died while one was written) are dropped and counted in the log."""
+        entries, damaged = await asyncio.to_thread(_read, self._path)
+        self._lines = len(entries) + damaged
+        for entry in entries:
+            self._keep(entry)
+        if damaged:
+            _log.warning("%d lines of %s could not be read and are left out", damaged, self._path)
+            await self._compact()
+
+    async def add(self, *entries: HistoryEntry) -> None:
+        """Keep what became of jobs. A file that can't be written is reported in the log: it's no reason to stop syncing."""
+        for entry in entries:
+            self._keep(entry)
+        self._unwritten += entries
+        async with self._writing:
+            batch, self._unwritten = self._unwritten, []
+            if not batch:
+                return
+            try:
+                await asyncio.to_thread(_append, self._path, batch)
+            except OSError as error:
+                _log.error("the history could not be written: %s", error)
+                return
+            self._lines += len(batch)
+        if self._lines > 2 * (self._entries.maxlen or KEPT):
+            await self._compact()
+
+    def recent(self, limit: int) -> Sequence[HistoryEntry]:
+        """Newest first."""
+        count = min(limit, len(self._entries))
+        return [self._entries[-1 - index] for index in range(max(0, count))]
+
+    def latest(self, repository: RepositoryName, reference: Reference, upstream: str) -> HistoryEntry | None:
+        """What last became of this image on its way to this upstream, as far as is remembered."""
+        return self._latest.get((repository, reference, upstream))
+
+    def _keep(self, entry: HistoryEntry) -> None:
+        if len(self._entries) == self._entries.maxlen:
+            oldest = self._entries[0]
+            key = (oldest.repository, oldest.reference, oldest.upstream)
+            if self._latest.get(key) is oldest:
+                del self._latest[key]
+        self._entries.append(entry)
+        self._latest[entry.repository, entry.reference, entry.upstream] = entry
+
+    async def _compact(self) -> None:
+        async with self._writing:
+            kept = list(self._entries)
+            try:
+                await asyncio.to_thread(_rewrite, self._path, kept)
+            except OSError as error:
+                _log.error("the history could not be written anew: %s", error)
+                return
+            self._lines = len(kept)
+
+
+def _document(entry: HistoryEntry) -> dict[str, Any]:
+    return {
+        "at": entry.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "repository": entry.repository,
+        "reference": entry.reference,
+        "digest": entry.digest,
+        "upstream": entry.upstream,
+        "registry": entry.registry,
+        "outcome": str(entry.outcome),
+        "seconds": round(entry.seconds, 3),
+        "bytes_sent": entry.bytes_sent,
+        "bytes_saved": entry.bytes_saved,
+        "tries": entry.tries,
+        "reason": entry.reason,
+        "replaced": entry.replaced,
+    }
+
+
+def _entry(line: bytes) -> HistoryEntry:
+    document = json.loads(line)
+    return HistoryEntry(
+        repository=RepositoryName.parse(document["repository"]),
+        reference=parse_reference(document["reference"]),
+        digest=Digest.parse(document["digest"]),
+        upstream=str(document["upstream"]),
+        registry=str(document["registry"]),
+        outcome=JobState(document["outcome"]),
+        at=datetime.fromisoformat(document["at"]),
+        seconds=float(document["seconds"]),
+        bytes_sent=int(document["bytes_sent"]),
+        bytes_saved=int(document["bytes_saved"]),
+        tries=int(document["tries"]),
+        reason=str(document["reason"]),
+        replaced=Digest.parse(document["replaced"]) if document.get("replaced") else None,
+    )
+
+
+def _lines(entries: Sequence[HistoryEntry]) -> bytes:
+    return b"".join(json.dumps(_document(entry), ensure_ascii=False).encode() + b"\n" for entry in entries)
+
+
+def _append(path: Path, entries: Sequence[HistoryEntry]) -> None:
+    try:
+        descriptor = durable.open_file(str(path), write=True)
+    except FileNotFoundError:
+        make_folders(path.parent)
+        replace_file(path, _lines(entries))
+        return
+    with open(descriptor, "r+b", buffering=0) as file:
+        end = file.seek(0, 2)
+        torn = b""
+        if end:
+            file.seek(end - 1)
+            torn = b"" if file.read(1) == b"\n" else b"\n"
+        durable.write_all(descriptor, torn + _lines(entries))
+        durable.sync_file(descriptor)
+
+
+def _rewrite(path: Path, entries: Sequence[HistoryEntry]) -> None:
+    replace_file(path, _lines(entries))
+
+
+def _read(path: Path) -> tuple[list[HistoryEntry], int]:
+    try:
+        content = durable.read_whole(str(path), _MAX_BYTES)
+    except FileNotFoundError:
+        return [], 0
+    entries, damaged = [], 0
+    for line in content.splitlines():
+        try:
+            entries.append(_entry(line))
+        except (YarddeskError, ValueError, KeyError, TypeError, RecursionError):
+            damaged += 1
+    return entries, damaged

@@ -1,0 +1,271 @@
+"""How images get into the queue: by a push, and at the start from the markers that are there."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from typing import Final
+
+from yarddesk.content.listener import ManifestPush
+from yarddesk.content.target import NotFound
+from yarddesk.errors import YarddeskError
+from yarddesk.events import JobAdded
+from yarddesk.oci import media_types
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
+from yarddesk.settings.model import Settings, TagFilter
+from yarddesk.sync.marker import Job, Marker, Part, job_of
+from yarddesk.sync.plan import descendants
+from yarddesk.sync.queue import Queue
+from yarddesk.sync.schedule import LONGEST_BACKOFF_SECONDS, PartKey
+from yarddesk.sync.states import JobState
+from yarddesk.sync.transfers import Transfers
+from yarddesk.sync.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 16
+
+
+class Intake:
+    """Implements PushListener's manifest_pushed, and reads the queue back at the start."""
+
+    def __init__(self, queue: Queue, worker: Worker, transfers: Transfers) -> None:
+        self._queue = queue
+        self._worker = worker
+        self._transfers = transfers
+        self._filters: dict[str, TagFilter] = {}
+
+    def use(self, settings: Settings) -> None:
+        """Whose tags are synced to which upstream."""
+        self._filters = {upstream.name: upstream.tags for upstream in settings.upstreams}
+
+    async def manifest_pushed(self, push: ManifestPush) -> None:
+        """Queue it for each push upstream of its route, durably. Raises StorageError, which fails the push."""
+        queue = self._queue
+        manifest = push.manifest
+        if not push.tags:
+            carriers = queue.carriers(push.repository, manifest.digest)
+            if carriers:
+                self._arrived(carriers, manifest.digest)
+                return
+        wanted = [
+            (reference, upstreams)
+            for reference in (push.tags or (manifest.digest,))
+            if (upstreams := self.upstreams_of(push.repository, reference))
+        ]
+        if not wanted:
+            return
+        carried = await self._carried(push.repository, manifest)
+        await asyncio.gather(
+            *(self._put(push.repository, reference, manifest, upstreams, carried) for reference, upstreams in wanted)
+        )
+        self._worker.wake.set()
+
+    def upstreams_of(self, repository: RepositoryName, reference: Reference) -> list[str]:
+        """The names of those that it's to be synced to."""
+        return [
+            upstream.name
+            for upstream in self._queue.routes.push_upstreams(repository)
+            if not isinstance(reference, Tag) or _passes(reference, self._filters.get(upstream.name, TagFilter()))
+        ]
+
+    async def _carried(self, repository: RepositoryName, manifest: Manifest) -> set[Digest]:
+        if not manifest.manifests:
+            return set()
+        return await descendants(self._queue.store.repository(repository), manifest)
+
+    async def _put(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        manifest: Manifest,
+        upstreams: Sequence[str],
+        carried: set[Digest],
+    ) -> None:
+        queue = self._queue
+        job, old = await queue.journal.put(
+            repository, reference, manifest.digest, manifest.media_type, upstreams, queue.clock.now()
+        )
+        queue.carry(job, carried)
+        if old is None:
+            queue.events.publish(JobAdded(job_id=job.id))
+        elif old.digest == job.digest:
+            self._worker.carry_on(job)
+        queue.touch(job)
+        for part in job.parts.values():
+            if not self._worker.is_trying(queue.key(job, part), part):
+                queue.enqueue(job, part)
+        if old is not None:
+            await self._replace(old, job)
+        await self._supersede(job, carried)
+
+    async def _replace(self, old: Job, job: Job) -> None:
+        """A newer push of the same reference: what the older one had not brought to its upstreams is dropped, and said so."""
+        queue = self._queue
+        for name in old.parts.keys() - job.parts.keys():
+            queue.schedule.drop(PartKey(job.id, name))
+            self._worker.stop([PartKey(job.id, name)])
+        for name, part in job.parts.items():
+            before, now = old.parts.get(name), queue.shown(job, part)
+            if before is not None and before is not part and (state := queue.shown(old, before).state) is not now.state:
+                queue.tell(job, part, state, now)
+        if old.digest != job.digest:
+            self._worker.replaced(job)
+            words = "A newer push of this tag took its place."
+            entries = [queue.entry(old, part, JobState.CANCELLED, words) for part in old.open_parts]
+            await queue.history.add(*entries)
+
+    async def _supersede(self, index: Job, carried: set[Digest]) -> None:
+        """Children that were queued by digest go on as part of their index's job, with what they are sending right now."""
+        queue = self._queue
+        children = [
+            job
+            for digest in carried
+            if (job := queue.journal.get(f"{index.repository}@{digest}")) is not None and job is not index
+        ]
+        for child in await queue.journal.remove_many(children) if children else ():
+            for name in child.parts:
+                key, heir = PartKey(child.id, name), PartKey(index.id, name)
+                goes_on = name in index.parts and not queue.is_paused(index, index.parts[name])
+                if goes_on:
+                    self._transfers.hand_over(key, heir)
+                self._worker.stop([key], keep_transfers=goes_on)
+            queue.left(child, "superseded")
+
+    def _arrived(self, carriers: Sequence[Job], digest: Digest) -> None:
+        """A manifest that queued indexes may be waiting for is here."""
+        for job in carriers:
+            for part in job.parts.values():
+                if digest in part.missing and part.state is JobState.BLOCKED:
+                    self._queue.requeue(job, part)
+        self._worker.wake.set()
+
+    def stored(self, repository: RepositoryName, digest: Digest) -> None:
+        """A manifest came in by whatever way."""
+        carriers = self._queue.carriers(repository, digest)
+        if carriers:
+            self._arrived(carriers, digest)
+
+    async def load(self) -> None:
+        """Take up the queue as the markers have it, put right what a crash left between marker and tag, and go on."""
+        queue = self._queue
+        markers = await queue.journal.read(queue.clock.now)
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(marker: Marker) -> Descriptor | None:
+            async with turns:
+                return await self._content_of(marker)
+
+        found = await asyncio.gather(*(look(marker) for marker in markers))
+        jobs = []
+        for marker, content in zip(markers, found, strict=True):
+            if content is None:
+                await self._gone(marker)
+            else:
+                jobs.append(await self._adopt(marker, content))
+        for job in jobs:
+            if job.media_type in media_types.INDEXES:
+                await self._carry_again(job)
+        for job in jobs:
+            if queue.journal.is_current(job):
+                for part in job.open_parts:
+                    if part.state is not JobState.BLOCKED or part.missing:
+                        queue.enqueue(job, part)
+
+    async def _content_of(self, marker: Marker) -> Descriptor | None:
+        """What the marker is about now: what the tag names, else the marker's digest; None where neither is here."""
+        references = [marker.reference, *([marker.digest] if marker.digest else [])]
+        for reference in references:
+            try:
+                return await self._queue.store.resolve(marker.repository, reference)
+            except NotFound:
+                continue
+        return None
+
+    async def _gone(self, marker: Marker) -> None:
+        queue = self._queue
+        words = "The image was deleted here before it was synced."
+        _log.warning("%s leaves the queue: %s", format_reference(marker.repository, marker.reference), words)
+        await queue.journal.discard(marker)
+        if marker.digest is not None and marker.upstreams:
+            job = job_of(marker, marker.digest, "", marker.upstreams, marker.generation)
+            await queue.history.add(*(queue.entry(job, part, JobState.CANCELLED, words) for part in job.open_parts))
+
+    async def _adopt(self, marker: Marker, content: Descriptor) -> Job:
+        queue = self._queue
+        route = self.upstreams_of(marker.repository, marker.reference)
+        same = marker.digest in (content.digest, None)
+        if same and marker.upstreams is not None:
+            parts = dict(marker.upstreams)
+        else:
+            parts = {name: Part(name, tries=marker.tries) for name in route or marker.upstreams or ()}
+        generation = marker.generation if same else marker.generation + 1
+        job = job_of(marker, content.digest, content.media_type, parts, generation)
+        if job.paused_until is not None and job.paused_until <= queue.clock.now():
+            job.paused, job.paused_until = False, None
+        elif job.paused_until is not None:
+            queue.timed_jobs[job.id] = job.paused_until
+        queue.journal.adopt(job)
+        rerouted = self.reroute(job)
+        for part in job.open_parts:
+            self._freshen(part, rerouted)
+        if rerouted or not same or marker.upstreams is None:
+            await queue.journal.write(job)
+        return job
+
+    def _freshen(self, part: Part, rerouted: bool) -> None:
+        """What was true before the restart may not be any more: no wait is longer than a back-off, what was blocked is tried."""
+        latest = self._queue.clock.now() + timedelta(seconds=LONGEST_BACKOFF_SECONDS)
+        if part.next_attempt is not None:
+            part.next_attempt = min(part.next_attempt, latest)
+        if part.state is JobState.BLOCKED and not part.missing and self._queue.routes.upstream(part.upstream):
+            part.move(JobState.QUEUED)
+            part.reason, part.needs_credentials = "", False
+
+    def reroute(self, job: Job) -> bool:
+        """Let the job follow the settings: whether anything of it changed.
+
+        Where an upstream went and another came to this route, the one takes the place of the other (it was renamed, or moved).
+        Where none came the part stays, blocked, until the upstream is back or a person cancels it.
+        """
+        route = self.upstreams_of(job.repository, job.reference)
+        lost = [part for part in job.open_parts if part.upstream not in route]
+        come = [name for name in route if name not in job.parts]
+        changed = False
+        for part in lost:
+            if come:
+                del job.parts[part.upstream]
+                changed = True
+            elif not (part.state is JobState.BLOCKED and part.reason == _no_route(part.upstream)):
+                if part.state is not JobState.BLOCKED:
+                    part.move(JobState.BLOCKED)
+                part.reason, part.needs_credentials, part.missing = _no_route(part.upstream), False, ()
+                changed = True
+        if lost:
+            job.parts |= {name: Part(name) for name in come}
+        return changed
+
+    async def _carry_again(self, job: Job) -> None:
+        queue = self._queue
+        try:
+            manifest = await queue.store.get_manifest(job.repository, job.digest)
+            carried = await self._carried(job.repository, manifest)
+        except YarddeskError as error:
+            # Its attempt will meet the same error, and make it the job's reason.
+            _log.warning("%s can't be read yet: %s", job.id, error)
+            return
+        queue.carry(job, carried)
+        await self._supersede(job, carried)
+
+
+def _passes(tag: Tag, wanted: TagFilter) -> bool:
+    included = not wanted.include or any(fnmatchcase(tag, pattern) for pattern in wanted.include)
+    return included and not any(fnmatchcase(tag, pattern) for pattern in wanted.exclude)
+
+
+def _no_route(upstream: str) -> str:
+    return f"{upstream} takes no pushes of this image any more: the settings changed."

@@ -1,0 +1,168 @@
+"""What follows from an attempt: the part's next state, the upstream's gate, the marker, the history."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from yarddesk.content.upstream import UpstreamTrouble, UpstreamUntrue
+from yarddesk.errors import YarddeskError
+from yarddesk.events import CredentialRequired
+from yarddesk.oci.digest import Digest
+from yarddesk.sync.errors import LocalContentGone
+from yarddesk.sync.marker import Job, Part
+from yarddesk.sync.queue import Queue, seconds_from
+from yarddesk.sync.schedule import PartKey, backoff_seconds
+from yarddesk.sync.states import JobState
+from yarddesk.sync.verdicts import Verdict, in_words, judge
+
+_log = logging.getLogger(__name__)
+
+_UNLUCKY: Final = 3
+"""So many attempts in a row that fail for an upstream's trouble mean the upstream."""
+
+_MISSING_AGAIN_SECONDS: Final = 30.0
+_MISSING_AGAIN_AT_MOST_SECONDS: Final = 300.0
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One that runs. `epoch` is that of its upstream's gate when the upstream last answered it, or when it began.
+
+    `settling`: it's over, and what follows is being written; there is nothing left to stop.
+    """
+
+    job: Job
+    part: Part
+    key: PartKey
+    epoch: int
+    task: asyncio.Task[None] | None = None
+    settling: bool = False
+
+
+class Outcomes:
+    """`answered` is called for an attempt whose upstream did what it was asked."""
+
+    def __init__(self, queue: Queue, answered: Callable[[Attempt], None]) -> None:
+        self._queue = queue
+        self._answered = answered
+        self._troubles: dict[str, int] = {}
+        self._looks: dict[PartKey, int] = {}
+
+    async def synced(self, attempt: Attempt, replaced: Digest | None) -> None:
+        """It's there, and was read back. A newer push of the tag keeps its place in the queue."""
+        queue, job, part = self._queue, attempt.job, attempt.part
+        self._troubles.pop(attempt.key.upstream, None)
+        self._looks.pop(attempt.key, None)
+        self._answered(attempt)
+        entry = queue.entry(job, part, JobState.DONE, replaced=replaced)
+        _log.info("%s is synced to %s (%s)", job.id, part.upstream, job.digest)
+        if queue.journal.is_current(job) and not part.state.is_over:
+            with queue.changing(job, [part]):
+                part.move(JobState.DONE)
+            try:
+                await queue.out_or_saved(job)
+            except YarddeskError as error:
+                self._not_written(attempt, error)
+        await queue.history.add(entry)
+        queue.changes += 1
+
+    async def gone(self, job: Job, error: LocalContentGone) -> None:
+        """There is nothing left to sync."""
+        queue = self._queue
+        _log.warning("%s leaves the queue: %s", job.id, in_words(error))
+        entries = [queue.entry(job, part, JobState.CANCELLED, in_words(error)) for part in job.open_parts]
+        if await queue.journal.remove(job):
+            queue.left(job, "gone")
+            await queue.history.add(*entries)
+            queue.changes += 1
+
+    async def failed(self, attempt: Attempt, error: Exception) -> None:
+        """It waits for its next try, or for a person."""
+        verdict = judge(error)
+        if isinstance(error, YarddeskError):
+            _log.warning("%s to %s: %s", attempt.job.id, attempt.key.upstream, verdict.reason)
+        else:
+            _log.error("%s to %s failed", attempt.job.id, attempt.key.upstream, exc_info=error)
+        self._mind_the_gate(attempt, error, verdict)
+        queue, job, part = self._queue, attempt.job, attempt.part
+        if not queue.journal.is_current(job) or part.state.is_over or part.state is JobState.CANCELLING:
+            return
+        again = self._next(attempt, verdict)
+        with queue.changing(job, [part]):
+            part.move(verdict.state)
+            part.reason = verdict.reason
+            part.next_attempt = again if verdict.state is JobState.WAITING else None
+            part.needs_credentials = verdict.needs_credentials
+            part.missing = verdict.missing
+        if again is not None and not job.paused:
+            self._schedule(attempt, again)
+        if verdict.needs_credentials:
+            registry = queue.registry_of(part.upstream)
+            queue.events.publish(CredentialRequired(upstream=part.upstream, registry=registry, reason=verdict.reason))
+        await self._saved(job)
+
+    def still_missing(self, attempt: Attempt) -> None:
+        """An index whose children were looked for, in vain: it stays blocked, and is looked at again later, ever less often."""
+        self._schedule(attempt, self._look_again(attempt))
+
+    def _mind_the_gate(self, attempt: Attempt, error: Exception, verdict: Verdict) -> None:
+        queue, upstream = self._queue, attempt.key.upstream
+        state = verdict.gate
+        if not state and isinstance(error, UpstreamTrouble | UpstreamUntrue):
+            self._troubles[upstream] = self._troubles.get(upstream, 0) + 1
+            state = "trouble" if self._troubles[upstream] >= _UNLUCKY else ""
+        gate = queue.schedule.gate(upstream)
+        if not state or attempt.epoch != gate.epoch:
+            return
+        seconds = verdict.retry_seconds
+        if seconds is None:
+            seconds = backoff_seconds(gate.failures + 1, queue.random)
+        now = queue.clock.monotonic()
+        gate.shut(state, verdict.reason, now + seconds, seconds_from(queue.clock.now(), seconds))
+        queue.gate_changed(upstream, gate)
+
+    def _next(self, attempt: Attempt, verdict: Verdict) -> datetime | None:
+        queue, gate = self._queue, self._queue.schedule.gate(attempt.key.upstream)
+        if verdict.missing:
+            return self._look_again(attempt)
+        if verdict.retry_seconds is None and verdict.state is JobState.BLOCKED:
+            return None
+        if verdict.gate and gate.next_attempt is not None:
+            return gate.next_attempt
+        seconds = verdict.retry_seconds
+        if seconds is None:
+            seconds = backoff_seconds(attempt.part.tries, queue.random)
+        return seconds_from(queue.clock.now(), seconds)
+
+    def _look_again(self, attempt: Attempt) -> datetime:
+        looks = self._looks[attempt.key] = self._looks.get(attempt.key, 0) + 1
+        seconds = min(_MISSING_AGAIN_SECONDS * looks, _MISSING_AGAIN_AT_MOST_SECONDS)
+        return seconds_from(self._queue.clock.now(), seconds)
+
+    def _schedule(self, attempt: Attempt, at: datetime) -> None:
+        queue = self._queue
+        seconds = (at - queue.clock.now()).total_seconds()
+        queue.schedule.add(attempt.key, attempt.job.sequence, queue.clock.monotonic() + seconds)
+
+    async def _saved(self, job: Job) -> None:
+        try:
+            await self._queue.journal.save(job)
+        except YarddeskError as error:
+            # What the marker says is still true enough to go on from after a restart.
+            _log.error("the marker of %s could not be written: %s", job.id, error)
+
+    def _not_written(self, attempt: Attempt, error: YarddeskError) -> None:
+        """It's upstream, but the marker can't be taken out: it's tried again, which then costs one question."""
+        queue, part = self._queue, attempt.part
+        _log.error("the marker of %s could not be removed: %s", attempt.job.id, error)
+        if not queue.journal.is_current(attempt.job):
+            return
+        again = seconds_from(queue.clock.now(), backoff_seconds(part.tries, queue.random))
+        with queue.changing(attempt.job, [part]):
+            part.move(JobState.QUEUED)
+            part.move(JobState.WAITING)
+            part.reason, part.next_attempt = in_words(error), again
+        self._schedule(attempt, again)

@@ -1,0 +1,86 @@
+"""What belongs to an image: the graph below a manifest as far as we have it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from yarddesk.content.target import NotFound, Target
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.sync.errors import LocalContentGone
+
+MAX_MANIFESTS: Final = 5_000
+MAX_DEPTH: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A manifest without its bytes: the blobs and manifests that it names."""
+
+    descriptor: Descriptor
+    blobs: tuple[Descriptor, ...] = ()
+    children: tuple[Digest, ...] = ()
+
+
+@dataclass(slots=True)
+class Graph:
+    """`nodes` by digest, each after all of its children; `missing`: manifests that an index names and we don't have."""
+
+    root: Descriptor
+    nodes: dict[Digest, Node] = field(default_factory=dict)
+    missing: dict[Digest, Descriptor] = field(default_factory=dict)
+
+    def below(self, digest: Digest) -> Iterator[Node]:
+        """The node and all below it that we have."""
+        node = self.nodes.get(digest)
+        if node is None:
+            return
+        for child in node.children:
+            yield from self.below(child)
+        yield node
+
+    @property
+    def blobs(self) -> dict[Digest, Descriptor]:
+        """All blobs, each once, in the order of the manifests."""
+        return {blob.digest: blob for node in self.nodes.values() for blob in node.blobs}
+
+
+async def read_graph(source: Target, root: Digest) -> Graph:
+    """Read the graph below a manifest. Raises LocalContentGone where the manifest itself is not here."""
+    try:
+        manifest = await source.fetch_manifest(root)
+    except NotFound as error:
+        raise LocalContentGone("The image was deleted here before it was synced.") from error
+    graph = Graph(manifest.descriptor)
+    await _read(source, manifest, graph, 1)
+    return graph
+
+
+async def _read(source: Target, manifest: Manifest, graph: Graph, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise YarddeskError(f"Its indexes are nested more than {MAX_DEPTH} deep.")
+    for child in manifest.manifests:
+        if child.digest in graph.nodes or child.digest in graph.missing:
+            continue
+        if len(graph.nodes) + len(graph.missing) >= MAX_MANIFESTS:
+            raise YarddeskError(f"It names more than {MAX_MANIFESTS:,} manifests.")
+        try:
+            found = await source.fetch_manifest(child.digest)
+        except NotFound:
+            graph.missing[child.digest] = child
+        else:
+            await _read(source, found, graph, depth + 1)
+    children = tuple(child.digest for child in manifest.manifests)
+    graph.nodes[manifest.digest] = Node(manifest.descriptor, manifest.blobs, children)
+
+
+async def descendants(source: Target, manifest: Manifest) -> set[Digest]:
+    """Every manifest that an index carries, as far as the indexes below it are here."""
+    carried = {child.digest for child in manifest.manifests}
+    nested = [child for child in manifest.manifests if child.is_index]
+    if nested:
+        graph = await read_graph(source, manifest.digest)
+        carried |= (graph.nodes.keys() | graph.missing.keys()) - {manifest.digest}
+    return carried

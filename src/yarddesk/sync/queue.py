@@ -1,0 +1,207 @@
+"""The queue as everybody in this room sees it: jobs, pauses, gates, and the one way in which any of it changes and is heard of."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import NamedTuple
+
+from yarddesk.content.clock import Clock
+from yarddesk.content.store import Store
+from yarddesk.content.upstream import Routes
+from yarddesk.events import EventBus, JobRemoved, JobStateChanged, UpstreamStateChanged
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName
+from yarddesk.sync.history import History
+from yarddesk.sync.journal import Journal
+from yarddesk.sync.marker import Job, Part
+from yarddesk.sync.pauses import Pauses
+from yarddesk.sync.schedule import Gate, PartKey, Schedule
+from yarddesk.sync.snapshot import HistoryEntry
+from yarddesk.sync.states import JobState
+
+_log = logging.getLogger(__name__)
+
+
+class Shown(NamedTuple):
+    """A part as people see it: pauses and gates reach it without being written into it."""
+
+    state: JobState
+    reason: str
+    next_attempt: datetime | None
+    needs_credentials: bool
+
+
+@dataclass(slots=True)
+class Queue:
+    """What the parts of this room share.
+
+    `changes` grows with every change; `world` with those that concern many jobs. `timer` is set when a timed pause begins.
+    """
+
+    store: Store
+    routes: Routes
+    journal: Journal
+    schedule: Schedule
+    pauses: Pauses
+    history: History
+    events: EventBus
+    clock: Clock
+    random: Random
+    timer: asyncio.Event = field(default_factory=asyncio.Event)
+    changes: int = 0
+    world: int = 0
+    carried: dict[tuple[RepositoryName, Digest], set[str]] = field(default_factory=dict)
+    carries: dict[str, frozenset[Digest]] = field(default_factory=dict)
+    timed_jobs: dict[str, datetime] = field(default_factory=dict)
+
+    def registry_of(self, upstream: str) -> str:
+        """Its host as people know it; its name where it's no longer among the settings."""
+        found = self.routes.upstream(upstream)
+        return found.registry if found else upstream
+
+    def is_paused(self, job: Job, part: Part) -> bool:
+        return job.paused or self.pauses.everything or part.upstream in self.pauses.upstreams
+
+    def shown(self, job: Job, part: Part) -> Shown:
+        """Pure of what is in memory."""
+        as_it_is = Shown(part.state, part.reason, part.next_attempt, part.needs_credentials)
+        if part.state not in (JobState.QUEUED, JobState.WAITING):
+            return as_it_is._replace(next_attempt=None)
+        if self.is_paused(job, part):
+            return Shown(JobState.PAUSED, part.reason, None, False)
+        gate = self.schedule.gate(part.upstream)
+        if gate.is_open:
+            return as_it_is
+        if gate.state == "needs_you":
+            return Shown(JobState.BLOCKED, gate.reason, None, True)
+        reason = part.reason if part.state is JobState.WAITING and part.reason else gate.reason
+        return Shown(JobState.WAITING, reason, _later(part.next_attempt, gate.next_attempt), False)
+
+    @contextmanager
+    def changing(self, job: Job, parts: Iterable[Part] | None = None) -> Iterator[None]:
+        """Whatever changes of these parts (all by default) within is heard of when it's left."""
+        watched = list(job.parts.values() if parts is None else parts)
+        before = [self.shown(job, part).state for part in watched]
+        try:
+            yield
+        finally:
+            self.touch(job)
+            for part, old in zip(watched, before, strict=True):
+                new = self.shown(job, part)
+                if new.state is not old:
+                    self.tell(job, part, old, new)
+
+    def tell(self, job: Job, part: Part, old: JobState, new: Shown) -> None:
+        self.events.publish(
+            JobStateChanged(job_id=job.id, upstream=part.upstream, old=str(old), new=str(new.state), reason=new.reason)
+        )
+
+    def touch(self, job: Job) -> None:
+        job.version += 1
+        self.changes += 1
+
+    def touch_world(self) -> None:
+        self.world += 1
+        self.changes += 1
+
+    def key(self, job: Job, part: Part) -> PartKey:
+        return PartKey(job.id, part.upstream)
+
+    def enqueue(self, job: Job, part: Part) -> None:
+        """Let the schedule have a part that is queued or waits, unless its image is paused."""
+        if job.paused:
+            return
+        at = None
+        if part.state is JobState.WAITING and part.next_attempt is not None:
+            at = self.clock.monotonic() + (part.next_attempt - self.clock.now()).total_seconds()
+        self.schedule.add(self.key(job, part), job.sequence, at)
+
+    def requeue(self, job: Job, part: Part) -> None:
+        """Try it as soon as there is room, whatever it was that it waited for."""
+        with self.changing(job, [part]):
+            part.move(JobState.QUEUED)
+            part.next_attempt = None
+            part.reason = ""
+            part.needs_credentials = False
+            part.missing = ()
+        self.enqueue(job, part)
+
+    def carry(self, job: Job, digests: Iterable[Digest]) -> None:
+        """A queued index takes these manifests along (and no longer what it took before)."""
+        self._forget_carried(job)
+        carries = self.carries[job.id] = frozenset(digests)
+        for digest in carries:
+            self.carried.setdefault((job.repository, digest), set()).add(job.id)
+
+    def carriers(self, repository: RepositoryName, digest: Digest) -> list[Job]:
+        """The queued indexes that take a manifest along."""
+        ids = self.carried.get((repository, digest), ())
+        return [job for job_id in ids if (job := self.journal.get(job_id)) is not None]
+
+    def _forget_carried(self, job: Job) -> None:
+        for digest in self.carries.pop(job.id, ()):
+            ids = self.carried[job.repository, digest]
+            ids.discard(job.id)
+            if not ids:
+                del self.carried[job.repository, digest]
+
+    def left(self, job: Job, outcome: str) -> None:
+        """The job is out of the queue (`done`, `cancelled`, `gone` or `superseded`)."""
+        for part in job.parts.values():
+            self.schedule.drop(self.key(job, part))
+        self.timed_jobs.pop(job.id, None)
+        self._forget_carried(job)
+        self.changes += 1
+        self.events.publish(JobRemoved(job_id=job.id, outcome=outcome))
+
+    async def out_or_saved(self, job: Job) -> None:
+        """A part of the job ended: out of the queue with it if that was the last, else on with the rest. Raises StorageError."""
+        if not job.is_over:
+            await self.journal.save(job)
+        elif await self.journal.remove(job):
+            cancelled = any(part.state is JobState.CANCELLED for part in job.parts.values())
+            self.left(job, "cancelled" if cancelled else "done")
+
+    def gate_changed(self, upstream: str, gate: Gate) -> None:
+        self.touch_world()
+        self.events.publish(UpstreamStateChanged(upstream=upstream, state=gate.state, reason=gate.reason))
+
+    def entry(
+        self, job: Job, part: Part, outcome: JobState, reason: str = "", replaced: Digest | None = None
+    ) -> HistoryEntry:
+        """The line of the history for a part that ended now."""
+        progress = part.meter.snapshot() if part.meter else None
+        started = part.started
+        return HistoryEntry(
+            repository=job.repository,
+            reference=job.reference,
+            digest=job.digest,
+            upstream=part.upstream,
+            registry=self.registry_of(part.upstream),
+            outcome=outcome,
+            at=self.clock.now(),
+            seconds=self.clock.monotonic() - started if started is not None else 0.0,
+            bytes_sent=part.bytes_sent + (progress.bytes_sent if progress else 0),
+            bytes_saved=progress.bytes_saved if progress else 0,
+            tries=part.tries,
+            reason=reason,
+            replaced=replaced,
+        )
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    moments = [moment for moment in (one, other) if moment is not None]
+    return max(moments, default=None)
+
+
+def seconds_from(now: datetime, seconds: float) -> datetime:
+    """That moment, to the millisecond."""
+    return now + timedelta(milliseconds=round(seconds * 1000))
+
+
+PartsOf = Mapping[Job, list[Part]]
+"""Some jobs, and which of their parts are meant."""

@@ -1,0 +1,32 @@
+"""Which jobs a person means."""
+
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.name import ImageReference
+from yarddesk.sync.marker import Job, Part
+from yarddesk.sync.queue import Queue
+
+
+def select(queue: Queue, target: str | None) -> dict[Job, list[Part]]:
+    """Jobs with the parts that are meant: all, one upstream's, or an image's or repository's; nothing where nothing matches."""
+    jobs = queue.journal.jobs
+    if target is None:
+        return {job: list(job.parts.values()) for job in jobs.values()}
+    if is_upstream(queue, target):
+        return {job: [job.parts[target]] for job in jobs.values() if target in job.parts}
+    if target in jobs:
+        return {jobs[target]: list(jobs[target].parts.values())}
+    try:
+        image = ImageReference.parse(target)
+    except YarddeskError:
+        return {}
+    repository = queue.routes.canonical(image.repository)
+    return {
+        job: list(job.parts.values())
+        for job in queue.journal.in_repository(repository)
+        if image.reference is None or job.reference == image.reference
+    }
+
+
+def is_upstream(queue: Queue, target: str) -> bool:
+    """Whether it's the name of an upstream; an upstream's name wins over a repository's."""
+    return queue.routes.upstream(target) is not None

@@ -1,0 +1,285 @@
+"""`SyncService`: the one door of this room. It owns the tasks, and puts the parts together."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Any, Final, Self
+
+from yarddesk.content.clock import Clock, SystemClock
+from yarddesk.content.listener import ManifestPush
+from yarddesk.content.store import Store
+from yarddesk.content.upstream import Routes
+from yarddesk.errors import YarddeskError
+from yarddesk.events import EventBus, ManifestStored, Subscription
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.settings.model import Settings
+from yarddesk.sync.copy import Wires
+from yarddesk.sync.history import History
+from yarddesk.sync.intake import Intake
+from yarddesk.sync.journal import Journal
+from yarddesk.sync.pauses import Pauses
+from yarddesk.sync.queue import Queue
+from yarddesk.sync.schedule import Schedule
+from yarddesk.sync.slots import Bandwidth, TransferSlots
+from yarddesk.sync.snapshot import HistoryEntry, SyncSnapshot
+from yarddesk.sync.states import JobState
+from yarddesk.sync.steering import Steering
+from yarddesk.sync.transfers import Transfers
+from yarddesk.sync.views import Views
+from yarddesk.sync.waiting import SyncOutcome, Waiting
+from yarddesk.sync.watch import FolderWatch
+from yarddesk.sync.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+_STOP_SECONDS: Final = 3.0
+_SLEPT_SECONDS: Final = 30.0
+_TICK_SECONDS: Final = 1.0
+
+
+class SyncService:
+    """Pushed images on their way to their upstreams: a PushListener, a SyncController, and `wait_synced`.
+
+    Use it as `async with`, or `start` and `stop`. All of it belongs to one event loop. Nothing is taken before `start`
+    returned, and what a push was told is on disk stays so however the process ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        store: Store,
+        routes: Routes,
+        settings: Settings,
+        events: EventBus,
+        clock: Clock | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._queue = Queue(
+            store=store,
+            routes=routes,
+            journal=Journal(data_dir / "pending"),
+            schedule=Schedule(_attempts(settings)),
+            pauses=Pauses(data_dir / "paused.json"),
+            history=History(data_dir / "history.jsonl"),
+            events=events,
+            clock=self._clock,
+            random=random or Random(),
+        )
+        self._wires = Wires(
+            Transfers(self._spawn),
+            TransferSlots(settings.sync.concurrency),
+            Bandwidth(settings.sync.bandwidth, self._clock),
+        )
+        self._worker = Worker(self._queue, self._wires, self._spawn)
+        self._intake = Intake(self._queue, self._worker, self._wires.transfers)
+        self._steering = Steering(self._queue, self._worker)
+        self._waiting = Waiting(self._queue, self._intake)
+        self._views = Views(self._queue, self._worker.attempts)
+        self._watch = FolderWatch(self._queue.journal, self._steering.deleted_by_hand)
+        self._group: asyncio.TaskGroup | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._subscription: Subscription | None = None
+        self._follow(settings)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Read the queue back and go on with it. Raises StorageError."""
+        queue = self._queue
+        await queue.pauses.load(self._clock.now())
+        await queue.history.load()
+        self._apply_pauses()
+        await self._intake.load()
+        self._subscription = queue.events.subscribe(self._stored, ManifestStored)
+        running = asyncio.get_running_loop().create_future()
+        self._runner = asyncio.create_task(self._run(running), name="sync")
+        self._runner.add_done_callback(_report)
+        await asyncio.wait([self._runner, running], return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await self._runner
+
+    async def stop(self) -> None:
+        """End what is under way, within seconds; it stays queued."""
+        if self._subscription is not None:
+            self._subscription.close()
+        self._stopping.set()
+        self._watch.stop()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            self._worker.stop_all()
+            _, late = await asyncio.wait([runner], timeout=_STOP_SECONDS)
+            if late:
+                _log.warning("transfers did not end within %g s and are cut off", _STOP_SECONDS)
+                runner.cancel()
+                await asyncio.wait([runner])
+            if not runner.cancelled() and (error := runner.exception()) is not None:
+                raise error
+        await self._queue.journal.close()
+
+    async def reload(self, routes: Routes, settings: Settings) -> None:
+        """Other settings are in force: transfers over connections that are no longer used begin again over the new ones.
+
+        What was blocked gets another try. Raises StorageError where a marker can't be written; the settings are in force.
+        """
+        queue = self._queue
+        before = {upstream.name for upstream in queue.routes.all()}
+        queue.routes = routes
+        self._settings = settings
+        self._follow(settings)
+        self._apply_pauses()
+        self._worker.stop_all()
+        after = {upstream.name for upstream in routes.all()}
+        for name in before | after:
+            gate = queue.schedule.gate(name)
+            if gate.opened():
+                gate.state = "unknown"
+        queue.touch_world()
+        for job in list(queue.journal.jobs.values()):
+            parts = set(job.parts)
+            with queue.changing(job):
+                rerouted = self._intake.reroute(job)
+            for part in job.open_parts:
+                if part.state is JobState.BLOCKED and part.upstream in self._route_of(job.repository):
+                    queue.requeue(job, part)
+                elif part.upstream not in parts:
+                    queue.enqueue(job, part)
+            if rerouted:
+                await queue.journal.save(job)
+        self._worker.wake.set()
+
+    # PushListener
+
+    async def manifest_pushed(self, push: ManifestPush) -> None:
+        """In the queue, durably, when it returns. Raises StorageError."""
+        await self._intake.manifest_pushed(push)
+
+    async def tag_deleted(self, repository: RepositoryName, tag: Tag) -> None:
+        await self._steering.tag_deleted(repository, tag)
+
+    async def manifest_deleted(self, repository: RepositoryName, digest: Digest, tags: tuple[Tag, ...]) -> None:
+        await self._steering.manifest_deleted(repository, digest, tags)
+
+    # SyncController
+
+    async def pause(self, target: str | None = None, *, for_seconds: float | None = None) -> int:
+        return await self._steering.pause(target, for_seconds=for_seconds)
+
+    async def resume(self, target: str | None = None) -> int:
+        return await self._steering.resume(target)
+
+    async def cancel(self, target: str | None = None) -> int:
+        return await self._steering.cancel(target)
+
+    async def retry(self, target: str | None = None) -> int:
+        return await self._steering.retry(target)
+
+    def snapshot(self) -> SyncSnapshot:
+        return self._views.snapshot()
+
+    def history(self, limit: int = 100) -> Sequence[HistoryEntry]:
+        return self._queue.history.recent(limit)
+
+    # What the rest asks
+
+    async def wait_synced(self, target: str | None = None) -> SyncOutcome:
+        """Return when an image (a REFERENCE, a repository, an upstream's name; None: all) is upstream, or can't be."""
+        return await self._waiting.wait_synced(target)
+
+    def is_queued(self, repository: RepositoryName, reference: Tag | Digest) -> bool:
+        """Whether it's still on its way to some upstream."""
+        job = self._queue.journal.get(f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}")
+        return job is not None
+
+    async def _run(self, running: asyncio.Future[None]) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            running.set_result(None)
+            loops = [
+                group.create_task(self._worker.run(), name="sync worker"),
+                group.create_task(self._tick(), name="sync clock"),
+                group.create_task(self._watch.run(), name="sync folder watch"),
+            ]
+            await self._stopping.wait()
+            for task in loops[:2]:
+                task.cancel()
+            self._worker.stop_all()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        if self._group is None:
+            work.close()
+            raise RuntimeError("the sync service is not started")
+        return self._group.create_task(work)
+
+    async def _tick(self) -> None:
+        """The fallback scan of the folder, the end of timed pauses, and a look at whether the machine slept."""
+        scanned = self._clock.monotonic()
+        wall, steady = self._clock.now(), scanned
+        while True:
+            self._queue.timer.clear()
+            await self._clock.wait(self._queue.timer, self._until_tick(scanned))
+            try:
+                await self._steering.expire()
+                if self._clock.monotonic() - scanned >= self._settings.sync.interval.total_seconds():
+                    scanned = self._clock.monotonic()
+                    await self._watch.scan()
+            except YarddeskError as error:
+                _log.error("the queue could not be looked after: %s", error)
+            drift = (self._clock.now() - wall).total_seconds() - (self._clock.monotonic() - steady)
+            wall, steady = self._clock.now(), self._clock.monotonic()
+            if drift > _SLEPT_SECONDS:
+                _log.info("the machine slept, or its clock was set: what waits is tried now")
+                await self._steering.retry(only_waiting=True)
+
+    def _until_tick(self, scanned: float) -> float:
+        seconds = max(_TICK_SECONDS, self._settings.sync.interval.total_seconds()) - (self._clock.monotonic() - scanned)
+        ends: list[datetime] = list(self._queue.timed_jobs.values())
+        if (end := self._queue.pauses.next_end()) is not None:
+            ends.append(end)
+        if ends:
+            seconds = min(seconds, (min(ends) - self._clock.now()) / timedelta(seconds=1))
+        return max(0.0, seconds)
+
+    def _follow(self, settings: Settings) -> None:
+        self._queue.schedule.attempts_per_upstream = _attempts(settings)
+        pushes = sum(upstream.push for upstream in self._queue.routes.all())
+        self._wires.slots.resize(settings.sync.concurrency, pushes)
+        self._wires.bandwidth.bytes_per_second = settings.sync.bandwidth
+        self._intake.use(settings)
+
+    def _apply_pauses(self) -> None:
+        queue = self._queue
+        queue.schedule.paused = queue.pauses.everything
+        for upstream in queue.routes.all():
+            queue.schedule.pause_upstream(upstream.name, upstream.name in queue.pauses.upstreams)
+
+    def _route_of(self, repository: RepositoryName) -> set[str]:
+        return {upstream.name for upstream in self._queue.routes.push_upstreams(repository)}
+
+    def _stored(self, event: ManifestStored) -> None:
+        self._intake.stored(event.repository, event.digest)
+
+
+def _report(runner: asyncio.Task[None]) -> None:
+    if not runner.cancelled() and (error := runner.exception()) is not None:
+        _log.critical("nothing is synced any more", exc_info=error)
+
+
+def _attempts(settings: Settings) -> int:
+    """How many images are worked on at once for one upstream: while one waits for its transfers another asks its questions."""
+    return max(2, settings.sync.concurrency)

@@ -1,0 +1,103 @@
+"""What all transfers share: how many at once, and how many bytes a second."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from yarddesk.content.clock import Clock
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    upstream: str
+    holder: str
+    granted: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class TransferSlots:
+    """`total` transfers at once, fairly: who holds fewest is next, and the last slot is kept for an upstream that holds none."""
+
+    def __init__(self, total: int) -> None:
+        self._total = max(1, total)
+        self._upstreams = 1
+        self._held_by_upstream: Counter[str] = Counter()
+        self._held_by_holder: Counter[str] = Counter()
+        self._waiters: list[_Waiter] = []
+
+    def resize(self, total: int, upstreams: int) -> None:
+        """`upstreams`: how many there are that pushes go to. What holds a slot keeps it."""
+        self._total = max(1, total)
+        self._upstreams = upstreams
+        self._grant()
+
+    @property
+    def held(self) -> int:
+        return self._held_by_upstream.total()
+
+    @asynccontextmanager
+    async def slot(self, upstream: str, holder: str) -> AsyncIterator[None]:
+        """One of the slots, for a transfer of the job `holder`."""
+        waiter = _Waiter(upstream, holder)
+        self._waiters.append(waiter)
+        self._grant()
+        try:
+            await waiter.granted
+            yield
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            else:
+                self._give_back(waiter)
+
+    def _give_back(self, waiter: _Waiter) -> None:
+        for held, key in ((self._held_by_upstream, waiter.upstream), (self._held_by_holder, waiter.holder)):
+            held[key] -= 1
+            if not held[key]:
+                del held[key]
+        self._grant()
+
+    def _grant(self) -> None:
+        while self.held < self._total:
+            allowed = [waiter for waiter in self._waiters if self._may_have(waiter)]
+            if not allowed:
+                return
+            waiter = min(allowed, key=lambda each: self._held_by_holder[each.holder])
+            self._waiters.remove(waiter)
+            self._held_by_upstream[waiter.upstream] += 1
+            self._held_by_holder[waiter.holder] += 1
+            if not waiter.granted.done():
+                waiter.granted.set_result(None)
+
+    def _may_have(self, waiter: _Waiter) -> bool:
+        if not self._held_by_upstream[waiter.upstream]:
+            return True
+        idle_upstreams = self._upstreams - len(+self._held_by_upstream)
+        return self._total - self.held > (1 if idle_upstreams > 0 else 0)
+
+
+class Bandwidth:
+    """A token bucket for uploads: `bytes_per_second` in the long run, half a second's worth at once; 0 is no limit."""
+
+    PIECE_BYTES = 64 * 1024
+    _BURST_SECONDS = 0.5
+
+    def __init__(self, bytes_per_second: int, clock: Clock) -> None:
+        self.bytes_per_second = bytes_per_second
+        self._clock = clock
+        self._paid_until = 0.0
+        self._never = asyncio.Event()
+
+    @property
+    def is_limited(self) -> bool:
+        return self.bytes_per_second > 0
+
+    async def take(self, count: int) -> None:
+        """Return when `count` more bytes may go out."""
+        if not self.is_limited:
+            return
+        now = self._clock.monotonic()
+        self._paid_until = max(self._paid_until, now - self._BURST_SECONDS) + count / self.bytes_per_second
+        if self._paid_until > now:
+            await self._clock.wait(self._never, self._paid_until - now)

@@ -1,0 +1,216 @@
+"""What a person can do: pause, resume, cancel, retry. Each is durable before it takes effect."""
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from typing import Final
+
+from yarddesk.events import PauseChanged
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.sync.marker import Job, Part
+from yarddesk.sync.queue import Queue
+from yarddesk.sync.selection import is_upstream, select
+from yarddesk.sync.states import JobState
+from yarddesk.sync.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+_END_SECONDS: Final = 0.9
+"""How long a person waits at most for transfers to end; they are no longer in the queue by then in any case."""
+
+
+class Steering:
+    """Implements SyncController's commands."""
+
+    def __init__(self, queue: Queue, worker: Worker) -> None:
+        self._queue = queue
+        self._worker = worker
+
+    async def pause(self, target: str | None = None, *, for_seconds: float | None = None) -> int:
+        """Raises StorageError, and then nothing is paused."""
+        queue = self._queue
+        until = queue.clock.now() + timedelta(seconds=for_seconds) if for_seconds is not None else None
+        selected = select(queue, target)
+        if target is None or is_upstream(queue, target):
+            await queue.pauses.pause(target, until)
+            if target is None:
+                queue.schedule.paused = True
+            else:
+                queue.schedule.pause_upstream(target, True)
+            queue.touch_world()
+            queue.events.publish(PauseChanged(paused=True, upstream=target or ""))
+            ending = self._worker.stop_all(target)
+        else:
+            for job in selected:
+                await self._pause_job(job, True, until)
+            ending = self._worker.stop([queue.key(job, part) for job in selected for part in job.parts.values()])
+        queue.timer.set()
+        await self._ended(ending)
+        return len(selected)
+
+    async def resume(self, target: str | None = None) -> int:
+        """None ends every pause that there is. Raises StorageError."""
+        queue = self._queue
+        selected = select(queue, target)
+        if target is None or is_upstream(queue, target):
+            await queue.pauses.resume(target)
+            self.follow_pauses(target)
+        if target is None or not is_upstream(queue, target):
+            for job in selected:
+                if job.paused:
+                    await self._pause_job(job, False)
+        self._worker.wake.set()
+        return len(selected)
+
+    def follow_pauses(self, ended: str | None) -> None:
+        """Pauses of everything or of an upstream ended: let the schedule and the observers know."""
+        queue = self._queue
+        queue.schedule.paused = queue.pauses.everything
+        for upstream in queue.routes.all():
+            queue.schedule.pause_upstream(upstream.name, upstream.name in queue.pauses.upstreams)
+        queue.touch_world()
+        queue.events.publish(PauseChanged(paused=False, upstream=ended or ""))
+        self._worker.wake.set()
+
+    async def expire(self) -> None:
+        """End the timed pauses whose time is over."""
+        queue = self._queue
+        now = queue.clock.now()
+        for ended in await queue.pauses.expire(now):
+            self.follow_pauses(ended)
+        for job_id in [job_id for job_id, until in queue.timed_jobs.items() if until <= now]:
+            job = queue.journal.get(job_id)
+            queue.timed_jobs.pop(job_id, None)
+            if job is not None and job.paused:
+                await self._pause_job(job, False)
+
+    async def retry(self, target: str | None = None, *, only_waiting: bool = False) -> int:
+        """Try now what waits, is blocked or failed; a shut gate is opened a little. `only_waiting`: not what needs a person."""
+        queue = self._queue
+        now, moment = queue.clock.monotonic(), queue.clock.now()
+        retried = {JobState.WAITING} if only_waiting else _RETRIED
+        selected = select(queue, target)
+        upstreams = {target} if target is not None and is_upstream(queue, target) else set()
+        for job, parts in selected.items():
+            for part in parts:
+                if part.state in retried or self._is_held_up(part):
+                    upstreams.add(part.upstream)
+                    queue.requeue(job, part)
+        for upstream in upstreams:
+            queue.schedule.gate(upstream).ajar(now, moment)
+        queue.touch_world()
+        self._worker.wake.set()
+        return len(selected)
+
+    async def cancel(self, target: str | None = None) -> int:
+        """Out of the queue: the markers go first, then what is under way is ended. Raises StorageError."""
+        queue = self._queue
+        whole: list[Job] = []
+        partly: list[tuple[Job, Part]] = []
+        for job, parts in select(queue, target).items():
+            left = [part for part in job.open_parts if part not in parts]
+            if left:
+                partly += [(job, part) for part in parts if not part.state.is_over]
+            else:
+                whole.append(job)
+        cancelled = await self.cancel_jobs(whole, "Cancelled.")
+        for job, part in partly:
+            await self._cancel_part(job, part)
+        return cancelled + len({job for job, _ in partly})
+
+    async def cancel_jobs(self, jobs: list[Job], reason: str) -> int:
+        """Whole jobs; how many there still were. Raises StorageError."""
+        gone = await self._queue.journal.remove_many(jobs) if jobs else []
+        await self._cancelled(gone, reason)
+        return len(gone)
+
+    async def deleted_by_hand(self, jobs: list[Job]) -> None:
+        """Their markers were deleted in the folder, and they left the index."""
+        for job in jobs:
+            _log.info("%s is cancelled: its marker was deleted", job.id)
+        await self._cancelled(jobs, "Its file in the queue's folder was deleted.")
+
+    async def tag_deleted(self, repository: RepositoryName, tag: Tag) -> None:
+        """Nothing is deleted upstream."""
+        jobs = [job for job in self._queue.journal.in_repository(repository) if job.reference == tag]
+        await self.cancel_jobs(jobs, "The tag was deleted here.")
+
+    async def manifest_deleted(self, repository: RepositoryName, digest: Digest, tags: tuple[Tag, ...]) -> None:
+        """Also the jobs of tags that named it."""
+        named = {digest, *tags}
+        jobs = [
+            job
+            for job in self._queue.journal.in_repository(repository)
+            if job.reference in named and job.digest == digest
+        ]
+        await self.cancel_jobs(jobs, "The image was deleted here.")
+
+    async def _cancelled(self, jobs: list[Job], reason: str) -> None:
+        queue = self._queue
+        entries = []
+        ending: list[asyncio.Task[None]] = []
+        for job in jobs:
+            entries += [queue.entry(job, part, JobState.CANCELLED, reason) for part in job.open_parts]
+            keys = [queue.key(job, part) for part in job.parts.values()]
+            with queue.changing(job):
+                for part in job.open_parts:
+                    part.move(JobState.CANCELLING if part.state.is_active else JobState.CANCELLED)
+            ending += self._worker.stop(keys)
+        await self._ended(ending)
+        for job in jobs:
+            with queue.changing(job):
+                for part in job.open_parts:
+                    part.move(JobState.CANCELLED)
+            queue.left(job, "cancelled")
+        await queue.history.add(*entries)
+        queue.changes += 1
+
+    async def _cancel_part(self, job: Job, part: Part) -> None:
+        queue = self._queue
+        entry = queue.entry(job, part, JobState.CANCELLED, "Cancelled.")
+        with queue.changing(job, [part]):
+            part.move(JobState.CANCELLING if part.state.is_active else JobState.CANCELLED)
+        queue.schedule.drop(queue.key(job, part))
+        await self._ended(self._worker.stop([queue.key(job, part)]))
+        if part.state is JobState.CANCELLING:
+            with queue.changing(job, [part]):
+                part.move(JobState.CANCELLED)
+        await queue.out_or_saved(job)
+        await queue.history.add(entry)
+        queue.changes += 1
+
+    async def _pause_job(self, job: Job, paused: bool, until: datetime | None = None) -> None:
+        queue = self._queue
+        before = (job.paused, job.paused_until)
+        shown = [queue.shown(job, part).state for part in job.parts.values()]
+        job.paused, job.paused_until = paused, until
+        try:
+            await queue.journal.save(job)
+        except BaseException:
+            job.paused, job.paused_until = before
+            raise
+        queue.timed_jobs.pop(job.id, None)
+        if until is not None:
+            queue.timed_jobs[job.id] = until
+        queue.touch(job)
+        queue.events.publish(PauseChanged(paused=paused, job_id=job.id))
+        for part, old in zip(job.parts.values(), shown, strict=True):
+            if (new := queue.shown(job, part)).state is not old:
+                queue.tell(job, part, old, new)
+            if paused:
+                queue.schedule.drop(queue.key(job, part))
+            elif not part.state.is_over:
+                queue.enqueue(job, part)
+
+    def _is_held_up(self, part: Part) -> bool:
+        return part.state is JobState.QUEUED and not self._queue.schedule.gate(part.upstream).is_open
+
+    async def _ended(self, tasks: list[asyncio.Task[None]]) -> None:
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_END_SECONDS)
+            if late:
+                _log.warning("%d transfers take longer to end than they should", len(late))
+
+
+_RETRIED: Final = frozenset({JobState.WAITING, JobState.BLOCKED, JobState.FAILED})

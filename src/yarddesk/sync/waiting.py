@@ -1,0 +1,149 @@
+"""`yarddesk wait`: whether, and when, an image is upstream."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from yarddesk.content.target import NotFound
+from yarddesk.content.upstream import Upstream, UpstreamFailure
+from yarddesk.errors import YarddeskError
+from yarddesk.events import JobAdded, JobRemoved, JobStateChanged, UpstreamStateChanged
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import ImageReference, Reference, RepositoryName, format_reference
+from yarddesk.sync.intake import Intake
+from yarddesk.sync.marker import Job
+from yarddesk.sync.queue import Queue
+from yarddesk.sync.selection import is_upstream, select
+from yarddesk.sync.states import JobState
+
+_log = logging.getLogger(__name__)
+
+_HOPELESS = frozenset({JobState.BLOCKED, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOutcome:
+    """Whether it's upstream at all its push upstreams; if not, `reason` says what of which image keeps it."""
+
+    synced: bool
+    reason: str = ""
+
+
+class Waiting:
+    """Answers from what is queued, from the history, and where that doesn't tell from the upstreams themselves."""
+
+    def __init__(self, queue: Queue, intake: Intake) -> None:
+        self._queue = queue
+        self._intake = intake
+
+    async def wait_synced(self, target: str | None) -> SyncOutcome:
+        """Return when it's decided; goes on waiting while it's paused or an upstream is away. Cancel it to stop waiting."""
+        changed = asyncio.Event()
+        removed: list[tuple[str, str]] = []
+
+        def heard(event: object) -> None:
+            if isinstance(event, JobRemoved):
+                removed.append((event.job_id, event.outcome))
+            changed.set()
+
+        events = self._queue.events
+        with events.subscribe(heard, JobAdded, JobRemoved, JobStateChanged, UpstreamStateChanged):
+            waited: set[str] = set()
+            while True:
+                changed.clear()
+                for job_id, outcome in removed:
+                    if job_id in waited and outcome in ("cancelled", "gone"):
+                        return SyncOutcome(False, f"{job_id}: {_words(outcome)}")
+                removed.clear()
+                jobs = self._queued(target)
+                waited |= {job.id for job in jobs}
+                hopeless = self._hopeless(jobs)
+                if hopeless is not None:
+                    return hopeless
+                if not jobs:
+                    return SyncOutcome(True) if target is None else await self._not_queued(target)
+                await changed.wait()
+
+    def _queued(self, target: str | None) -> list[Job]:
+        jobs = list(select(self._queue, target))
+        image = _image(target)
+        if not jobs and image is not None and isinstance(image.reference, Digest):
+            # A platform's manifest travels with the index that carries it.
+            return self._queue.carriers(self._queue.routes.canonical(image.repository), image.reference)
+        return jobs
+
+    def _hopeless(self, jobs: list[Job]) -> SyncOutcome | None:
+        for job in jobs:
+            for part in job.parts.values():
+                shown = self._queue.shown(job, part)
+                if shown.state in _HOPELESS:
+                    words = shown.reason or _words(str(shown.state))
+                    return SyncOutcome(False, f"{job.id} to {part.upstream}: {words}")
+        return None
+
+    async def _not_queued(self, target: str) -> SyncOutcome:
+        if is_upstream(self._queue, target):
+            return SyncOutcome(True)
+        image = _image(target)
+        if image is None:
+            return SyncOutcome(False, f"“{target}” is neither an image nor an upstream.")
+        repository = self._queue.routes.canonical(image.repository)
+        references: list[Reference] = []
+        if image.reference is not None:
+            references.append(image.reference)
+        else:
+            try:
+                references += await self._queue.store.tags(repository)
+            except NotFound:
+                return SyncOutcome(False, f"{repository} is not here.")
+        for reference in references:
+            outcome = await self._settled(repository, reference)
+            if not outcome.synced:
+                return outcome
+        return SyncOutcome(True) if references else SyncOutcome(False, f"{repository} has no tags here.")
+
+    async def _settled(self, repository: RepositoryName, reference: Reference) -> SyncOutcome:
+        name = format_reference(repository, reference)
+        try:
+            digest = (await self._queue.store.resolve(repository, reference)).digest
+        except NotFound:
+            return SyncOutcome(False, f"{name} is not here.")
+        wanted = set(self._intake.upstreams_of(repository, reference))
+        if not wanted:
+            return SyncOutcome(False, f"{name} has no push upstream: it stays here.")
+        for upstream in self._queue.routes.push_upstreams(repository):
+            if upstream.name in wanted:
+                outcome = await self._is_there(upstream, repository, reference, digest)
+                if not outcome.synced:
+                    return outcome
+        return SyncOutcome(True)
+
+    async def _is_there(
+        self, upstream: Upstream, repository: RepositoryName, reference: Reference, digest: Digest
+    ) -> SyncOutcome:
+        latest = self._queue.history.latest(repository, reference, upstream.name)
+        name = format_reference(repository, reference)
+        if latest is not None and latest.digest == digest:
+            if latest.outcome is JobState.DONE:
+                return SyncOutcome(True)
+            return SyncOutcome(False, f"{name} to {upstream.name}: {latest.reason or _words(str(latest.outcome))}")
+        try:
+            there = (await upstream.repository(repository).resolve(reference)).digest
+        except NotFound:
+            return SyncOutcome(False, f"{name} was never synced to {upstream.name}.")
+        except (UpstreamFailure, YarddeskError) as error:
+            return SyncOutcome(False, f"{name} is not in the queue, and {upstream.name} can't be asked: {error.title}")
+        if there == digest:
+            return SyncOutcome(True)
+        return SyncOutcome(False, f"{name} names another image at {upstream.name}, and is not in the queue.")
+
+
+def _image(target: str | None) -> ImageReference | None:
+    try:
+        return ImageReference.parse(target) if target is not None else None
+    except YarddeskError:
+        return None
+
+
+def _words(outcome: str) -> str:
+    return {"cancelled": "it was cancelled.", "gone": "it was deleted here."}.get(outcome, f"it is {outcome}.")

@@ -1,0 +1,70 @@
+"""Markers that a person deletes in the folder: noticed at once by the file system, and by a look at the folder now and then."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from watchfiles import Change, awatch
+
+from yarddesk.sync.files import TEMPORARY_PREFIX
+from yarddesk.sync.journal import Journal
+from yarddesk.sync.marker import Job
+
+_log = logging.getLogger(__name__)
+
+_GATHER_MILLISECONDS: Final = 100
+_STEP_MILLISECONDS: Final = 20
+
+
+class FolderWatch:
+    """Calls `cancelled` with the jobs whose markers were deleted by hand; they have left the journal's index by then.
+
+    What we write and delete ourselves is told apart by the journal: a job is in its index and its file is not there.
+    """
+
+    def __init__(self, journal: Journal, cancelled: Callable[[list[Job]], Awaitable[None]]) -> None:
+        self._journal = journal
+        self._cancelled = cancelled
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until `stop`. Where the system can't watch (too many watches, some network disks) only `scan` notices."""
+        try:
+            async for changes in awatch(
+                self._journal.folder,
+                watch_filter=_is_deletion,
+                debounce=_GATHER_MILLISECONDS,
+                step=_STEP_MILLISECONDS,
+                stop_event=self._stopping,
+                recursive=True,
+                raise_interrupt=False,
+            ):
+                await self._look({path for _, path in changes})
+        except OSError as error:
+            _log.warning("%s can't be watched (%s); deleted markers are noticed later", self._journal.folder, error)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def scan(self) -> None:
+        """Look for markers that are gone: one walk through the folder."""
+        await self._gone(await self._journal.missing_files())
+
+    async def _look(self, paths: set[str]) -> None:
+        owners = {path: self._journal.owner_of(Path(path)) for path in paths}
+        candidates = [job for job in owners.values() if job is not None]
+        # A folder that is deleted as a whole need not be told file by file.
+        if any(job is None and not path.endswith(".json") for path, job in owners.items()):
+            candidates += await self._journal.missing_files()
+        await self._gone(candidates)
+
+    async def _gone(self, candidates: list[Job]) -> None:
+        deleted = await self._journal.deleted_by_hand(candidates) if candidates else []
+        if deleted:
+            await self._cancelled(deleted)
+
+
+def _is_deletion(change: Change, path: str) -> bool:
+    return change is Change.deleted and not Path(path).name.startswith(TEMPORARY_PREFIX)

@@ -1,0 +1,227 @@
+"""Carries out what the schedule says: starts attempts, ends them, and makes of each outcome the next state."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+
+from yarddesk.content.target import NotFound
+from yarddesk.content.upstream import UpstreamFailure
+from yarddesk.errors import YarddeskError
+from yarddesk.progress import LayerState, ProgressMeter
+from yarddesk.sync.attempt import Errand, sync_image
+from yarddesk.sync.copy import Way, Wires
+from yarddesk.sync.errors import LocalContentGone
+from yarddesk.sync.known import KnownContent
+from yarddesk.sync.marker import Job, Part
+from yarddesk.sync.outcomes import Attempt, Outcomes
+from yarddesk.sync.queue import Queue
+from yarddesk.sync.schedule import PartKey
+from yarddesk.sync.states import JobState
+
+_log = logging.getLogger(__name__)
+
+
+class _Hooks:
+    """Moves the part along while its image is copied."""
+
+    def __init__(self, worker: "Worker", attempt: Attempt) -> None:
+        self._worker = worker
+        self._attempt = attempt
+
+    def answered(self) -> None:
+        self._worker.answered(self._attempt)
+
+    def sending(self) -> None:
+        # When all is sent a second time it's still the same commit that goes on.
+        if self._attempt.part.state is JobState.PREPARING:
+            self._worker.move(self._attempt, JobState.TRANSFERRING)
+
+    def committing(self) -> None:
+        self._worker.move(self._attempt, JobState.COMMITTING)
+
+
+class Worker:
+    """Attempts by part. `spawn` makes tasks that the service owns."""
+
+    def __init__(
+        self, queue: Queue, wires: Wires, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    ) -> None:
+        self._queue = queue
+        self._wires = wires
+        self._spawn = spawn
+        self._known: dict[str, KnownContent] = {}
+        self._outcomes = Outcomes(queue, self.answered)
+        self.attempts: dict[PartKey, Attempt] = {}
+        self.wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Start what is due, for ever."""
+        queue = self._queue
+        while True:
+            self.wake.clear()
+            now = queue.clock.monotonic()
+            for key in queue.schedule.take(now):
+                self._start(key)
+            due = queue.schedule.next_due(now)
+            await queue.clock.wait(self.wake, None if due is None else max(0.0, due - now))
+
+    def stop(self, keys: Iterable[PartKey], *, keep_transfers: bool = False) -> list[asyncio.Task[None]]:
+        """End attempts and let go of their transfers; the tasks that are ending.
+
+        `keep_transfers`: another attempt goes on with what is halfway through.
+        """
+        ending = []
+        for key in keys:
+            if not keep_transfers:
+                ending += self._wires.transfers.release(key)
+            attempt = self.attempts.get(key)
+            if attempt is not None and attempt.task is not None:
+                if not attempt.settling:
+                    attempt.task.cancel()
+                ending.append(attempt.task)
+        return ending
+
+    def stop_all(self, upstream: str | None = None) -> list[asyncio.Task[None]]:
+        """End everything that goes on, or all that goes to one upstream; the tasks that are ending."""
+        keys = [key for key in self.attempts if upstream in (None, key.upstream)]
+        return self.stop(keys) + self._wires.transfers.end(upstream)
+
+    def replaced(self, job: Job) -> None:
+        """A newer push took the job's place: what goes on for other content ends, unless it's about to be done anyway."""
+        for key in [key for key in self.attempts if key.job_id == job.id]:
+            if self.attempts[key].part.state is not JobState.COMMITTING:
+                self.stop([key], keep_transfers=True)
+
+    def carry_on(self, job: Job) -> None:
+        """The same content was pushed again: what runs for it goes on as the new generation's."""
+        for attempt in self.attempts.values():
+            name = attempt.key.upstream
+            if attempt.key.job_id == job.id and name in job.parts and attempt.part.state.is_active:
+                attempt.job = job
+                job.parts[name] = attempt.part
+
+    def is_trying(self, key: PartKey, part: Part) -> bool:
+        """Whether an attempt runs for this very part."""
+        attempt = self.attempts.get(key)
+        return attempt is not None and attempt.part is part
+
+    def answered(self, attempt: Attempt) -> None:
+        """Its upstream is there: the others may follow."""
+        gate = self._queue.schedule.gate(attempt.key.upstream)
+        if gate.opened():
+            self._queue.gate_changed(attempt.key.upstream, gate)
+            self.wake.set()
+        attempt.epoch = gate.epoch
+
+    def move(self, attempt: Attempt, state: JobState) -> None:
+        if attempt.part.state is not state:
+            with self._watched(attempt):
+                attempt.part.move(state)
+
+    def known(self, upstream: str) -> KnownContent:
+        """What we know that an upstream has."""
+        if upstream not in self._known:
+            self._known[upstream] = KnownContent(self._queue.clock.monotonic)
+        return self._known[upstream]
+
+    def _watched(self, attempt: Attempt) -> AbstractContextManager[None]:
+        return self._queue.changing(attempt.job, [attempt.part])
+
+    def _start(self, key: PartKey) -> None:
+        queue = self._queue
+        job = queue.journal.get(key.job_id)
+        part = job.parts.get(key.upstream) if job else None
+        if job is None or part is None or part.state.is_over:
+            queue.schedule.finished(key)
+            return
+        attempt = Attempt(job, part, key, queue.schedule.gate(key.upstream).epoch)
+        self.attempts[key] = attempt
+        attempt.task = self._spawn(self._attempt(attempt))
+        # Not in the task itself: one that's cancelled before its first step never runs a line of it.
+        attempt.task.add_done_callback(lambda _: self._ended(attempt))
+
+    def _ended(self, attempt: Attempt) -> None:
+        queue = self._queue
+        del self.attempts[attempt.key]
+        queue.schedule.finished(attempt.key)
+        part = attempt.part
+        if attempt.task is not None and attempt.task.cancelled() and queue.journal.is_current(attempt.job):
+            with self._watched(attempt):
+                if part.state.is_active and part.state is not JobState.CANCELLING:
+                    part.move(JobState.QUEUED)
+                if part.meter is not None:
+                    _take_back(part.meter)
+            if part.state in (JobState.QUEUED, JobState.WAITING):
+                queue.enqueue(attempt.job, part)
+        self.wake.set()
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        outcomes, job, part = self._outcomes, attempt.job, attempt.part
+        try:
+            if part.missing and not await self._has_come(attempt):
+                outcomes.still_missing(attempt)
+                return
+            self._begin(attempt)
+            replaced = await sync_image(self._errand(attempt), self._meter(part), self._wires, _Hooks(self, attempt))
+        except LocalContentGone as gone:
+            attempt.settling = True
+            self.stop([key for key in self.attempts if key.job_id == job.id and key != attempt.key])
+            await outcomes.gone(job, gone)
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes the part's state, in words and in the log
+            attempt.settling = True
+            await outcomes.failed(attempt, error)
+        else:
+            attempt.settling = True
+            await outcomes.synced(attempt, replaced)
+
+    def _begin(self, attempt: Attempt) -> None:
+        part = attempt.part
+        with self._watched(attempt):
+            part.move(JobState.QUEUED)
+            part.move(JobState.PREPARING)
+            part.tries += 1
+            part.reason, part.next_attempt, part.needs_credentials, part.missing = "", None, False, ()
+            if part.meter is not None:
+                part.bytes_sent += part.meter.snapshot().bytes_sent
+            part.meter = ProgressMeter(self._queue.clock.monotonic)
+            if part.started is None:
+                part.started = self._queue.clock.monotonic()
+
+    def _meter(self, part: Part) -> ProgressMeter:
+        if part.meter is None:
+            raise RuntimeError("an attempt has a meter from its begin on")
+        return part.meter
+
+    def _errand(self, attempt: Attempt) -> Errand:
+        job, upstream = attempt.job, self._queue.routes.upstream(attempt.key.upstream)
+        if upstream is None:
+            raise YarddeskError(
+                f"{attempt.key.upstream} is not among the upstreams any more.", hint="Add it again, or cancel this."
+            )
+        way = Way(attempt.key, job.repository, self.known(attempt.key.upstream))
+        source = self._queue.store.repository(job.repository)
+        return Errand(source, upstream.repository(job.repository), job.reference, job.digest, way)
+
+    async def _has_come(self, attempt: Attempt) -> bool:
+        """Whether one of the manifests that an index waits for is here by now, or all are upstream."""
+        errand, missing = self._errand(attempt), attempt.part.missing
+        for digest in missing:
+            with suppress(NotFound):
+                await errand.source.resolve(digest)
+                return True
+        try:
+            for digest in missing:
+                await errand.destination.resolve(digest)
+        except (NotFound, UpstreamFailure) as error:
+            _log.debug("%s still waits for what it carries: %s", attempt.job.id, error)
+            return False
+        return True
+
+
+def _take_back(meter: ProgressMeter) -> None:
+    """What was halfway through when an attempt was ended doesn't count."""
+    for layer in meter.snapshot().layers:
+        if layer.state is LayerState.SENDING:
+            meter.rewind(layer.digest)
