@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from yarddesk.content.store import Store, UploadSession
 from yarddesk.oci.digest import Digest, InvalidDigest
@@ -52,6 +52,7 @@ class Uploads:
         """PATCH: the next chunk, or all that there is (without Content-Range)."""
         async with self._session(route) as session:
             await _take_body(request, session)
+            await session.flush()
             return _accepted(session, 202)
 
     async def end(self, request: Request, route: Route) -> Answer:
@@ -104,6 +105,7 @@ class Uploads:
 
 
 async def _take_body(request: Request, session: UploadSession) -> None:
+    """Hand the body on; where it breaks off or is wrong, what came of it is kept, so that the client can go on there."""
     end = _expected_end(request, session)
     try:
         async for piece in request.stream():
@@ -111,10 +113,11 @@ async def _take_body(request: Request, session: UploadSession) -> None:
                 raise Refused(ErrorCode.SIZE_INVALID, "The body is longer than its Content-Range.")
             if piece:
                 await session.write(piece)
-    finally:
+        if end is not None and session.size != end:
+            raise Refused(ErrorCode.SIZE_INVALID, "The body is shorter than its Content-Range.")
+    except (ClientDisconnect, Refused, asyncio.CancelledError):
         await session.flush()
-    if end is not None and session.size != end:
-        raise Refused(ErrorCode.SIZE_INVALID, "The body is shorter than its Content-Range.")
+        raise
 
 
 def _expected_end(request: Request, session: UploadSession) -> int | None:
