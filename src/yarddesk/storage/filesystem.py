@@ -239,7 +239,10 @@ class FilesystemStore:
         await self._uploads.close()
         await self._finishing.wait()
         await asyncio.wait((counting, sweeping))
-        await self._threads.small(self._run.end)
+        try:
+            await self._threads.small(self._run.end)
+        except YarddeskError as error:
+            _log.warning("the next start will take this run's end for an unclean one: %s", error)
         await counting
 
 

@@ -19,8 +19,8 @@ _SLACK_SECONDS: Final = 5.0
 class RunMarker:
     """`DATA/run.json`: `started` and `unchecked_since` in seconds of the epoch, `clean` once the run has ended in order.
 
-    `unchecked_since` is when the earliest run began that ended uncleanly and whose content nobody has looked at all of; it
-    stays over clean runs. Blocks: for a thread.
+    What was written from `unchecked_since` to `unchecked_until` came in runs of which one ended uncleanly. Both stay over
+    clean runs, since nobody may have looked at all of it. Blocks: for a thread.
     """
 
     def __init__(self, root: str) -> None:
@@ -28,17 +28,20 @@ class RunMarker:
         self.started = time.time()
         self.previous_ended_cleanly = True
         self.unchecked_since: float | None = None
+        self.unchecked_until = 0.0
 
     def begin(self) -> None:
         """Read what the last run left, and have it on disk that this one goes on."""
         previous = self._read()
         self.unchecked_since = _seconds(previous.get("unchecked_since"))
+        self.unchecked_until = _seconds(previous.get("unchecked_until")) or 0.0
         if previous and previous.get("clean") is not True:
             self.previous_ended_cleanly = False
             # A marker that can't be read tells no time: then everything is to be checked.
             began = _seconds(previous.get("started")) or 0.0
             earlier = self.unchecked_since
             self.unchecked_since = began if earlier is None else min(began, earlier)
+            self.unchecked_until = self.started
             _log.warning("the last run ended uncleanly: what it wrote is checked before it is sent")
         self._write(clean=False)
 
@@ -47,9 +50,9 @@ class RunMarker:
         self._write(clean=True)
 
     def is_unchecked(self, modified: float) -> bool:
-        """Whether a file of this age (seconds of the epoch) was written in a run that ended uncleanly, or after it."""
+        """Whether a file of this time (seconds of the epoch) was written then, and not verified since, which renews its time."""
         since = self.unchecked_since
-        return since is not None and since - _SLACK_SECONDS <= modified < self.started
+        return since is not None and since - _SLACK_SECONDS <= modified < self.unchecked_until
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -61,7 +64,13 @@ class RunMarker:
         return document if isinstance(document, dict) and document else {"clean": False}
 
     def _write(self, *, clean: bool) -> None:
-        content = {"schema": 1, "started": self.started, "clean": clean, "unchecked_since": self.unchecked_since}
+        content = {
+            "schema": 1,
+            "started": self.started,
+            "clean": clean,
+            "unchecked_since": self.unchecked_since,
+            "unchecked_until": self.unchecked_until,
+        }
         temporary = os.path.join(self._root, UPLOADS, f"{TEMPORARY_PREFIX}{uuid.uuid4()}")
         write_durably(temporary, json.dumps(content).encode() + b"\n")
         try:

@@ -160,7 +160,10 @@ class FileUpload:
                 descriptor = await pipeline.close()
                 if descriptor >= 0:
                     os.close(descriptor)
-        await self._home.on_thread(self._home.files.remove, self.id)
+        try:
+            await self._home.on_thread(self._home.files.remove, self.id)
+        except OSError as error:
+            _log.warning("the file of an upload session stays until it's collected: %s", error)
 
     def _end(self) -> None:
         self._over = True
