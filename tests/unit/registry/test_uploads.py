@@ -71,7 +71,9 @@ async def test_a_put_without_a_digest_is_refused_and_the_session_goes_on(client:
 
 
 @pytest.mark.parametrize("announced", [True, False])
-async def test_sha512_is_taken_whether_or_not_the_session_knew_of_it(client: httpx.AsyncClient, announced: bool) -> None:
+async def test_sha512_is_taken_whether_or_not_the_session_knew_of_it(
+    client: httpx.AsyncClient, announced: bool
+) -> None:
     digest = digest_of(CONTENT, "sha512")
     location = await start(client, **({"digest-algorithm": "sha512"} if announced else {}))
     answer = await client.put(location, params={"digest": digest}, content=CONTENT)
@@ -169,7 +171,9 @@ async def test_a_cancelled_session_is_gone(client: httpx.AsyncClient) -> None:
         assert (answer.status_code, codes(answer)) == (404, ["BLOB_UPLOAD_UNKNOWN"])
 
 
-@pytest.mark.parametrize("upload_id", ["no-such-session", "..", "%2e%2e", "x" * 300, "00000000-0000-0000-0000-000000000000"])
+@pytest.mark.parametrize(
+    "upload_id", ["no-such-session", "..", "%2e%2e", "x" * 300, "00000000-0000-0000-0000-000000000000"]
+)
 async def test_a_session_that_never_was_is_not_found_or_refused(client: httpx.AsyncClient, upload_id: str) -> None:
     url = client.base_url.copy_with(raw_path=f"/v2/app/blobs/uploads/{upload_id}".encode())
     answer = await client.get(url)
