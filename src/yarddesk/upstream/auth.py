@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-import httpx
-
 from yarddesk.content.credentials import Credential, CredentialStore, CredentialUnavailable, Secret
 from yarddesk.content.registry_host import registry_key
 from yarddesk.content.upstream import UpstreamDenied
 from yarddesk.oci.challenges import Challenge, parse_challenges
 from yarddesk.settings.model import AuthSettings, AuthType
 from yarddesk.upstream.failures import Failures
-from yarddesk.upstream.origins import Origin
+from yarddesk.upstream.origins import Origin, web_url
 from yarddesk.upstream.realms import RealmTrust, trust_in
 from yarddesk.upstream.tokens import Scopes, Token, TokenCache, TokenClient, TokenServer, basic_header, refused
 
@@ -209,11 +207,8 @@ class Authenticator:
         )
 
     def _token_server(self, challenge: Challenge) -> TokenServer:
-        try:
-            realm = httpx.URL(challenge.parameters.get("realm", ""))
-        except httpx.InvalidURL:
-            realm = httpx.URL("")
-        if not realm.host:
+        realm = web_url(challenge.parameters.get("realm", ""))
+        if realm is None:
             raise self._failures.not_a_registry("Its challenge names no token server.", status=401)
         return TokenServer(realm, challenge.parameters.get("service", ""))
 

@@ -16,7 +16,7 @@ from yarddesk.settings.model import UpstreamSettings
 from yarddesk.upstream.auth import Authenticator, Authorization, SecretsSeen
 from yarddesk.upstream.failures import Failures
 from yarddesk.upstream.http import Answer, Body, Timeouts, Wire
-from yarddesk.upstream.origins import Origin, may_be_reached_from, same_owner
+from yarddesk.upstream.origins import Origin, may_be_reached_from, same_owner, web_url
 from yarddesk.upstream.proxies import Proxies
 from yarddesk.upstream.retry import Retry
 from yarddesk.upstream.tokens import Scopes, TokenClient
@@ -134,10 +134,9 @@ class RegistryClient:
         header = answer.headers.get("location", "")
         if not header:
             return None
-        try:
-            url = answer.url.join(header)
-        except httpx.InvalidURL:
-            url = httpx.URL("")
+        url = web_url(header, answer.url)
+        if url is None:
+            raise self.failures.not_a_registry("It wants the content to be sent nowhere.", status=answer.status)
         target = Origin.of(url)
         if target.scheme == "http" and self.origin.scheme == "https" and target.host == self.origin.host:
             url = url.copy_with(scheme="https", port=self.base.port)
@@ -211,13 +210,10 @@ class RegistryClient:
         raise self.failures.not_a_registry(f"It redirects more than {_MAX_REDIRECTS} times.")
 
     def _redirected(self, answer: Answer) -> httpx.URL:
-        try:
-            url = answer.url.join(answer.headers.get("location", ""))
-        except httpx.InvalidURL:
-            url = httpx.URL("")
-        target = Origin.of(url)
-        if target.scheme not in ("http", "https") or not target.host:
+        url = web_url(answer.headers.get("location", ""), answer.url)
+        if url is None:
             raise self.failures.not_a_registry("It redirects to nowhere.", status=answer.status)
+        target = Origin.of(url)
         if answer.origin.scheme == "https" and target.scheme == "http":
             raise self.failures.not_a_registry("It redirects from https to http.", status=answer.status)
         if not may_be_reached_from(self.origin, target):

@@ -17,7 +17,7 @@ from yarddesk.oci.media_types import OCI_INDEX
 from yarddesk.oci.name import InvalidTag, Reference, RepositoryName, Tag
 from yarddesk.upstream.client import RegistryClient, pull_scope
 from yarddesk.upstream.http import Answer
-from yarddesk.upstream.origins import Origin
+from yarddesk.upstream.origins import Origin, web_url
 
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 100
@@ -92,11 +92,8 @@ def _next(client: RegistryClient, answer: Answer) -> httpx.URL | None:
     target = next_link(answer.headers.get("link", ""))
     if not target:
         return None
-    try:
-        url = answer.url.join(target)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if Origin.of(url) != client.origin:
+    url = web_url(target, answer.url)
+    if url is None or Origin.of(url) != client.origin:
         raise client.failures.not_a_registry("The next page of its list is at another place.", status=answer.status)
     return url
 

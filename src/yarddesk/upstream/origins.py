@@ -1,12 +1,17 @@
 """Where a URL leads: origins, and who may be told what (no credentials, and no private addresses, on somebody else's word)."""
 
 import ipaddress
+import re
+import socket
 from dataclasses import dataclass
 from typing import Final, Self
 
 import httpx
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+_NUMERIC: Final = re.compile(r"(^|\.)(\d+|0[xX][0-9a-fA-F]+)$", re.ASCII)
+_HOST: Final = re.compile(rb"[A-Za-z0-9_.:-]+")
 
 # Domains under which everybody can have a name: a neighbour there is a stranger.
 _SHARED_DOMAINS: Final = frozenset(
@@ -44,6 +49,16 @@ class Origin:
         """`host`, with the port where it isn't the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
+
+
+def web_url(text: str, base: httpx.URL | None = None) -> httpx.URL | None:
+    """A URL that a registry names, relative to `base` where there is one; None unless it leads to an http or https host."""
+    try:
+        url = base.join(text) if base is not None and text else httpx.URL(text)
+    except (httpx.InvalidURL, ValueError):
+        return None
+    usable = url.scheme in _DEFAULT_PORTS and _HOST.fullmatch(url.raw_host)
+    return url if usable else None
 
 
 def is_loopback(host: str) -> bool:
@@ -97,6 +112,12 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
-        return None
+        # 2130706433 and 0x7f.1 are addresses too, to whoever resolves them.
+        if not _NUMERIC.search(host):
+            return None
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))
+        except OSError:
+            return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address

@@ -31,7 +31,7 @@ class RealmTrust(Enum):
 def trust_in(realm: httpx.URL, registry: Origin) -> RealmTrust:
     """How far a realm that `registry` names can be trusted."""
     target = Origin.of(realm)
-    if target.scheme not in ("http", "https") or not target.host or realm.userinfo:
+    if target.scheme not in ("http", "https") or realm.userinfo:
         return RealmTrust.NO_REQUEST
     if target.scheme == "http" and registry.scheme != "http" and not (registry.is_loopback and target.is_loopback):
         return RealmTrust.NO_REQUEST

@@ -1,0 +1,440 @@
+"""What a registry may answer, and what becomes of it: every failure told apart, nothing false taken for true."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import pytest
+
+from tests.support.scripted import RESET, Asked, Reply, scripted
+from tests.support.upstreams import GivenCredentials, blob, credential, manifest, opened_upstream, source_of
+from yarddesk.content.target import DigestMismatch, NotFound
+from yarddesk.content.upstream import (
+    UpstreamAway,
+    UpstreamDenied,
+    UpstreamFailure,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamTrouble,
+    UpstreamUntrue,
+)
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.media_types import OCI_INDEX, OCI_MANIFEST
+from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.upstream.http import Timeouts
+
+LATEST = Tag.parse("latest")
+CANARY = "canary-77ab"
+IMAGE = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest.of(b"c"), "size": 1},
+        "layers": [],
+    }
+).encode()
+TYPE = {"Content-Type": OCI_MANIFEST}
+FOUND = Reply(200, {**TYPE, "Docker-Content-Digest": Digest.of(IMAGE)}, IMAGE)
+QUICK = Timeouts(connect_seconds=1, answer_seconds=0.3, stall_seconds=0.3, commit_seconds=0.3)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "temporary"),
+    [
+        (400, UpstreamRefused, False),
+        (403, UpstreamDenied, False),
+        (404, NotFound, False),
+        (408, UpstreamTrouble, True),
+        (410, UpstreamRefused, False),
+        (413, UpstreamRefused, False),
+        (429, UpstreamTrouble, True),
+        (500, UpstreamTrouble, True),
+        (502, UpstreamTrouble, True),
+        (503, UpstreamTrouble, True),
+        (504, UpstreamTrouble, True),
+        (204, UpstreamUntrue, True),
+        (302, UpstreamUntrue, True),
+    ],
+)
+async def test_every_status_has_its_failure(status: int, kind: type[UpstreamFailure], temporary: bool) -> None:
+    async with scripted(lambda _: Reply(status)) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(kind) as caught:
+            await repository.fetch_manifest(LATEST)
+        assert type(caught.value) is kind
+        assert caught.value.temporary is temporary
+        if isinstance(caught.value, UpstreamFailure) and status != 302:
+            assert (caught.value.upstream, caught.value.status) == ("corp", status)
+
+
+async def test_the_registrys_own_words_and_its_wish_to_wait_are_told() -> None:
+    limit = Reply(429, {"Retry-After": "90", "Content-Type": "text/plain"}, b"You have reached\nyour pull rate limit.")
+    async with scripted(lambda _: limit) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamTrouble) as caught:
+            await repository.resolve(LATEST)
+        with pytest.raises(UpstreamTrouble) as caught:
+            await repository.fetch_manifest(LATEST)
+        assert caught.value.title == f"{server.host} asks to wait."
+        assert "You have reached your pull rate limit." in caught.value.message
+        assert caught.value.retry_after_seconds == 90
+
+
+async def test_a_login_page_with_200_is_never_content() -> None:
+    page = Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>log in to the hotel's network</html>")
+    content = blob(b"x" * len(page.body))
+    async with scripted(lambda _: page) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamUntrue):
+            await repository.resolve(LATEST)
+        with pytest.raises(UpstreamUntrue):
+            await repository.fetch_manifest(LATEST)
+        with pytest.raises(UpstreamUntrue):
+            await repository.exists(content)
+        with pytest.raises(UpstreamUntrue):
+            await repository.exists(manifest(IMAGE))
+        with pytest.raises(UpstreamUntrue):
+            await repository.blob_size(content.digest)
+        with pytest.raises(UpstreamUntrue):
+            async with repository.fetch(content):
+                pass
+        with pytest.raises(UpstreamUntrue):
+            await repository.push(content, source_of(b"x" * content.size))
+        with pytest.raises(UpstreamUntrue):
+            await repository.push(manifest(IMAGE), source_of(IMAGE))
+        with pytest.raises(UpstreamUntrue):
+            await repository.tags()
+
+
+async def test_wrong_bytes_for_a_digest_are_refused() -> None:
+    async with scripted(lambda _: FOUND) as server, opened_upstream(server.host) as repository:
+        assert (await repository.fetch_manifest(Digest.of(IMAGE))).content == IMAGE
+        with pytest.raises(UpstreamUntrue):
+            await repository.fetch_manifest(Digest.of(b"other"))
+        with pytest.raises(UpstreamUntrue):
+            await repository.resolve(Digest.of(b"other"))
+
+
+async def test_a_header_that_lies_about_a_tags_digest_changes_nothing() -> None:
+    lie = Reply(200, {**TYPE, "Docker-Content-Digest": Digest.of(b"other")}, IMAGE)
+    async with scripted(lambda _: lie) as server, opened_upstream(server.host) as repository:
+        assert (await repository.fetch_manifest(LATEST)).digest == Digest.of(IMAGE)
+
+
+async def test_a_manifest_without_end_is_not_read_to_its_end() -> None:
+    endless = Reply(200, TYPE, b" " * (5 * 1024 * 1024))
+    async with scripted(lambda _: endless) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamUntrue):
+            await repository.fetch_manifest(LATEST)
+
+
+async def test_a_compressed_manifest_is_refused() -> None:
+    packed = Reply(200, {**TYPE, "Content-Encoding": "gzip"}, IMAGE)
+    async with scripted(lambda _: packed) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamUntrue):
+            await repository.fetch_manifest(LATEST)
+        assert server.asked[0].headers["accept-encoding"] == "identity"
+        assert server.asked[0].headers["user-agent"].startswith("yarddesk/")
+
+
+async def test_where_head_tells_too_little_the_manifest_is_read() -> None:
+    for head in (Reply(405), Reply(200, TYPE, IMAGE), Reply(200, {"Docker-Content-Digest": Digest.of(IMAGE)}, IMAGE)):
+        async with (
+            scripted(lambda asked, head=head: head if asked.method == "HEAD" else FOUND) as server,
+            opened_upstream(server.host) as repository,
+        ):
+            found = await repository.resolve(LATEST)
+            assert (found.digest, found.size, found.media_type) == (Digest.of(IMAGE), len(IMAGE), OCI_MANIFEST)
+
+
+async def test_head_alone_does_where_it_tells_all() -> None:
+    async with scripted(lambda _: FOUND) as server, opened_upstream(server.host) as repository:
+        assert (await repository.resolve(LATEST)).digest == Digest.of(IMAGE)
+        assert [asked.method for asked in server.asked] == ["HEAD"]
+
+
+async def test_a_blob_of_another_size_is_not_the_one() -> None:
+    async with scripted(lambda _: Reply(200, {}, b"12345")) as server, opened_upstream(server.host) as repository:
+        assert await repository.exists(blob(b"abcde"))
+        assert not await repository.exists(blob(b"abc"))
+        server.script = lambda _: Reply(404)
+        assert not await repository.exists(blob(b"abcde"))
+
+
+async def test_nobody_there_is_away() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with opened_upstream(host) as repository:
+            with pytest.raises(UpstreamAway) as caught:
+                await repository.resolve(LATEST)
+    assert caught.value.title == f"{host} refused the connection."
+    assert caught.value.temporary
+
+
+async def test_an_unknown_host_is_away() -> None:
+    async with opened_upstream("registry.invalid") as repository:
+        with pytest.raises(UpstreamAway) as caught:
+            await repository.resolve(LATEST)
+    assert caught.value.title == "registry.invalid was not found."
+
+
+async def test_plain_http_where_tls_is_expected_has_words() -> None:
+    async with scripted(lambda _: FOUND) as server, opened_upstream(server.host, plain_http=False) as repository:
+        with pytest.raises(UpstreamAway) as caught:
+            await repository.resolve(LATEST)
+        assert "plain_http" in caught.value.hint
+
+
+async def test_silence_ends() -> None:
+    async with scripted(lambda _: None) as server, opened_upstream(server.host, timeouts=QUICK) as repository:
+        with pytest.raises(UpstreamTimeout) as caught:
+            await asyncio.wait_for(repository.resolve(LATEST), 5)
+        assert caught.value.title == f"{server.host} gave no answer."
+
+
+async def test_a_slow_drip_ends() -> None:
+    # Each byte comes well within the time limit for silence, and yet it leads nowhere.
+    drip = Reply(200, {}, b"x" * 2000, drip_seconds=0.02)
+    async with scripted(lambda _: drip) as server, opened_upstream(server.host, timeouts=QUICK) as repository:
+
+        async def read() -> int:
+            count = 0
+            async with repository.fetch(blob(b"x" * 2000)) as pieces:
+                async for piece in pieces:
+                    count += len(piece)
+            return count
+
+        with pytest.raises(UpstreamTimeout):
+            await asyncio.wait_for(read(), 30)
+
+
+async def test_something_that_is_no_http_is_untrue() -> None:
+    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with listener, opened_upstream(f"127.0.0.1:{listener.sockets[0].getsockname()[1]}") as repository:
+        with pytest.raises(UpstreamUntrue):
+            await repository.resolve(LATEST)
+
+
+async def test_a_connection_that_ended_between_requests_is_not_noticed() -> None:
+    answers = [FOUND, RESET, FOUND, RESET, RESET]
+    async with scripted(lambda _: answers.pop(0)) as server, opened_upstream(server.host) as repository:
+        await repository.resolve(LATEST)
+        await repository.resolve(LATEST)
+        with pytest.raises(UpstreamAway) as caught:
+            await repository.resolve(LATEST)
+        assert caught.value.title == f"The connection to {server.host} broke."
+        assert answers == []
+
+
+REDIRECTED = b"the layer's bytes"
+
+
+async def test_a_redirect_to_another_host_gets_no_credentials() -> None:
+    async with scripted(lambda _: Reply(200, {}, REDIRECTED), host="127.0.0.2") as storage:
+
+        def script(asked: Asked) -> Reply:
+            if "authorization" not in asked.headers:
+                return Reply(401, {"WWW-Authenticate": "Basic"})
+            return Reply(307, {"Location": f"http://{storage.host}/layer?sig=abc", "Set-Cookie": "a=b"})
+
+        async with scripted(script) as server:
+            store = GivenCredentials({server.host: credential("ci", CANARY)})
+            async with opened_upstream(server.host, store) as repository:
+                async with repository.fetch(blob(REDIRECTED)) as pieces:
+                    assert b"".join([piece async for piece in pieces]) == REDIRECTED
+                assert await repository.exists(blob(REDIRECTED))
+        for asked in storage.asked:
+            assert "authorization" not in asked.headers
+            assert "cookie" not in asked.headers
+            assert asked.path == "/layer?sig=abc"
+
+
+async def test_a_storage_hosts_refusal_is_no_reason_to_sign_in() -> None:
+    expired = Reply(403, {"Content-Type": "application/xml"}, b"<Error>expired</Error>")
+    async with (
+        scripted(lambda _: expired, host="127.0.0.2") as storage,
+        scripted(lambda _: Reply(307, {"Location": f"http://{storage.host}/x"})) as server,
+        opened_upstream(server.host) as repository,
+    ):
+        with pytest.raises(UpstreamTrouble) as caught:
+            async with repository.fetch(blob(b"x")):
+                pass
+        assert storage.host in caught.value.title
+
+
+@pytest.mark.parametrize(
+    "target", ["/v2/again", "file:///etc/passwd", "", "gopher://x/", "http://[", "http://169.254.169.254/"]
+)
+async def test_redirects_that_lead_nowhere(target: str) -> None:
+    async with (
+        scripted(lambda _: Reply(307, {"Location": target})) as server,
+        opened_upstream(server.host) as repository,
+    ):
+        with pytest.raises(UpstreamUntrue):
+            await repository.fetch_manifest(LATEST)
+        assert len(server.asked) <= 7
+
+
+async def test_a_write_is_not_redirected() -> None:
+    moved = Reply(307, {"Location": "/v2/elsewhere"})
+    async with scripted(lambda _: moved) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamUntrue):
+            await repository.push(manifest(IMAGE), source_of(IMAGE))
+        assert len(server.asked) == 1
+
+
+async def test_a_manifest_is_put_with_its_type_and_tagged_without_being_read_again() -> None:
+    script = lambda _: Reply(201, {"Docker-Content-Digest": Digest.of(IMAGE)})  # noqa: E731
+    async with scripted(script) as server, opened_upstream(server.host) as repository:
+        await repository.push(manifest(IMAGE), source_of(IMAGE, piece_bytes=7))
+        await repository.tag(manifest(IMAGE), LATEST)
+        assert [(asked.method, asked.path, asked.body) for asked in server.asked] == [
+            ("PUT", f"/v2/team/app/manifests/{Digest.of(IMAGE)}", IMAGE),
+            ("PUT", "/v2/team/app/manifests/latest", IMAGE),
+        ]
+        assert {asked.headers["content-type"] for asked in server.asked} == {OCI_MANIFEST}
+
+
+async def test_tagging_what_another_pushed_reads_it_first() -> None:
+    script = lambda asked: FOUND if asked.method == "GET" else Reply(201)  # noqa: E731
+    async with scripted(script) as server, opened_upstream(server.host) as repository:
+        await repository.tag(manifest(IMAGE), LATEST)
+        assert [asked.method for asked in server.asked] == ["GET", "PUT"]
+
+
+async def test_a_registry_that_kept_another_manifest_is_untrue() -> None:
+    script = lambda _: Reply(201, {"Docker-Content-Digest": Digest.of(b"other")})  # noqa: E731
+    async with scripted(script) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamUntrue):
+            await repository.push(manifest(IMAGE), source_of(IMAGE))
+
+
+async def test_a_manifest_whose_source_lies_is_not_sent() -> None:
+    async with scripted(lambda _: Reply(201)) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(DigestMismatch):
+            await repository.push(manifest(IMAGE), source_of(IMAGE[:-1] + b" "))
+        assert server.asked == []
+
+
+async def test_a_blob_that_went_lost_is_tried_again_later() -> None:
+    lost = Reply(
+        400, {"Content-Type": "application/json"}, b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"gone"}]}'
+    )
+    async with scripted(lambda _: lost) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamUntrue) as caught:
+            await repository.push(manifest(IMAGE), source_of(IMAGE))
+        assert caught.value.temporary
+
+
+async def test_a_tag_that_may_not_move_is_the_registrys_refusal() -> None:
+    fixed = Reply(409, {}, b'{"errors":[{"code":"TAG_INVALID","message":"tag is immutable"}]}')
+    async with scripted(lambda _: fixed) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamRefused) as caught:
+            await repository.push(manifest(IMAGE), source_of(IMAGE))
+        assert caught.value.codes == ("TAG_INVALID",)
+        assert "tag is immutable" in caught.value.message
+
+
+def tags_page(*tags: Any, link: str = "") -> Reply:
+    body = json.dumps({"name": "team/app", "tags": list(tags) if tags != (None,) else None}).encode()
+    return Reply(200, {"Content-Type": "application/json", **({"Link": link} if link else {})}, body)
+
+
+async def test_tags_are_read_page_by_page() -> None:
+    def script(asked: Asked) -> Reply:
+        if "last=b" in asked.path:
+            return tags_page("c", "sha256:bad", None, 7)
+        return tags_page("b", "a", link='</v2/team/app/tags/list?n=2&last=b>; rel="next"')
+
+    async with scripted(script) as server, opened_upstream(server.host) as repository:
+        assert list(await repository.tags()) == ["a", "b", "c"]
+        assert list(await repository.tags(limit=1)) == ["a"]
+        assert list(await repository.tags(last="b")) == ["c"]
+
+
+async def test_the_next_page_is_never_elsewhere() -> None:
+    async with scripted(lambda _: tags_page("x"), host="127.0.0.2") as other:
+        link = f'<http://{other.host}/v2/team/app/tags/list>; rel="next"'
+        async with scripted(lambda _: tags_page("a", link=link)) as server, opened_upstream(server.host) as repository:
+            with pytest.raises(UpstreamUntrue):
+                await repository.tags()
+        assert other.asked == []
+
+
+async def test_pages_without_end_end() -> None:
+    link = '</v2/team/app/tags/list?n=1&last=a>; rel="next"'
+    async with scripted(lambda _: tags_page("a", link=link)) as server, opened_upstream(server.host) as repository:
+        assert list(await repository.tags()) == ["a"]
+        assert len(server.asked) == 100
+
+
+def referrers_index(*kinds: str) -> bytes:
+    entries = [
+        {"mediaType": OCI_MANIFEST, "digest": Digest.of(kind.encode()), "size": 10, "artifactType": kind}
+        for kind in kinds
+    ]
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+
+
+async def test_referrers_come_from_the_api() -> None:
+    answer = Reply(200, {"Content-Type": OCI_INDEX}, referrers_index("signature", "sbom"))
+    async with scripted(lambda _: answer) as server, opened_upstream(server.host) as repository:
+        found = await repository.referrers(Digest.of(IMAGE))
+        assert [entry.artifact_type for entry in found] == ["signature", "sbom"]
+        assert [each.artifact_type for each in await repository.referrers(Digest.of(IMAGE), "sbom")] == ["sbom"]
+        assert server.asked[0].path == f"/v2/team/app/referrers/{Digest.of(IMAGE)}"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [Reply(404), Reply(405), Reply(200, {"Content-Type": "text/html"}, b"<html>"), Reply(303, {"Location": "/docs"})],
+)
+async def test_without_the_api_referrers_come_from_the_tag(missing: Reply) -> None:
+    fallback = Reply(200, {"Content-Type": OCI_INDEX}, referrers_index("sbom"))
+
+    def script(asked: Asked) -> Reply:
+        if f"manifests/sha256-{Digest.of(IMAGE).hex}" in asked.path:
+            return fallback
+        return missing if "referrers" in asked.path else Reply(404)
+
+    async with scripted(script) as server, opened_upstream(server.host) as repository:
+        assert [entry.artifact_type for entry in await repository.referrers(Digest.of(IMAGE))] == ["sbom"]
+        assert list(await repository.referrers(Digest.of(b"other"))) == []
+        assert len(server.of("GET", "/referrers/")) == 1
+
+
+async def test_a_denied_list_of_referrers_is_no_empty_one() -> None:
+    async with scripted(lambda _: Reply(403)) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamDenied):
+            await repository.referrers(Digest.of(IMAGE))
+
+
+async def test_mounts() -> None:
+    base = RepositoryName.parse("team/base")
+    layer = blob(b"layer")
+    async with scripted(lambda _: Reply(201)) as server, opened_upstream(server.host) as repository:
+        assert await repository.mount(layer, base)
+        assert server.asked[0].path == f"/v2/team/app/blobs/uploads/?mount=sha256%3A{layer.digest.hex}&from=team%2Fbase"
+        assert not await repository.mount(layer, RepositoryName.parse("team/app"))
+        for status in (400, 403, 404, 405):
+            server.script = lambda _, status=status: Reply(status)
+            assert not await repository.mount(layer, base)
+        server.script = lambda _: Reply(503)
+        with pytest.raises(UpstreamTrouble):
+            await repository.mount(layer, base)
+
+
+async def test_a_mount_that_became_an_upload_is_cancelled() -> None:
+    def script(asked: Asked) -> Reply:
+        return Reply(202, {"Location": "/v2/team/app/blobs/uploads/1"}) if asked.method == "POST" else Reply(204)
+
+    async with scripted(script) as server:
+        async with opened_upstream(server.host) as repository:
+            assert not await repository.mount(blob(b"x"), RepositoryName.parse("team/base"))
+        assert [asked.path for asked in server.of("DELETE")] == ["/v2/team/app/blobs/uploads/1"]
