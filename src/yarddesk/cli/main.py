@@ -45,12 +45,18 @@ def run(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     # SUPPRESS: given before the command's name or after it, and the later parser doesn't undo the earlier.
-    common.add_argument("-c", "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="the settings file")
+    common.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="the settings file"
+    )
     common.add_argument("--data-dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the data folder")
     server = argparse.ArgumentParser(add_help=False)
     server.add_argument("--host", metavar="HOST", default=argparse.SUPPRESS, help="address to listen on (localhost)")
-    server.add_argument("--port", metavar="PORT", default=argparse.SUPPRESS, help="port to listen on (5050); 0 is any free")
-    server.add_argument("--log-level", metavar="LEVEL", choices=LEVELS, default=argparse.SUPPRESS, help="what is logged")
+    server.add_argument(
+        "--port", metavar="PORT", default=argparse.SUPPRESS, help="port to listen on (5050); 0 is any free"
+    )
+    server.add_argument(
+        "--log-level", metavar="LEVEL", choices=LEVELS, default=argparse.SUPPRESS, help="what is logged"
+    )
     parser = _Parser(
         prog="yarddesk",
         description="A local OCI registry: pushes land at disk speed and sync in the background. "
@@ -62,7 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=starting.desktop)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     serve = commands.add_parser(
-        "serve", parents=[common, server], help="the registry and the sync worker without a window", description=starting.serve.__doc__
+        "serve",
+        parents=[common, server],
+        help="the registry and the sync worker without a window",
+        description=starting.serve.__doc__,
     )
     serve.set_defaults(run=starting.serve)
     steering.add_commands(commands, common)

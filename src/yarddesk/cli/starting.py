@@ -13,7 +13,6 @@ from yarddesk.service.headless import serve_until_stopped
 from yarddesk.service.logs import configure_logging
 from yarddesk.service.reload import SettingsSource
 from yarddesk.settings.model import Settings
-from yarddesk.storage.lock import AlreadyRunning
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -39,12 +38,12 @@ def desktop(options: argparse.Namespace) -> int:
     from yarddesk.service.yard import open_yard
 
     source = _source(options)
-    try:
-        return run_desktop(settings, lambda: open_yard(settings, source), minimized=options.minimized)
-    except AlreadyRunning:
-        if _raise_window(settings):
-            return 0
-        raise
+    return run_desktop(
+        settings,
+        lambda: open_yard(settings, source),
+        minimized=options.minimized,
+        raise_window=lambda: _raise_window(settings),
+    )
 
 
 def _source(options: argparse.Namespace) -> SettingsSource:

@@ -33,7 +33,10 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
     pause.add_argument("--for", dest="duration", metavar="DURATION", type=_duration, help="go on after, say, 30m or 2h")
     resume = add("resume", _resume, "go on")
     resume.add_argument("target", nargs="?", help="an upstream's name or a repository; without it everything")
-    for name, run, text in (("retry", _retry, "try now what waits or failed"), ("cancel", _cancel, "take out of the queue")):
+    for name, run, text in (
+        ("retry", _retry, "try now what waits or failed"),
+        ("cancel", _cancel, "take out of the queue"),
+    ):
         parser = add(name, run, text)
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("reference", nargs="?", metavar="REFERENCE", help="REPOSITORY[:TAG|@DIGEST]")
@@ -62,7 +65,9 @@ def _status(options: argparse.Namespace) -> int:
     for upstream in status["upstreams"]:
         reason = f": {upstream['reason']}" if upstream["reason"] else ""
         paused = ", paused" if upstream["paused"] else ""
-        print(f"upstream   {upstream['name']} ({upstream['registry']}) {upstream['state'].replace('_', ' ')}{paused}{reason}")
+        print(
+            f"upstream   {upstream['name']} ({upstream['registry']}) {upstream['state'].replace('_', ' ')}{paused}{reason}"
+        )
     return 0
 
 

@@ -24,7 +24,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
     add.add_argument("--prefix", default="", help="the repositories that belong to it; without it all others")
     add.add_argument("--path", default="", help="put before the repository's name there")
     add.add_argument("--push", action=argparse.BooleanOptionalAction, default=False, help="sync pushes to it")
-    add.add_argument("--pull", action=argparse.BooleanOptionalAction, default=True, help="fetch what is not here from it")
+    add.add_argument(
+        "--pull", action=argparse.BooleanOptionalAction, default=True, help="fetch what is not here from it"
+    )
     add.set_defaults(run=_add)
     remove = actions.add_parser("remove", parents=[common], help="one less; what is queued for it stays in the queue")
     remove.add_argument("name", metavar="NAME")
@@ -47,7 +49,9 @@ def _list(options: argparse.Namespace) -> int:
         )
         for upstream in upstreams
     ]
-    print_table(("NAME", "REPOSITORIES", "REGISTRY", "PUSH", "PULL", "AUTH"), rows, "There are no upstreams: all stays local.")
+    print_table(
+        ("NAME", "REPOSITORIES", "REGISTRY", "PUSH", "PULL", "AUTH"), rows, "There are no upstreams: all stays local."
+    )
     return 0
 
 

@@ -118,7 +118,7 @@ class _Actions:
         return JSONResponse({"state": outcome.state, "reason": outcome.reason})
 
     async def show(self, _request: Request) -> Response:
-        if not self._surface.show_window():
+        if not self._surface.raise_window():
             return _problem(409, "This instance has no window.")
         return _count(1)
 

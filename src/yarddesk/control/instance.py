@@ -36,12 +36,15 @@ class Instance:
     token: Secret
 
 
-def announce(data_dir: Path, url: str) -> Secret:
-    """Write both files for this process, 0600; the token is new. Blocking."""
-    token = Secret(secrets.token_urlsafe(32))
+def new_token() -> Secret:
+    """A token for one run."""
+    return Secret(secrets.token_urlsafe(32))
+
+
+def announce(data_dir: Path, url: str, token: Secret) -> None:
+    """Write both files for this process, 0600. Blocking."""
     _write(data_dir / _TOKEN, token.reveal())
     _write(data_dir / _DOCUMENT, json.dumps({"url": url, "pid": os.getpid(), "version": __version__}) + "\n")
-    return token
 
 
 def withdraw(data_dir: Path) -> None:

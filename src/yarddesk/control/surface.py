@@ -26,7 +26,7 @@ class ControlSurface(Protocol):
     @property
     def max_bytes(self) -> int: ...
 
-    def show_window(self) -> bool:
+    def raise_window(self) -> bool:
         """Bring the window to the front; False where there is none."""
         ...
 

@@ -1,46 +1,17 @@
 """What the window needs of a running yard, and nothing more: any front-end could be built against this page."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from yarddesk.content.credentials import Secret
 from yarddesk.engines.model import ContainerEngine, RegistryAddress
 from yarddesk.events import EventBus
+from yarddesk.service.front import Problem, Remedy, SignInResult
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import SyncController
 
-
-class Remedy(StrEnum):
-    """What the button beside a problem does."""
-
-    RETRY = "retry"
-    OPEN_DATA_FOLDER = "open_data_folder"
-    OPEN_SETTINGS_FILE = "open_settings_file"
-    SHOW_UPSTREAMS = "show_upstreams"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that stops everything: no network, a disk that is nearly full, settings that can't be used.
-
-    `title` is one sentence, `hint` what to do about it, `details` the raw answer for whoever wants it.
-    """
-
-    title: str
-    hint: str = ""
-    details: str = ""
-    remedy: Remedy | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SignInResult:
-    """The credential is in the keychain. `checked`: the registry took it; else it was out of reach for the `reason`."""
-
-    checked: bool
-    reason: str = ""
+__all__ = ["Core", "Problem", "Remedy", "SignInResult"]
 
 
 class Core(Protocol):

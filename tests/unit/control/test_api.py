@@ -89,7 +89,7 @@ class Surface:
     def used_bytes(self):
         return 600
 
-    def show_window(self):
+    def raise_window(self):
         self.shown += 1
         return self.has_window
 

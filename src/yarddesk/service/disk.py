@@ -1,0 +1,22 @@
+"""Whether there is room left on the disk that the data folder is on."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from yarddesk.service.front import Problem, Remedy
+
+_NEARLY_FULL_BYTES: Final = 500_000_000
+
+
+def disk_problem(data_dir: Path) -> Problem | None:
+    """What to tell where pushes are about to fail for want of room. Blocking."""
+    free = shutil.disk_usage(data_dir).free
+    if free >= _NEARLY_FULL_BYTES:
+        return None
+    return Problem(
+        f"The disk is nearly full: {free // 1_000_000} MB are left.",
+        hint="Pushes fail when it is full. Make room, or move the data folder.",
+        details=str(data_dir),
+        remedy=Remedy.OPEN_DATA_FOLDER,
+    )

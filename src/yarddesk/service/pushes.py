@@ -1,0 +1,25 @@
+"""What happens at a push: the sync job is durable first, then observers hear of the manifest."""
+
+from yarddesk.content.listener import ManifestPush, PushListener
+from yarddesk.events import EventBus, ManifestStored
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName, Tag
+
+
+class AnnouncedPushes(PushListener):
+    """Passes on to the sync worker, and tells the bus."""
+
+    def __init__(self, sync: PushListener, events: EventBus) -> None:
+        self._sync = sync
+        self._events = events
+
+    async def manifest_pushed(self, push: ManifestPush) -> None:
+        await self._sync.manifest_pushed(push)
+        stored = ManifestStored(repository=push.repository, digest=push.manifest.digest, tags=push.tags, origin="push")
+        self._events.publish(stored)
+
+    async def tag_deleted(self, repository: RepositoryName, tag: Tag) -> None:
+        await self._sync.tag_deleted(repository, tag)
+
+    async def manifest_deleted(self, repository: RepositoryName, digest: Digest, tags: tuple[Tag, ...]) -> None:
+        await self._sync.manifest_deleted(repository, digest, tags)

@@ -1,0 +1,40 @@
+"""The routes of one state of the settings, without a way out for the proofs of a set-up."""
+
+from collections.abc import Sequence
+
+from yarddesk.content.upstream import Routes, Upstream
+from yarddesk.engines import PROOF_REPOSITORY
+from yarddesk.oci.name import RepositoryName
+from yarddesk.service.accounts import Accounts
+from yarddesk.settings.model import Settings
+from yarddesk.upstream.routes import UpstreamRoutes
+
+
+class YardRoutes(Routes):
+    """The upstreams' routes, but what proves a set-up stays here."""
+
+    def __init__(self, routes: UpstreamRoutes) -> None:
+        self._routes = routes
+
+    def push_upstreams(self, repository: RepositoryName) -> Sequence[Upstream]:
+        return () if repository == PROOF_REPOSITORY else self._routes.push_upstreams(repository)
+
+    def pull_upstreams(self, repository: RepositoryName) -> Sequence[Upstream]:
+        return () if repository == PROOF_REPOSITORY else self._routes.pull_upstreams(repository)
+
+    def upstream(self, name: str) -> Upstream | None:
+        return self._routes.upstream(name)
+
+    def all(self) -> Sequence[Upstream]:
+        return self._routes.all()
+
+    def canonical(self, repository: RepositoryName) -> RepositoryName:
+        return self._routes.canonical(repository)
+
+    async def aclose(self) -> None:
+        await self._routes.aclose()
+
+
+def make_routes(settings: Settings, accounts: Accounts) -> YardRoutes:
+    """The upstreams of these settings, with a client for each; to be closed."""
+    return YardRoutes(UpstreamRoutes(settings.upstreams, accounts.credentials, check_timeout=settings.check_timeout))

@@ -1,0 +1,310 @@
+"""A running yard: the registry, the sync worker, the cache and the control API over one store, as nested contexts."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from yarddesk import __version__
+from yarddesk.cache.pull_through import CachedPulls
+from yarddesk.content.credentials import Credential, Secret
+from yarddesk.control.app import control_app
+from yarddesk.control.instance import announce, new_token, withdraw
+from yarddesk.control.surface import WaitOutcome
+from yarddesk.engines import EngineEnvironment, detect
+from yarddesk.engines.model import ContainerEngine, RegistryAddress
+from yarddesk.errors import YarddeskError
+from yarddesk.events import EventBus, SettingsChanged
+from yarddesk.registry.app import RegistryApp
+from yarddesk.registry.guard import Guard, HostRules
+from yarddesk.registry.server import EmbeddedServer
+from yarddesk.service.accounts import Accounts
+from yarddesk.service.addresses import ENGINE_STATE, engine_address
+from yarddesk.service.disk import disk_problem
+from yarddesk.service.front import Problem, Remedy, SignInResult
+from yarddesk.service.logs import set_level
+from yarddesk.service.pushes import AnnouncedPushes
+from yarddesk.service.reload import SettingsSource
+from yarddesk.service.routes import YardRoutes, make_routes
+from yarddesk.service.usage import StoredBytes
+from yarddesk.settings.edit import add_upstream, remove_upstream
+from yarddesk.settings.errors import SettingsError
+from yarddesk.settings.model import Settings, UpstreamSettings
+from yarddesk.settings.upstreams import upstream_from_url
+from yarddesk.settings.watch import file_changes
+from yarddesk.storage.filesystem import FilesystemStore
+from yarddesk.storage.lock import InstanceLock
+from yarddesk.sync.service import SyncService
+
+_log = logging.getLogger(__name__)
+
+_DISK_LOOK_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a yard is made of, below its server."""
+
+    store: FilesystemStore
+    stored: StoredBytes
+    events: EventBus
+    accounts: Accounts
+    routes: YardRoutes
+    sync: SyncService
+    pulls: CachedPulls
+
+
+class Yard:
+    """One running instance, for its front-end (desktop.core.Core) and for the control API (control.surface.ControlSurface)."""
+
+    def __init__(self, settings: Settings, source: SettingsSource, parts: Parts) -> None:
+        self._settings = settings
+        self._source = source
+        self._parts = parts
+        self._routes = parts.routes
+        self._token = new_token()
+        server = settings.server
+        pushes = AnnouncedPushes(parts.sync, parts.events)
+        registry = RegistryApp(parts.store, parts.pulls, pushes, rest=control_app(self, self._token))
+        self._guard = Guard(registry, HostRules(server.host, server.allowed_hosts))
+        self._server = EmbeddedServer(
+            self._guard,
+            host=server.host,
+            port=server.port,
+            certfile=server.certfile if server.tls else "",
+            keyfile=server.keyfile if server.tls else "",
+        )
+        self._engines = detect(EngineEnvironment.current(), settings.data_dir / ENGINE_STATE)
+        self._settings_problem: Problem | None = None
+        self._disk_problem: Problem | None = None
+        self._reloading = asyncio.Lock()
+        self.show_window: Callable[[], None] | None = None
+
+    # What the front-end and the control API read.
+
+    @property
+    def url(self) -> str:
+        return self._server.address
+
+    @property
+    def address(self) -> str:
+        return str(self.engine_address)
+
+    @property
+    def version(self) -> str:
+        return __version__
+
+    @property
+    def data_dir(self) -> Path:
+        return self._settings.data_dir
+
+    @property
+    def settings_file(self) -> Path:
+        return self._source.file
+
+    @property
+    def events(self) -> EventBus:
+        return self._parts.events
+
+    @property
+    def sync(self) -> SyncService:
+        return self._parts.sync
+
+    @property
+    def max_bytes(self) -> int:
+        return self._settings.cache.max_size
+
+    def used_bytes(self) -> int:
+        return self._parts.stored.count
+
+    def upstreams(self) -> Sequence[UpstreamSettings]:
+        return self._settings.upstreams
+
+    @property
+    def engines(self) -> Sequence[ContainerEngine]:
+        return self._engines
+
+    @property
+    def engine_address(self) -> RegistryAddress:
+        return engine_address(self._settings.server, self._server.port)
+
+    def problems(self) -> Sequence[Problem]:
+        return [problem for problem in (self._disk_problem, self._settings_problem) if problem]
+
+    def raise_window(self) -> bool:
+        if self.show_window is None:
+            return False
+        self.show_window()
+        return True
+
+    async def wait(self, target: str | None, seconds: float) -> WaitOutcome:
+        try:
+            async with asyncio.timeout(seconds):
+                outcome = await self.sync.wait_synced(target)
+        except TimeoutError:
+            return WaitOutcome("pending")
+        return WaitOutcome("done" if outcome.synced else "failed", outcome.reason)
+
+    # What the front-end changes.
+
+    async def add_upstream(
+        self, url: str, *, prefix: str = "", push: bool = True, pull: bool = True
+    ) -> UpstreamSettings:
+        try:
+            upstream = upstream_from_url(url.strip(), prefix=prefix.strip("/ "), push=push, pull=pull)
+        except ValueError as error:
+            raise SettingsError("", "", str(error)) from error
+        await asyncio.to_thread(add_upstream, self.settings_file, upstream, self._source.environ)
+        await self.reload()
+        return upstream
+
+    async def remove_upstream(self, name: str) -> None:
+        await asyncio.to_thread(remove_upstream, self.settings_file, name, self._source.environ)
+        await self.reload()
+
+    async def sign_in(self, upstream: str, username: str, password: Secret) -> SignInResult:
+        result = await self._parts.accounts.sign_in(self._upstream(upstream), Credential(username, password))
+        await self.sync.retry(upstream)
+        return result
+
+    async def sign_out(self, upstream: str) -> bool:
+        return await self._parts.accounts.sign_out(self._upstream(upstream))
+
+    # Other settings.
+
+    async def reload(self) -> None:
+        """Read the settings again and put in force what can be. Raises SettingsError; the old ones then stay in force."""
+        async with self._reloading:
+            try:
+                settings = await self._source.load()
+            except SettingsError as error:
+                self._settings_problem = Problem(
+                    "The settings file can't be used; the old settings stay in force.",
+                    hint=str(error),
+                    details=str(self.settings_file),
+                    remedy=Remedy.OPEN_SETTINGS_FILE,
+                )
+                self.events.publish(SettingsChanged())
+                raise
+            self._settings_problem = None
+            await self._apply(settings)
+            self.events.publish(SettingsChanged())
+
+    async def _apply(self, settings: Settings) -> None:
+        old = self._settings
+        if (settings.server.host, settings.server.port, settings.data_dir) != (
+            old.server.host,
+            old.server.port,
+            old.data_dir,
+        ):
+            _log.warning("server.host, server.port and data_dir take effect at the next start")
+        self._settings = settings
+        set_level(settings.logger.level)
+        self._guard.rules = HostRules(settings.server.host, settings.server.allowed_hosts)
+        if (settings.upstreams, settings.check_timeout) != (old.upstreams, old.check_timeout):
+            left, self._routes = self._routes, make_routes(settings, self._parts.accounts)
+            await self._take_up(settings)
+            await left.aclose()
+        elif settings != old:
+            await self._take_up(settings)
+
+    async def _take_up(self, settings: Settings) -> None:
+        await self._parts.sync.reload(self._routes, settings)
+        self._parts.pulls.reload(self._routes, settings)
+
+    async def _watch_settings(self, stop: asyncio.Event) -> None:
+        """Put each change of the settings file in force until `stop` is set."""
+        async for _ in file_changes(self.settings_file, stop):
+            try:
+                await self.reload()
+                _log.info("the settings were read again")
+            except YarddeskError as error:
+                _log.error("the settings stay as they were: %s", error)
+
+    async def _watch_disk(self, stop: asyncio.Event) -> None:
+        """Look from time to time whether the disk is about to be full."""
+        while not stop.is_set():
+            problem = await asyncio.to_thread(disk_problem, self.data_dir)
+            if problem != self._disk_problem:
+                self._disk_problem = problem
+                self.events.publish(SettingsChanged())
+            try:
+                async with asyncio.timeout(_DISK_LOOK_SECONDS):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    def _upstream(self, name: str) -> UpstreamSettings:
+        for upstream in self._settings.upstreams:
+            if upstream.name == name:
+                return upstream
+        raise SettingsError(str(self.settings_file), "upstreams", f"there is no upstream “{name}”")
+
+    async def close_routes(self) -> None:
+        """Let go of the upstreams' connections."""
+        await self._routes.aclose()
+
+    @asynccontextmanager
+    async def serving(self, lock: InstanceLock) -> AsyncIterator[None]:
+        """Requests are answered inside, the commands find this instance, and standard error has said so."""
+        async with self._server:
+            await asyncio.to_thread(announce, self.data_dir, self.url, self._token)
+            await asyncio.to_thread(lock.announce, self.url)
+            try:
+                print(f"listening on {self.url}", file=sys.stderr, flush=True)  # noqa: T201 - programs wait for this line
+                yield
+            finally:
+                await asyncio.to_thread(withdraw, self.data_dir)
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """The settings file and the disk are looked after inside."""
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_settings(stop), name="settings watch")
+            group.create_task(self._watch_disk(stop), name="disk watch")
+            try:
+                yield
+            finally:
+                stop.set()
+
+
+@asynccontextmanager
+async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator[Yard]:
+    """Start everything, in order, and end it in the reverse order. Raises YarddeskError."""
+    _refuse_s3(settings)
+    os.umask(0o077)
+    async with AsyncExitStack() as stack:
+        lock = await asyncio.to_thread(InstanceLock.acquire, settings.data_dir)
+        stack.callback(lock.release)
+        events = EventBus()
+        stored = StoredBytes(events)
+        store = await stack.enter_async_context(
+            FilesystemStore.open(settings.data_dir, on_usage_changed=stored.changed)
+        )
+        accounts = await stack.enter_async_context(Accounts.open())
+        routes = make_routes(settings, accounts)
+        sync = SyncService(data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events)
+        pulls = CachedPulls(store=store, routes=routes, settings=settings, events=events, is_queued=sync.is_queued)
+        yard = Yard(settings, source, Parts(store, stored, events, accounts, routes, sync, pulls))
+        stack.push_async_callback(yard.close_routes)
+        await stack.enter_async_context(sync)
+        await stack.enter_async_context(pulls)
+        await stack.enter_async_context(yard.serving(lock))
+        await stack.enter_async_context(yard.watching())
+        yield yard
+
+
+def _refuse_s3(settings: Settings) -> None:
+    if settings.storage.backend != "filesystem":
+        raise SettingsError(
+            str(settings.source or ""),
+            "storage.bucket",
+            "this version keeps its content on the file system alone",
+            hint="Set storage.backend: filesystem (YARDDESK_STORAGE_BACKEND=filesystem) to go without the bucket.",
+        )
