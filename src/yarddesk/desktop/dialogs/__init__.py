@@ -1,0 +1,1 @@
+"""Questions and forms; each is opened with `open()` and answers by a signal."""

@@ -1,0 +1,1 @@
+"""What the views read: snapshots, turned into rows that change in place."""

@@ -1,0 +1,70 @@
+"""The one glance in words: the header's, the tray's and the tooltip's line. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from yarddesk.desktop import words
+from yarddesk.desktop.models.row import speaking_part
+from yarddesk.sync.snapshot import OverallState, SyncSnapshot, overall_state
+from yarddesk.sync.states import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """`text` answers “is all well?”, `more` says how much and how long."""
+
+    state: OverallState
+    text: str
+    more: str = ""
+
+    @property
+    def line(self) -> str:
+        return f"{self.text} · {self.more}" if self.more else self.text
+
+
+def headline(snapshot: SyncSnapshot, now: datetime) -> Headline:
+    """What the header and the tray say."""
+    state = overall_state(snapshot)
+    match state:
+        case OverallState.NEEDS_YOU:
+            return Headline(state, _needs_you(snapshot), _left(snapshot))
+        case OverallState.PAUSED:
+            until = f" until {words.moment_with_time(snapshot.paused_until, now)}" if snapshot.paused_until else ""
+            return Headline(state, f"Paused{until}", _waiting_images(snapshot))
+        case OverallState.SYNCING:
+            return Headline(state, f"Syncing {words.count(len(snapshot.jobs), 'image')}", _left(snapshot))
+        case OverallState.OFFLINE:
+            return Headline(state, _offline(snapshot), _waiting_images(snapshot))
+        case OverallState.IDLE:
+            synced = next((entry for entry in snapshot.recent if entry.outcome is JobState.DONE), None)
+            if synced is None:
+                return Headline(state, "Nothing waits")
+            return Headline(state, "All synced", words.moment(synced.at, now))
+
+
+def _needs_you(snapshot: SyncSnapshot) -> str:
+    speaking = [part for job in snapshot.jobs if (part := speaking_part(job)) is not None]
+    stuck = [part for part in speaking if part.state in (JobState.BLOCKED, JobState.FAILED)]
+    asking = [words.plain(part.registry, 60) for part in stuck if part.needs_credentials]
+    if asking:
+        registries = list(dict.fromkeys(asking))
+        return f"{words.listed(registries)} {'asks' if len(registries) == 1 else 'ask'} you to sign in"
+    return f"{words.count(len(stuck), 'image needs', 'images need')} you"
+
+
+def _offline(snapshot: SyncSnapshot) -> str:
+    waiting = {part.registry for job in snapshot.jobs for part in job.parts if part.state is JobState.WAITING}
+    return f"Waiting for {words.listed(sorted(words.plain(registry, 60) for registry in waiting))}"
+
+
+def _waiting_images(snapshot: SyncSnapshot) -> str:
+    return words.count(len(snapshot.jobs), "image waits", "images wait") if snapshot.jobs else ""
+
+
+def _left(snapshot: SyncSnapshot) -> str:
+    left = snapshot.bytes_left
+    if not left:
+        return ""
+    speed = snapshot.bytes_per_second
+    time = words.time_left(left / speed) if speed >= 1 else ""
+    return " · ".join(text for text in (f"{words.size(left)} left" if not time else words.size(left), time) if text)

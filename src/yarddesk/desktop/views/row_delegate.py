@@ -1,0 +1,250 @@
+"""Paints rows: an image in the queue, a layer of it, what was synced, a title. No widget is made for a row."""
+
+from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QPoint, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen
+from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
+
+from yarddesk.desktop import theme
+from yarddesk.desktop.actions import JOB_DEEDS, JobAction, applicable
+from yarddesk.desktop.icons import glyph
+from yarddesk.desktop.models.row import Row, Tone
+from yarddesk.desktop.models.rows_model import Role
+from yarddesk.desktop.views import row_layout
+from yarddesk.desktop.views.row_layout import JobLayout, job_layout
+from yarddesk.progress import LayerProgress
+from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, UpstreamPart
+
+Index = QModelIndex | QPersistentModelIndex
+
+SIGN_IN = "Sign in…"
+_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+_STATE = QStyle.StateFlag
+
+
+class RowDelegate(QStyledItemDelegate):
+    """Draws from a row's Row alone. `hovered_button` is the action under the mouse, in the row under it;
+    `shows_focus` is set while the keyboard is in use."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.hovered_button: JobAction | str | None = None
+        self.shows_focus = False
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
+        match index.data(Role.SUBJECT):
+            case JobSnapshot():
+                return QSize(0, row_layout.job_height())
+            case HistoryEntry():
+                return QSize(0, row_layout.line_height(row_layout.HISTORY_HEIGHT))
+            case str():
+                return QSize(0, row_layout.line_height(row_layout.TITLE_HEIGHT))
+            case _:
+                return QSize(0, row_layout.line_height(row_layout.LAYER_HEIGHT))
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
+        row, subject = index.data(Role.ROW), index.data(Role.SUBJECT)
+        if row is None:
+            return
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        pen = _Pen(painter, option, shows_focus=self.shows_focus)
+        match subject:
+            case JobSnapshot():
+                pen.ground()
+                _paint_job(pen, row, subject, index, option, self.hovered_button)
+            case HistoryEntry():
+                pen.ground()
+                _paint_history(pen, row)
+            case UpstreamPart() | LayerProgress():
+                pen.ground()
+                _paint_layer(pen, row, of_digest=isinstance(subject, LayerProgress))
+            case _:
+                _paint_title(pen, row)
+        painter.restore()
+
+
+def layout_of(rect: QRect, row: Row, job: JobSnapshot) -> JobLayout:
+    """Where the parts of a job's row are; `rect` is the row's in the viewport."""
+    fonts = row_layout.fonts()
+    return job_layout(
+        rect,
+        applicable(job),
+        has_bar=row.fraction is not None,
+        sign_in_width=fonts.small_metrics.horizontalAdvance(SIGN_IN) + 24 if row.needs_sign_in else 0,
+        destination_width=fonts.small_metrics.horizontalAdvance(row.destination) + 2,
+    )
+
+
+class _Pen:
+    """A painter with the row's rectangle, state and colours at hand."""
+
+    def __init__(self, painter: QPainter, option: QStyleOptionViewItem, *, shows_focus: bool) -> None:
+        self.painter = painter
+        self.rect: QRect = option.rect
+        state: QStyle.StateFlag = option.state
+        self.selected = bool(state & _STATE.State_Selected)
+        self.focused = shows_focus and bool(state & _STATE.State_HasFocus)
+        self.hovered = bool(state & _STATE.State_MouseOver)
+        self.ratio = painter.device().devicePixelRatioF()
+        self.tokens = theme.tokens()
+        self.fonts = row_layout.fonts()
+
+    def ground(self) -> None:
+        """What lies under the row: nothing, a hint of the mouse, or the selection; and a ring for the focus."""
+        inset = QRectF(self.rect).adjusted(8.5, 1.5, -8.5, -1.5)
+        if self.selected or self.hovered:
+            self.painter.setPen(Qt.PenStyle.NoPen)
+            self.painter.setBrush(self.tokens.selected if self.selected else self.tokens.hover)
+            self.painter.drawRoundedRect(inset, theme.RADIUS, theme.RADIUS)
+        if self.focused:
+            self.painter.setPen(QPen(self.tokens.accent, 1.5))
+            self.painter.setBrush(Qt.BrushStyle.NoBrush)
+            self.painter.drawRoundedRect(inset, theme.RADIUS, theme.RADIUS)
+
+    def text(self, rect: QRect, text: str, font: QFont, metrics: QFontMetrics, colour: QColor, **how: object) -> int:
+        """Draw one line, elided to the rectangle; gives the width it took."""
+        mode = how.get("elide", Qt.TextElideMode.ElideRight)
+        align = how.get("align", _LEFT)
+        if rect.width() < metrics.averageCharWidth() * 3 or not text:
+            return 0
+        assert isinstance(mode, Qt.TextElideMode)
+        assert isinstance(align, Qt.AlignmentFlag)
+        shown = metrics.elidedText(text, mode, rect.width())
+        self.painter.setFont(font)
+        self.painter.setPen(colour)
+        self.painter.drawText(rect, align | Qt.TextFlag.TextSingleLine, shown)
+        return metrics.horizontalAdvance(shown)
+
+    def glyph(self, rect: QRect, name: str, colour: QColor) -> None:
+        """A glyph of 16 px in the middle of the rectangle."""
+        size = row_layout.GLYPH
+        place = QPoint(rect.center().x() - size // 2 + 1, rect.center().y() - size // 2 + 1)
+        self.painter.drawPixmap(place, glyph(name, size, colour, self.ratio))
+
+    def bar(self, rect: QRect, fraction: float, colour: QColor) -> None:
+        """A track, and the part of it that is done."""
+        half = rect.height() / 2
+        self.painter.setPen(Qt.PenStyle.NoPen)
+        self.painter.setBrush(self.tokens.track)
+        self.painter.drawRoundedRect(QRectF(rect), half, half)
+        width = max(rect.height(), rect.width() * min(1.0, fraction))
+        self.painter.setBrush(colour)
+        self.painter.drawRoundedRect(QRectF(rect.left(), rect.top(), width, rect.height()), half, half)
+
+    def tone(self, tone: Tone) -> QColor:
+        """For glyphs and bars."""
+        return {
+            Tone.QUIET: self.tokens.secondary,
+            Tone.ACTIVE: self.tokens.accent,
+            Tone.GOOD: self.tokens.good,
+            Tone.WAITING: self.tokens.waiting,
+            Tone.NEEDS_YOU: self.tokens.needs_you,
+        }[tone]
+
+    def tone_text(self, tone: Tone) -> QColor:
+        """For words: only what a person should not miss has a colour."""
+        return self.tokens.needs_you_text if tone is Tone.NEEDS_YOU else self.tokens.secondary
+
+    def button(self, rect: QRect, name: str, *, hovered: bool) -> None:
+        if hovered:
+            self.painter.setPen(Qt.PenStyle.NoPen)
+            self.painter.setBrush(self.tokens.track)
+            self.painter.drawRoundedRect(QRectF(rect).adjusted(1, 1, -1, -1), theme.RADIUS, theme.RADIUS)
+        self.glyph(rect, name, self.tokens.text if hovered else self.tokens.secondary)
+
+
+def _paint_job(
+    pen: _Pen, row: Row, job: JobSnapshot, index: Index, option: QStyleOptionViewItem, hovered: JobAction | str | None
+) -> None:
+    fonts, tokens = pen.fonts, pen.tokens
+    where = layout_of(pen.rect, row, job)
+    here = hovered if pen.hovered else None
+    if not (pen.selected or pen.hovered):
+        y = pen.rect.bottom()
+        pen.painter.setPen(tokens.line)
+        pen.painter.drawLine(row_layout.TEXT_LEFT, y, pen.rect.right() - row_layout.RIGHT + 1, y)
+    pen.glyph(where.glyph, row.glyph, pen.tone(row.tone))
+    pen.text(where.name, row.name, fonts.name, fonts.name_metrics, tokens.text, elide=Qt.TextElideMode.ElideMiddle)
+    pen.text(
+        where.destination, row.destination, fonts.small, fonts.small_metrics, tokens.secondary, align=_RIGHT,
+        elide=Qt.TextElideMode.ElideMiddle,
+    )  # fmt: skip
+    if row.needs_sign_in:
+        _paint_sign_in(pen, where.sign_in, hovered=here is JobAction.SIGN_IN)
+    if pen.hovered or pen.selected or pen.focused:
+        for action, rect in where.buttons:
+            pen.button(rect, JOB_DEEDS[action].glyph, hovered=here is action)
+    if index.model().rowCount(index):
+        opened = bool(option.state & _STATE.State_Open)
+        pen.button(where.chevron, "chevron-down" if opened else "chevron-right", hovered=here == "chevron")
+    if row.fraction is not None:
+        colour = tokens.accent if row.tone is Tone.ACTIVE else theme.mix(tokens.secondary, tokens.surface, 0.25)
+        pen.bar(where.bar, row.fraction, colour)
+    _paint_status(pen, where.status, row)
+
+
+def _paint_status(pen: _Pen, rect: QRect, row: Row) -> None:
+    """The status on the left; what stands aside on the right gives way first."""
+    fonts = pen.fonts
+    metrics = fonts.small_metrics
+    aside = metrics.horizontalAdvance(row.aside)
+    if row.aside and metrics.horizontalAdvance(row.status) + aside + 24 <= rect.width():
+        pen.text(rect, row.aside, fonts.small, metrics, pen.tokens.secondary, align=_RIGHT)
+        rect = rect.adjusted(0, 0, -aside - 16, 0)
+    pen.text(rect, row.status, fonts.small, metrics, pen.tone_text(row.tone))
+
+
+def _paint_sign_in(pen: _Pen, rect: QRect, *, hovered: bool) -> None:
+    edge = QRectF(rect).adjusted(0.5, 0.5, -0.5, -0.5)
+    pen.painter.setPen(pen.tokens.accent)
+    pen.painter.setBrush(pen.tokens.accent if hovered else Qt.BrushStyle.NoBrush)
+    pen.painter.drawRoundedRect(edge, theme.RADIUS, theme.RADIUS)
+    colour = pen.tokens.on_accent if hovered else pen.tokens.accent_text
+    pen.text(rect, SIGN_IN, pen.fonts.small, pen.fonts.small_metrics, colour, align=Qt.AlignmentFlag.AlignCenter)
+
+
+def _paint_history(pen: _Pen, row: Row) -> None:
+    fonts, tokens, rect = pen.fonts, pen.tokens, pen.rect
+    pen.glyph(QRect(rect.left() + row_layout.LEFT, rect.top(), 16, rect.height()), row.glyph, pen.tone(row.tone))
+    line = rect.adjusted(row_layout.TEXT_LEFT, 0, -row_layout.RIGHT, 0)
+    aside = pen.text(line, row.aside, fonts.small, fonts.small_metrics, tokens.secondary, align=_RIGHT)
+    line.setRight(line.right() - aside - 16)
+    room = QRect(line.left(), line.top(), int(line.width() * (0.62 if line.width() > 480 else 1.0)), line.height())
+    where = f" → {row.destination}"
+    reserved = min(fonts.normal_metrics.horizontalAdvance(where), room.width() // 2)
+    middle = Qt.TextElideMode.ElideMiddle
+    taken = pen.text(
+        room.adjusted(0, 0, -reserved, 0), row.name, fonts.normal, fonts.normal_metrics, tokens.text, elide=middle
+    )
+    room.setLeft(room.left() + taken)
+    taken += pen.text(room, where, fonts.normal, fonts.normal_metrics, tokens.secondary, elide=middle)
+    rest = line.adjusted(taken + 16, 0, 0, 0)
+    if rest.width() > 80:
+        pen.text(rest, row.status, fonts.small, fonts.small_metrics, pen.tone_text(row.tone), align=_RIGHT)
+
+
+def _paint_layer(pen: _Pen, row: Row, *, of_digest: bool) -> None:
+    fonts, tokens, rect = pen.fonts, pen.tokens, pen.rect
+    left = row_layout.TEXT_LEFT
+    pen.glyph(QRect(left, rect.top(), 16, rect.height()), row.glyph, pen.tone(row.tone))
+    line = rect.adjusted(left + 24, 0, -row_layout.RIGHT, 0)
+    aside = pen.text(line, row.aside, fonts.small, fonts.small_metrics, tokens.secondary, align=_RIGHT)
+    font, metrics = (fonts.fixed, fonts.fixed_metrics) if of_digest else (fonts.normal, fonts.normal_metrics)
+    line.setRight(line.right() - aside - 16)
+    taken = pen.text(line, row.name, font, metrics, tokens.text)
+    line.setLeft(line.left() + taken + 16)
+    if row.fraction is not None:
+        track = QRect(line.left(), rect.center().y() - 1, min(160, line.width()), row_layout.BAR)
+        pen.bar(track, row.fraction, tokens.accent)
+    else:
+        pen.text(line, row.status, fonts.small, fonts.small_metrics, pen.tone_text(row.tone))
+
+
+def _paint_title(pen: _Pen, row: Row) -> None:
+    fonts, rect = pen.fonts, pen.rect
+    line = rect.adjusted(row_layout.LEFT, 12, -row_layout.RIGHT, 0)
+    taken = pen.text(line, row.name, fonts.small, fonts.small_metrics, pen.tokens.secondary)
+    y = line.center().y()
+    pen.painter.setPen(pen.tokens.line)
+    pen.painter.drawLine(line.left() + taken + 12, y, line.right(), y)

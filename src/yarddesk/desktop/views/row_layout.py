@@ -1,0 +1,108 @@
+"""Where things are in a row: measures for the painter, and the same ones for the mouse. Steps of 4 px."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from PySide6.QtCore import QRect
+from PySide6.QtGui import QFont, QFontMetrics
+from PySide6.QtWidgets import QApplication
+
+from yarddesk.desktop import theme
+from yarddesk.desktop.actions import JobAction
+
+LEFT = 20
+TEXT_LEFT = 48
+RIGHT = 20
+BUTTON = 28
+GLYPH = 16
+BAR = 4
+JOB_HEIGHT = 64
+HISTORY_HEIGHT = 36
+LAYER_HEIGHT = 28
+TITLE_HEIGHT = 44
+SHOWN_ACTIONS = (JobAction.RESUME, JobAction.RETRY, JobAction.PAUSE, JobAction.CANCEL)
+MOST_BUTTONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fonts:
+    """The fonts of rows and their metrics, made once for a system font."""
+
+    name: QFont
+    normal: QFont
+    small: QFont
+    fixed: QFont
+    name_metrics: QFontMetrics
+    normal_metrics: QFontMetrics
+    small_metrics: QFontMetrics
+    fixed_metrics: QFontMetrics
+
+
+@lru_cache(maxsize=4)
+def _fonts(_system: str) -> Fonts:
+    name = theme.font(step=1, weight=QFont.Weight.Medium)
+    normal, small, fixed = theme.font(), theme.font(step=-0.5), theme.fixed_font(-0.5)
+    return Fonts(
+        name, normal, small, fixed, QFontMetrics(name), QFontMetrics(normal), QFontMetrics(small), QFontMetrics(fixed)
+    )
+
+
+def fonts() -> Fonts:
+    """Of the system's font as it is now."""
+    return _fonts(QApplication.font().toString())
+
+
+def job_height() -> int:
+    """64 px, more where the system's font is large."""
+    known = fonts()
+    return max(JOB_HEIGHT, theme.snapped(known.name_metrics.height() + known.small_metrics.height() + BAR + 8 + 16))
+
+
+def line_height(least: int) -> int:
+    """The height of a row of one line."""
+    return max(least, theme.snapped(fonts().normal_metrics.height() + 8))
+
+
+@dataclass(frozen=True, slots=True)
+class JobLayout:
+    """A job's row: rectangles in the coordinates of `rect`. `buttons` right to left as they are listed."""
+
+    glyph: QRect
+    name: QRect
+    destination: QRect
+    bar: QRect
+    status: QRect
+    chevron: QRect
+    sign_in: QRect
+    buttons: tuple[tuple[JobAction, QRect], ...]
+
+
+def job_layout(
+    rect: QRect, actions: tuple[JobAction, ...], *, has_bar: bool, sign_in_width: int, destination_width: int
+) -> JobLayout:
+    """Room for three buttons is kept whether they show or not, so that nothing moves under the mouse."""
+    known = fonts()
+    first, second = known.name_metrics.height(), known.small_metrics.height()
+    content = first + second + 4 + (BAR + 4 if has_bar else 0)
+    top = rect.top() + (rect.height() - content) // 2
+    middle = top + first // 2
+    right = rect.right() - RIGHT + 1
+    chevron = QRect(right - BUTTON + 6, middle - BUTTON // 2, BUTTON, BUTTON)
+    buttons = []
+    edge = chevron.left()
+    for action in reversed([action for action in SHOWN_ACTIONS if action in actions][-MOST_BUTTONS:]):
+        edge -= BUTTON
+        buttons.append((action, QRect(edge, middle - BUTTON // 2, BUTTON, BUTTON)))
+    edge = chevron.left() - BUTTON * MOST_BUTTONS
+    sign_in = QRect(edge - sign_in_width - 4, middle - 13, sign_in_width, 26) if sign_in_width else QRect()
+    text_right = (sign_in.left() if sign_in_width else edge) - 12
+    left = rect.left() + TEXT_LEFT
+    room = max(0, text_right - left)
+    shown_destination = min(destination_width, room * 2 // 5)
+    name = QRect(left, top, max(0, room - shown_destination - 16), first)
+    destination = QRect(text_right - shown_destination, top, shown_destination, first)
+    bar = QRect(left, top + first + 4, right - left, BAR) if has_bar else QRect()
+    status_top = top + first + 4 + (BAR + 4 if has_bar else 0)
+    status = QRect(left, status_top, right - left, second)
+    glyph = QRect(rect.left() + LEFT, middle - GLYPH // 2, GLYPH, GLYPH)
+    return JobLayout(glyph, name, destination, bar, status, chevron, sign_in, tuple(buttons))
