@@ -273,7 +273,7 @@ async def test_a_flag_of_the_same_meaning_is_refused_with_a_way_out(
 @pytest.mark.parametrize("host", ["tcp://10.0.0.1:2375", "ssh://build@host"])
 async def test_an_engine_elsewhere_is_not_ours_to_set_up(machine: Machine, host: str) -> None:
     machine.install("dockerd")
-    environment = machine.change(environ=machine.environment.environ | {"DOCKER_HOST": host})
+    environment = machine.change(environ={**machine.environment.environ, "DOCKER_HOST": host})
     status = await find("docker", environment, machine.state_dir).status(ADDRESS)
     assert status.state is SetupState.BLOCKED
     assert "elsewhere" in status.sentence
@@ -294,7 +294,7 @@ async def test_a_rootless_engine_has_its_configuration_in_the_users_folder(machi
     runtime = machine.folder / "runtime"
     runtime.mkdir()
     (runtime / "docker.sock").touch()
-    environ = machine.environment.environ | {"XDG_RUNTIME_DIR": str(runtime)}
+    environ = {**machine.environment.environ, "XDG_RUNTIME_DIR": str(runtime)}
     engine = find("docker", machine.change(environ=environ, user=1000), machine.state_dir)
     await set_up(engine)
     assert (machine.environment.home / ".config/docker/daemon.json").exists()
@@ -308,7 +308,7 @@ async def test_a_socket_that_nobody_serves_any_more_is_an_engine_that_does_not_r
     machine.install("dockerd")
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(short_path / "s"))
-    environ = machine.environment.environ | {"DOCKER_HOST": f"unix://{short_path}/s"}
+    environ = {**machine.environment.environ, "DOCKER_HOST": f"unix://{short_path}/s"}
     status = await find("docker", machine.change(environ=environ), machine.state_dir).status(ADDRESS)
     assert status.running is False
 

@@ -201,7 +201,7 @@ async def test_our_tables_edited_by_hand_are_left_to_the_hand(podman: ContainerE
 
 async def test_a_service_elsewhere_is_not_ours_to_set_up(machine: Machine) -> None:
     machine.install("podman")
-    environ = machine.environment.environ | {"CONTAINER_HOST": "ssh://far/run/podman.sock"}
+    environ = {**machine.environment.environ, "CONTAINER_HOST": "ssh://far/run/podman.sock"}
     engine = find("podman", machine.change(environ=environ), machine.state_dir)
     with pytest.raises(EngineError, match="CONTAINER_HOST"):
         await engine.plan(ADDRESS)
