@@ -39,11 +39,10 @@ class FolderWatch:
                 step=_STEP_MILLISECONDS,
                 stop_event=self._stopping,
                 recursive=True,
-                raise_interrupt=False,
             ):
                 await self._look({path for _, path in changes})
-        except OSError as error:
-            _log.warning("%s can't be watched (%s); deleted markers are noticed later", self._journal.folder, error)
+        except Exception:  # noqa: BLE001 - whatever keeps the folder from being watched must not keep images from being synced
+            _log.exception("%s can't be watched; deleted markers are noticed later", self._journal.folder)
 
     def stop(self) -> None:
         self._stopping.set()

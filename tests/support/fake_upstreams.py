@@ -1,0 +1,197 @@
+"""Upstreams in memory that do what a test tells them: be away, refuse, lie, hold a blob back. They count what they are asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound
+from yarddesk.content.upstream import UpstreamAway, UpstreamUntrue
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest, parse_manifest
+from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.storage.memory import MemoryStore
+
+
+@dataclass
+class FakeUpstream:
+    """One registry. `fault` is asked before everything it does (what, digest or tag) and may give what is to be raised."""
+
+    name: str = "corp"
+    registry: str = "registry.corp"
+    push: bool = True
+    pull: bool = True
+    mounts: bool = True
+    away: bool = False
+    fault: Callable[[str, str], Exception | None] | None = None
+    held: asyncio.Event | None = None
+    """While it's set to an event that isn't set, blobs stop after their first piece."""
+    store: MemoryStore = field(default_factory=MemoryStore)
+    asked: Counter[str] = field(default_factory=Counter)
+    log: list[tuple[str, str, str]] = field(default_factory=list)
+    blobs: dict[RepositoryName, set[Digest]] = field(default_factory=dict)
+    claimed: set[Digest] = field(default_factory=set)
+    """Blobs that it says it has though it hasn't."""
+    sending: int = 0
+    most_at_once: int = 0
+    cut_off: int = 0
+
+    def repository(self, name: RepositoryName) -> FakeRepository:
+        return FakeRepository(self, name)
+
+    def ask(self, what: str, repository: str, of: str) -> None:
+        self.asked[what] += 1
+        self.log.append((what, repository, of))
+        if self.away:
+            raise UpstreamAway(self.name, f"{self.registry} could not be reached.", temporary=True)
+        error = self.fault(what, of) if self.fault else None
+        if error is not None:
+            raise error
+
+    async def tag_of(self, repository: str, tag: str) -> Digest | None:
+        try:
+            return (await self.store.resolve(RepositoryName.parse(repository), Tag.parse(tag))).digest
+        except NotFound:
+            return None
+
+
+class FakeRepository:
+    """content.target.MountingTarget and content.upstream.UpstreamRepository."""
+
+    def __init__(self, upstream: FakeUpstream, name: RepositoryName) -> None:
+        self._upstream = upstream
+        self._name = name
+        self._target = upstream.store.repository(name)
+
+    @property
+    def _blobs(self) -> set[Digest]:
+        return self._upstream.blobs.setdefault(self._name, set())
+
+    async def resolve(self, reference: Reference) -> Descriptor:
+        await asyncio.sleep(0)
+        self._upstream.ask("resolve", self._name, reference)
+        return await self._target.resolve(reference)
+
+    async def exists(self, descriptor: Descriptor) -> bool:
+        await asyncio.sleep(0)
+        self._upstream.ask("exists", self._name, descriptor.digest)
+        if descriptor.is_manifest:
+            return await self._target.exists(descriptor)
+        return descriptor.digest in self._blobs | self._upstream.claimed
+
+    async def fetch_manifest(self, reference: Reference) -> Manifest:
+        await asyncio.sleep(0)
+        self._upstream.ask("fetch_manifest", self._name, reference)
+        return await self._target.fetch_manifest(reference)
+
+    def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> ContentStream:
+        self._upstream.ask("fetch", self._name, descriptor.digest)
+        return self._target.fetch(descriptor, offset=offset)
+
+    async def blob_size(self, digest: Digest) -> int:
+        await asyncio.sleep(0)
+        self._upstream.ask("blob_size", self._name, digest)
+        size = await self._upstream.store.blob_size(digest)
+        if size is None:
+            raise NotFound(f"no {digest}")
+        return size
+
+    async def push(self, descriptor: Descriptor, source: ContentSource) -> None:
+        await asyncio.sleep(0)
+        upstream = self._upstream
+        what = "push_manifest" if descriptor.is_manifest else "push"
+        upstream.ask(what, self._name, descriptor.digest)
+        if descriptor.is_manifest:
+            await self._push_manifest(descriptor, await self._read(descriptor, source))
+            return
+        upstream.sending += 1
+        upstream.most_at_once = max(upstream.most_at_once, upstream.sending)
+        try:
+            content = await self._read(descriptor, source)
+        except asyncio.CancelledError:
+            upstream.cut_off += 1
+            raise
+        finally:
+            upstream.sending -= 1
+        upload = await upstream.store.start_upload(self._name)
+        await upload.write(content)
+        await upload.commit(descriptor.digest)
+        self._blobs.add(descriptor.digest)
+
+    async def _read(self, descriptor: Descriptor, source: ContentSource) -> bytes:
+        content = b""
+        async with source(0) as pieces:
+            async for piece in pieces:
+                content += piece
+                await asyncio.sleep(0)
+                if self._upstream.held is not None and not descriptor.is_manifest:
+                    await self._upstream.held.wait()
+        if not descriptor.digest.matches(content):
+            raise DigestMismatch(f"not {descriptor.digest}")
+        return content
+
+    async def _push_manifest(self, descriptor: Descriptor, content: bytes) -> None:
+        manifest = parse_manifest(content, descriptor.media_type)
+        for blob in manifest.required_blobs:
+            if blob.digest not in self._blobs | self._upstream.claimed:
+                raise UpstreamUntrue(self._upstream.name, f"{blob.digest} is unknown", temporary=True, status=400)
+        for child in manifest.manifests:
+            if not await self._target.exists(child):
+                raise UpstreamUntrue(self._upstream.name, f"{child.digest} is unknown", temporary=True, status=400)
+        if self._upstream.fault and self._upstream.fault("forget_manifest", descriptor.digest):
+            return
+        await self._upstream.store.put_manifest(self._name, manifest)
+
+    async def tag(self, descriptor: Descriptor, tag: Tag) -> None:
+        await asyncio.sleep(0)
+        self._upstream.ask("tag", self._name, tag)
+        if self._upstream.fault and self._upstream.fault("forget_manifest", descriptor.digest):
+            return
+        await self._upstream.store.put_tag(self._name, tag, descriptor.digest)
+
+    async def mount(self, descriptor: Descriptor, source: RepositoryName) -> bool:
+        await asyncio.sleep(0)
+        self._upstream.ask("mount", self._name, descriptor.digest)
+        if not self._upstream.mounts or descriptor.digest not in self._upstream.blobs.get(source, ()):
+            return False
+        self._blobs.add(descriptor.digest)
+        return True
+
+    async def referrers(self, digest: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
+        await asyncio.sleep(0)
+        self._upstream.ask("referrers", self._name, digest)
+        return await self._target.referrers(digest, artifact_type)
+
+    async def tags(self, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
+        await asyncio.sleep(0)
+        self._upstream.ask("tags", self._name, "")
+        return await self._upstream.store.tags(self._name, last=last, limit=limit)
+
+
+@dataclass
+class FakeRoutes:
+    """Every upstream is of every route, but for those that `only` gives other prefixes."""
+
+    upstreams: list[FakeUpstream]
+    only: dict[str, str] = field(default_factory=dict)
+
+    def _of(self, repository: RepositoryName) -> list[FakeUpstream]:
+        return [each for each in self.upstreams if repository.startswith(self.only.get(each.name, ""))]
+
+    def push_upstreams(self, repository: RepositoryName) -> Sequence[FakeUpstream]:
+        return [each for each in self._of(repository) if each.push]
+
+    def pull_upstreams(self, repository: RepositoryName) -> Sequence[FakeUpstream]:
+        return [each for each in self._of(repository) if each.pull]
+
+    def upstream(self, name: str) -> FakeUpstream | None:
+        return next((each for each in self.upstreams if each.name == name), None)
+
+    def all(self) -> Sequence[FakeUpstream]:
+        return self.upstreams
+
+    def canonical(self, repository: RepositoryName) -> RepositoryName:
+        return repository
