@@ -34,7 +34,7 @@ class Asked:
 class Reply:
     """length: what Content-Length says, when it is not the body's; None leaves the header out and ends with the connection.
 
-    cut: bytes of the body after which the connection is reset. drip_seconds: the pause after each single byte.
+    cut: bytes of the body after which the connection ends. drip_seconds: the pause after each single byte.
     """
 
     status: int = 200
@@ -137,7 +137,6 @@ class ScriptedServer:
         if reply.cut is not None:
             writer.write(body[: reply.cut])
             await writer.drain()
-            _reset(writer)
             return False
         if reply.drip_seconds:
             for position in range(len(body)):

@@ -38,6 +38,7 @@ class Download:
         self._skip = 0
         self._opened_at = offset
         self._resumes = 0
+        self._idle_breaks = 0
         self._stack = AsyncExitStack()
         self._answer: Answer | None = None
 
@@ -56,6 +57,7 @@ class Download:
     async def __anext__(self) -> bytes:
         while True:
             if self._position >= self._size:
+                await self._end()
                 raise StopAsyncIteration
             try:
                 piece = self._kept(await self._next())
@@ -64,6 +66,17 @@ class Download:
                 continue
             if piece:
                 return piece
+
+    async def _end(self) -> None:
+        """Read the answer's end, so that its connection can be used again, and nothing came after what we wanted."""
+        answer, self._answer = self._answer, None
+        if answer is None or not {"content-length", "transfer-encoding"} & answer.headers.keys():
+            return
+        try:
+            async for piece in answer:
+                self._kept(piece)
+        except UpstreamAway as failure:
+            _log.debug("%s came whole, and then: %s", self._what, failure)
 
     async def _next(self) -> bytes:
         if self._answer is None:
@@ -88,9 +101,10 @@ class Download:
         return piece
 
     async def _resume(self, failure: UpstreamAway) -> None:
-        progress = self._position - self._opened_at
+        self._idle_breaks = 0 if self._position > self._opened_at else self._idle_breaks + 1
         self._resumes += 1
-        if progress < self._client.retry.progress_bytes or self._resumes > self._client.retry.resumes:
+        idle = self._idle_breaks and not self._client.retry.again(failure, self._idle_breaks)
+        if idle or self._resumes > self._client.retry.resumes:
             raise failure
         _log.info("%s of %s goes on at byte %d: %s", self._what, self._client.registry, self._position, failure)
         self._answer = None

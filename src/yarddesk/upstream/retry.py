@@ -10,12 +10,11 @@ class Retry:
     """`tries`: how often a request that may be repeated is sent at most, when its connection breaks before an answer.
 
     Kept-alive connections end whenever the other side likes, so the first break says little. `resumes`: how often a download
-    goes on after a break, each time with at least `progress_bytes` of progress since the last.
+    goes on after a break; breaks with nothing received since the last one count as tries.
     """
 
     tries: int = 2
     resumes: int = 20
-    progress_bytes: int = 1
 
     def again(self, failure: UpstreamFailure, tried: int) -> bool:
         """Whether to send a request again that has failed `tried` times."""
