@@ -97,15 +97,14 @@ class JobTools(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)
-        policy = self.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)
-        self.setSizePolicy(policy)
         for action in TOOLS:
             button = ToolButton(JOB_DEEDS[action].glyph, JOB_DEEDS[action].text)
             button.setProperty("action", action.value)
             button.clicked.connect(self._on_click)
             self.buttons[action] = button
             row.addWidget(button)
+        # The head keeps its height while there is nothing to do to a row, so that the list stays where it is.
+        self.setFixedHeight(max(button.sizeHint().height() for button in self.buttons.values()))
         view.chosen.connect(self._follow)
         view.model().rowsRemoved.connect(self._follow)
         self._follow()
@@ -113,7 +112,6 @@ class JobTools(QWidget):
     def _follow(self) -> None:
         job = self._view.current_job()
         fitting = applicable(job) if job else ()
-        self.setVisible(job is not None)
         for action, button in self.buttons.items():
             button.setVisible(action in fitting)
             if job is not None and action in fitting:
