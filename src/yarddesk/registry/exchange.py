@@ -159,7 +159,8 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         if self.disconnected:
-            return
+            # As ASGI 2.4 has it: whoever streams must notice.
+            raise ConnectionResetError("The client has gone.")
         kind = message["type"]
         if not self._started:
             if kind != "http.response.start":

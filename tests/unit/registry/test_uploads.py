@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 
 import httpx
@@ -226,7 +227,7 @@ async def test_however_it_is_cut_into_chunks_the_blob_is_the_same(
 ) -> None:
     location = await start(client)
     edges = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         part = content[begin:end]
         headers = {"Content-Range": f"{begin}-{end - 1}"} if part else {}
         answer = await client.patch(location, content=pieces(part) if chunked else part, headers=headers)
