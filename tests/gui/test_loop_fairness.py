@@ -112,16 +112,19 @@ def test_tasks_go_on_while_qt_is_flooded(kind: type[QueueLoop], qapp: QApplicati
     assert run_on(kind, qapp, main()) > 20
 
 
+class EventCounter(QObject):
+    """Counts the events by which Qt can start a turn of the loop."""
+
+    events = 0
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        self.events += event.type() in (QEvent.Type.MetaCall, QEvent.Type.Timer, QEvent.Type.SockAct)
+        return False
+
+
 @pytest.mark.parametrize("kind", LOOPS)
 def test_a_thousand_callbacks_cost_qt_a_few_events(kind: type[QueueLoop], qapp: QApplication) -> None:
     """What made qasync slow: a Qt timer for each."""
-
-    class Counter(QObject):
-        events = 0
-
-        def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-            self.events += event.type() in (QEvent.Type.MetaCall, QEvent.Type.Timer, QEvent.Type.SockAct)
-            return False
 
     async def main() -> int:
         called = 0
@@ -131,7 +134,7 @@ def test_a_thousand_callbacks_cost_qt_a_few_events(kind: type[QueueLoop], qapp: 
             called += 1
 
         loop = asyncio.get_running_loop()
-        counter = Counter()
+        counter = EventCounter()
         qapp.installEventFilter(counter)
         for _ in range(1000):
             loop.call_soon(call)
@@ -142,6 +145,20 @@ def test_a_thousand_callbacks_cost_qt_a_few_events(kind: type[QueueLoop], qapp: 
 
     with closing(lambda: kind(qapp, slice_seconds=10)) as loop:
         assert loop.run_until_complete(main()) <= 3
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_nothing_stirs_while_nothing_happens(kind: type[QueueLoop], qapp: QApplication) -> None:
+    async def main() -> int:
+        counter = EventCounter()
+        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0):
+            await asyncio.sleep(0.1)
+            qapp.installEventFilter(counter)
+            await asyncio.sleep(0.5)
+            qapp.removeEventFilter(counter)
+        return counter.events
+
+    assert run_on(kind, qapp, main()) <= 3
 
 
 @pytest.mark.parametrize("kind", LOOPS)

@@ -50,7 +50,9 @@ if TYPE_CHECKING:
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
         def _asyncgen_firstiter_hook(self, agen: object) -> None: ...
         def _asyncgen_finalizer_hook(self, agen: object) -> None: ...
-        def _accept_connection(self, *args: object) -> None: ...
+        def _accept_connection(
+            self, factory: object, sock: object, ssl: object = ..., server: object = ..., n: int = ..., *limits: float
+        ) -> None: ...
         def _before_run_forever(self) -> None: ...
         def _after_run_forever(self) -> None: ...
 
@@ -309,17 +311,11 @@ class QueueLoop(_QtEventLoop):
         """Nothing to do here: qasync's notifiers put their callbacks into the ready queue by themselves."""
 
     def _accept_connection(
-        self,
-        protocol_factory: object,
-        sock: object,
-        sslcontext: object = None,
-        server: object = None,
-        backlog: int = 100,
-        *limits: float,
+        self, factory: object, sock: object, ssl: object = None, server: object = None, n: int = 100, *limits: float
     ) -> None:
         # asyncio accepts a whole backlog in one callback, which nothing can interrupt: 1,000 clients at once take 50 ms.
         # The listening socket stays readable for the rest of them.
-        super()._accept_connection(protocol_factory, sock, sslcontext, server, min(backlog, _ACCEPTED_AT_ONCE), *limits)
+        super()._accept_connection(factory, sock, ssl, server, min(n, _ACCEPTED_AT_ONCE), *limits)
 
     def _forget_cancelled_timers(self) -> None:
         scheduled = self._scheduled
