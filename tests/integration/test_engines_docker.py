@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ import pytest
 from tests.peers.dockerd import Dockerd
 from tests.peers.registry import DockerRegistry
 from tests.support.images import build_image, write_docker_archive
-from tests.support.programs import clean_environment
+from tests.support.programs import clean_environment, tool
 from yarddesk.engines import (
     PROOF_REPOSITORY,
     ContainerEngine,
@@ -238,3 +242,82 @@ async def test_docker_that_has_ended_is_set_up_for_its_next_start(
     with pytest.raises(EngineError, match="isn't running"):
         await engine.prove(address)
     assert (await engine.undo()).to_the_byte
+
+
+AS_NOBODY = """
+import asyncio, os, sys
+from dataclasses import replace
+from pathlib import Path
+from tests.integration.test_engines_docker import EngineEnvironment, EngineError, RegistryAddress, clean_environment, find
+
+folder, socket, port, elevate = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
+environ = clean_environment(folder, {"DOCKER_HOST": f"unix://{socket}"})
+environment = EngineEnvironment(folder, folder / "etc", folder / "run", Path("/proc"), environ, 65534)
+engine = find("docker", replace(environment, elevate=tuple(elevate)), folder / "state")
+address = RegistryAddress.parse(f"localhost:{port}")
+
+async def main():
+    # What is imported late must be there before the interpreter's own folder is out of reach.
+    await asyncio.to_thread("".encode, "idna")
+    os.setresgid(65534, 65534, 65534)
+    os.setgroups([])
+    os.setresuid(65534, 65534, 65534)
+    plan = await engine.plan(address)
+    print((await engine.apply(plan)).sentence)
+    print(plan.changes[0].path.read_text())
+    print((await engine.undo()).sentence)
+
+try:
+    asyncio.run(main())
+except EngineError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def of_nobody(short_path: Path) -> Path:
+    """A folder of a user without any rights, which others can look into."""
+    short_path.chmod(0o755)
+    os.chown(short_path, 65534, 65534)
+    return short_path
+
+
+def run_as_nobody(daemon: Dockerd, folder: Path, registry: DockerRegistry, *elevate: str) -> str:
+    daemon.folder.chmod(0o755)
+    daemon.socket.chmod(0o666)
+    command = [sys.executable, "-c", AS_NOBODY, str(folder), str(daemon.socket), str(registry.port), *elevate]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_a_user_without_rights_sets_up_once_root_is_granted(
+    own_dockerd: Dockerd, docker_registry: DockerRegistry, of_nobody: Path
+) -> None:
+    own_dockerd.config_file.write_text(OTHER_KEYS, encoding="utf-8")
+    own_dockerd.reload()
+    before = registries(own_dockerd)
+    # In place of pkexec, which asks a person: a setuid program that grants at once.
+    granting = of_nobody / "grant"
+    shutil.copy(tool("setpriv"), granting)
+    granting.chmod(0o4755)
+    words = run_as_nobody(
+        own_dockerd, of_nobody, docker_registry, str(granting), "--reuid=0", "--regid=0", "--clear-groups"
+    )
+    assert "Pushed a tiny image" in words
+    assert f'"10.1.0.0/16", "localhost:{docker_registry.port}"' in words.replace("\n\t\t", " ")
+    assert "byte for byte" in words
+    assert own_dockerd.config_file.read_text() == OTHER_KEYS
+    assert own_dockerd.config_file.stat().st_uid == 0
+    assert registries(own_dockerd) == before
+
+
+async def test_a_user_without_rights_is_told_how(
+    own_dockerd: Dockerd, docker_registry: DockerRegistry, of_nobody: Path
+) -> None:
+    text = own_dockerd.config_file.read_text()
+    words = run_as_nobody(own_dockerd, of_nobody, docker_registry)
+    assert "belongs to root" in words
+    assert "sudo yarddesk setup docker" in words
+    assert own_dockerd.config_file.read_text() == text
+    assert not list((of_nobody / "state").iterdir())

@@ -5,9 +5,7 @@ A mirror with a path is taken from 24.0.8 on. Shown with dockerd 20.10; the rest
 """
 
 import json
-import os
 import re
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from yarddesk.engines.configured import ConfiguredEngine
 from yarddesk.engines.docker_api import DockerForbidden, RegistryView
 from yarddesk.engines.docker_daemon import Daemon, NotThisMachines, find_daemon
 from yarddesk.engines.edits import Insertion, insert
+from yarddesk.engines.hands import Hand, hand_for
 from yarddesk.engines.model import (
     ChangedMeanwhile,
     ConfigurationInvalid,
@@ -170,14 +169,19 @@ class DockerEngine(ConfiguredEngine):
         return TrackedFile(self.key, path, self._records, _strip, _says_nothing)
 
     def _write(self, change: FileChange) -> None:
-        _switch(self._reader(change.path), change)
+        self._switch(change)
 
     def _write_back(self, change: FileChange) -> str:
         try:
-            _switch(self._reader(change.path), change)
+            self._switch(change)
         except ReloadFailed:
             return "Restart Docker: it still holds what was there."
         return ""
+
+    def _switch(self, change: FileChange) -> None:
+        daemon = self._reader(change.path)
+        with hand_for(self._environment, change.path, daemon.pid if daemon else None) as hand:
+            _switch(daemon, change, hand)
 
     def _reader(self, path: Path) -> Daemon | None:
         """The running engine that reads that file."""
@@ -274,25 +278,24 @@ def _says_nothing(text: str) -> bool:
     return not json_text.read_object(text)
 
 
-def _switch(daemon: Daemon | None, change: FileChange) -> None:
+def _switch(daemon: Daemon | None, change: FileChange, hand: Hand) -> None:
     """Bring the file to its new state, and the engine that reads it, if any. Raises EngineError, ReloadFailed."""
-    if daemon is None or daemon.pid is None:
-        files.replace(change)
+    if daemon is None:
+        hand.replace(change)
         return
-    _may_signal(daemon.pid)
     before, after = _read(change.path, change.before), _read(change.path, change.after)
     dropped = [key for key in (_INSECURE, _MIRRORS) if key in before and key not in after]
     if not dropped:
-        files.replace(change)
-        _reload(daemon, before, after)
+        hand.replace(change)
+        _reload(daemon, before, after, hand)
         return
     text = files.text_of(change.path, change.after or b"")
     emptied = insert(text, _empty_lists(text, dropped)).encode("utf-8")
-    files.replace(FileChange(change.path, change.before, emptied))
+    hand.replace(FileChange(change.path, change.before, emptied))
     try:
-        _reload(daemon, before, after)
+        _reload(daemon, before, after, hand)
     finally:
-        files.replace(FileChange(change.path, emptied, change.after))
+        hand.replace(FileChange(change.path, emptied, change.after))
 
 
 def _empty_lists(text: str, keys: Sequence[str]) -> list[Insertion]:
@@ -303,23 +306,11 @@ def _empty_lists(text: str, keys: Sequence[str]) -> list[Insertion]:
     return insertions
 
 
-def _may_signal(pid: int) -> None:
-    """Before anything is written: whether this user may tell dockerd to read it."""
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        raise EngineError(
-            "Docker's configuration belongs to root.", hint="Run the command as root: sudo yarddesk setup docker."
-        ) from None
-    except ProcessLookupError:
-        raise EngineError("Docker ended meanwhile.", hint="Try again.", temporary=True) from None
-
-
-def _reload(daemon: Daemon, before: dict[str, Any], after: dict[str, Any]) -> None:
+def _reload(daemon: Daemon, before: dict[str, Any], after: dict[str, Any], hand: Hand) -> None:
     """SIGHUP, and back when the engine says that what differs has arrived. Raises ReloadFailed."""
     if daemon.pid is None:
         return
-    os.kill(daemon.pid, signal.SIGHUP)
+    hand.hang_up(daemon.pid)
     end = time.monotonic() + _RELOAD_SECONDS
     while not _arrived(daemon.api.registries(), before, after):
         if time.monotonic() >= end:

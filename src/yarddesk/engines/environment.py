@@ -51,7 +51,8 @@ def execute(command: Sequence[str], environ: Mapping[str, str], limit_seconds: f
 class EngineEnvironment:
     """home: the user's folder. etc, run, proc: the system's. user: the numeric id, 0 for root. platform: as `sys.platform`.
 
-    system_folders: where programs are that a user's PATH may lack.
+    system_folders: where programs are that a user's PATH may lack. elevate: the command, and its first arguments, that
+    runs another one as root after asking the person; empty where there is none.
     """
 
     home: Path
@@ -63,12 +64,14 @@ class EngineEnvironment:
     platform: str = "linux"
     execute: Execute = execute
     system_folders: tuple[Path, ...] = _SYSTEM_FOLDERS
+    elevate: tuple[str, ...] = ()
 
     @classmethod
     def current(cls) -> Self:
         """This machine, for the user that this process runs as."""
         user = os.getuid() if sys.platform != "win32" else 1
-        return cls(Path.home(), Path("/etc"), Path("/run"), Path("/proc"), dict(os.environ), user, sys.platform)
+        folders = (Path.home(), Path("/etc"), Path("/run"), Path("/proc"))
+        return cls(*folders, dict(os.environ), user, sys.platform, elevate=_elevate(user))
 
     def program(self, name: str) -> str | None:
         """Where a program is, None where it isn't."""
@@ -84,3 +87,15 @@ class EngineEnvironment:
             raise EngineError(f"{name} did not end within {limit_seconds:.0f} s.", temporary=True) from error
         except OSError as error:
             raise EngineError(f"{Path(command[0]).name} could not be started.", error.strerror or "") from error
+
+
+def _elevate(user: int) -> tuple[str, ...]:
+    """polkit asks in a window, sudo in a terminal."""
+    if user == 0 or sys.platform != "linux":
+        return ()
+    windows = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
+    if windows and (pkexec := shutil.which("pkexec")):
+        return (pkexec,)
+    if sys.stderr.isatty() and (sudo := shutil.which("sudo")):
+        return (sudo, "--")
+    return ()
