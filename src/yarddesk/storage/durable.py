@@ -167,9 +167,11 @@ def prepare_root(data_dir: Path) -> str:
     """The data folder's path, absolute; it is made, and 0700, also where it was laxer. Raises StorageError."""
     root = os.path.abspath(data_dir)
     with in_words(root):
-        os.makedirs(os.path.dirname(root), exist_ok=True)
+        parent = os.path.dirname(root)
+        os.makedirs(parent, exist_ok=True)
         try:
             make_folder(root)
+            sync_folder(open_folder(os.path.realpath(parent)))
         except FileExistsError:
             if sys.platform != "win32" and stat.S_IMODE(os.stat(root).st_mode) != _FOLDER_MODE:
                 os.chmod(root, _FOLDER_MODE)

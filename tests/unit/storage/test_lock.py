@@ -1,0 +1,104 @@
+"""One process a data folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from yarddesk.content.errors import StorageError
+from yarddesk.storage.lock import AlreadyRunning, InstanceLock
+
+HOLD = """
+import sys
+from pathlib import Path
+from yarddesk.storage.lock import InstanceLock
+lock = InstanceLock.acquire(Path(sys.argv[1]))
+lock.announce("http://localhost:5050")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def hold(data: Path) -> subprocess.Popen[str]:
+    """Another process that holds the lock."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(data)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_a_second_process_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+    with hold(tmp_path) as holder:
+        with pytest.raises(AlreadyRunning) as told:
+            InstanceLock.acquire(tmp_path)
+        holder.communicate()
+    assert (told.value.pid, told.value.url) == (holder.pid, "http://localhost:5050")
+    assert str(holder.pid) in str(told.value)
+    assert "http://localhost:5050" in str(told.value)
+    with InstanceLock.acquire(tmp_path):
+        pass
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    with hold(tmp_path) as holder:
+        os.kill(holder.pid, signal.SIGKILL)
+    with InstanceLock.acquire(tmp_path):
+        pass
+
+
+def test_a_released_lock_is_free(tmp_path: Path) -> None:
+    lock = InstanceLock.acquire(tmp_path / "new" / "folder")
+    with pytest.raises(AlreadyRunning):
+        InstanceLock.acquire(tmp_path / "new" / "folder")
+    lock.release()
+    lock.release()
+    with InstanceLock.acquire(tmp_path / "new" / "folder"):
+        pass
+
+
+def test_children_do_not_keep_the_lock(tmp_path: Path) -> None:
+    with InstanceLock.acquire(tmp_path):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    with InstanceLock.acquire(tmp_path):
+        child.communicate(b"\n")
+
+
+@pytest.mark.parametrize("content", [b"", b"not json", b"[]", b"\xff", b'{"pid": "x"}'])
+def test_a_holder_that_says_nothing_useful_is_still_a_holder(tmp_path: Path, content: bytes) -> None:
+    with InstanceLock.acquire(tmp_path):
+        (tmp_path / "lock").write_bytes(content)
+        with pytest.raises(AlreadyRunning) as told:
+            InstanceLock.acquire(tmp_path)
+    assert told.value.pid is None
+
+
+def test_the_address_is_also_taken_from_the_control_file(tmp_path: Path) -> None:
+    (tmp_path / "control.json").write_text(json.dumps({"url": "http://localhost:7", "pid": 1, "version": "0"}))
+    with InstanceLock.acquire(tmp_path), pytest.raises(AlreadyRunning) as told:
+        InstanceLock.acquire(tmp_path)
+    assert (told.value.pid, told.value.url) == (os.getpid(), "http://localhost:7")
+
+
+def test_the_lock_file_is_private(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with InstanceLock.acquire(tmp_path / "data"):
+            assert stat.S_IMODE((tmp_path / "data" / "lock").stat().st_mode) == 0o600
+            assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+
+
+def test_a_folder_that_can_not_be_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        InstanceLock.acquire(tmp_path / "file" / "data")

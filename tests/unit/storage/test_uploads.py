@@ -1,0 +1,208 @@
+"""Upload sessions under slow and failing disks, and callers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.content import REPOSITORY, image, read_blob
+from tests.support.waiting import until_async
+from tests.unit.storage.gate import Gate
+from yarddesk.content.errors import StorageError
+from yarddesk.content.target import DigestMismatch, NotFound
+from yarddesk.oci.digest import Digest
+from yarddesk.storage.filesystem import FilesystemStore
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[FilesystemStore]:
+    async with FilesystemStore.open(tmp_path / "data") as store:
+        await store.used_bytes()
+        yield store
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """Every call of one function of os fails."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, name, fail)
+
+
+def upload_files(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "data" / "uploads").iterdir())
+
+
+async def test_a_slow_disk_holds_the_writer_back_and_not_the_loop(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch, "write")
+    session = asyncio.create_task(store.start_upload(REPOSITORY))
+    await gate.reached()
+    gate.open()
+    upload = await session
+    monkeypatch.undo()
+    gate = Gate(monkeypatch, "write")
+    taken = 0
+
+    async def write() -> None:
+        nonlocal taken
+        for _ in range(1600):
+            await upload.write(b"x" * 16 * 1024)
+            taken += 16 * 1024
+
+    writing = asyncio.create_task(write())
+    await gate.reached()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert 3 * MIB <= taken <= 5 * MIB
+    assert not writing.done()
+    gate.open()
+    await writing
+    content = b"x" * 16 * 1024 * 1600
+    assert await upload.commit(Digest.of(content)) == len(content)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+async def test_a_failing_write_ends_the_session(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
+) -> None:
+    upload = await store.start_upload(REPOSITORY)
+    failing(monkeypatch, "write", number)
+    with pytest.raises(StorageError):  # noqa: PT012 - the failure is told by one of the next calls
+        for _ in range(50):
+            await upload.write(b"x" * MIB)
+    monkeypatch.undo()
+    with pytest.raises(NotFound):
+        await upload.write(b"x")
+    assert upload_files(tmp_path) == []
+
+
+async def test_a_failing_fsync_is_never_taken_for_a_blob(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = b"x" * 3 * MIB
+    upload = await store.start_upload(REPOSITORY)
+    await upload.write(content)
+    failing(monkeypatch, "fsync", errno.EIO)
+    with pytest.raises(StorageError):
+        await upload.commit(Digest.of(content))
+    with pytest.raises(StorageError):
+        await store.put_manifest(REPOSITORY, image(b"layer"))
+    monkeypatch.undo()
+    assert await store.blob_size(Digest.of(content)) is None
+    assert await store.repositories() == []
+    assert upload_files(tmp_path) == []
+
+
+async def test_a_failure_of_the_early_fsync_is_not_forgotten(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # The kernel tells of it once: the fsync at the end would succeed.
+    piece, hasher = b"x" * MIB, Digest.of(b"").hasher()
+    upload = await store.start_upload(REPOSITORY)
+    failing(monkeypatch, "fdatasync", errno.EIO)
+    with pytest.raises(StorageError):  # noqa: PT012 - as above
+        for _ in range(70):
+            await upload.write(piece)
+            hasher.update(piece)
+        await upload.commit(Digest.parse(f"sha256:{hasher.hexdigest()}"))
+    assert upload_files(tmp_path) == []
+
+
+async def test_a_commit_goes_on_when_its_caller_is_cancelled(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"y" * 2 * MIB
+    upload = await store.start_upload(REPOSITORY)
+    await upload.write(content)
+    gate = Gate(monkeypatch, "fsync")
+    committing = asyncio.create_task(upload.commit(Digest.of(content)))
+    await gate.reached()
+    committing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
+    gate.open()
+    await until_async(lambda: store.blob_size(Digest.of(content)))
+    assert await read_blob(store, Digest.of(content)) == content
+
+
+async def test_a_cancelled_write_loses_no_byte(store: FilesystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = await store.start_upload(REPOSITORY)
+    gate = Gate(monkeypatch, "write")
+    pieces = [bytes([number]) * 700_000 for number in range(12)]
+
+    async def write() -> None:
+        for piece in pieces:
+            await upload.write(piece)
+
+    writing = asyncio.create_task(write())
+    await gate.reached()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    gate.open()
+    await upload.flush()
+    size = upload.size
+    assert 0 < size < 12 * 700_000
+    await upload.write(b"".join(pieces)[size:])
+    assert await upload.commit(Digest.of(b"".join(pieces))) == 12 * 700_000
+
+
+async def test_cancel_while_bytes_are_on_their_way_leaves_nothing(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    upload = await store.start_upload(REPOSITORY)
+    gate = Gate(monkeypatch, "write")
+    for _ in range(3):
+        await upload.write(b"z" * MIB)
+    await gate.reached()
+    cancelling = asyncio.create_task(upload.cancel())
+    await asyncio.sleep(0)
+    gate.open()
+    await cancelling
+    assert upload_files(tmp_path) == []
+    with pytest.raises(NotFound):
+        await upload.commit(Digest.of(b"z" * 3 * MIB))
+
+
+async def test_somebody_elses_bytes_in_the_file_are_noticed(store: FilesystemStore, tmp_path: Path) -> None:
+    upload = await store.start_upload(REPOSITORY)
+    await upload.write(b"a" * 2 * MIB)
+    await upload.flush()
+    with (tmp_path / "data" / "uploads" / upload.id).open("ab") as file:
+        file.write(b"more")
+    with pytest.raises((StorageError, DigestMismatch)):
+        await upload.commit(Digest.of(b"a" * 2 * MIB))
+    assert await store.blob_size(Digest.of(b"a" * 2 * MIB)) is None
+
+
+async def test_two_hundred_sessions_at_once_take_little_memory_each(store: FilesystemStore) -> None:
+    content = b"m" * 3 * MIB
+    digest = Digest.of(content)
+
+    async def push() -> None:
+        upload = await store.start_upload(REPOSITORY)
+        for start in range(0, len(content), 64 * 1024):
+            await upload.write(content[start : start + 64 * 1024])
+        await upload.commit(digest)
+
+    await asyncio.gather(*(push() for _ in range(200)))
+    assert await store.used_bytes() == len(content)
+
+
+async def test_closing_the_store_keeps_what_sessions_hold(tmp_path: Path) -> None:
+    async with FilesystemStore.open(tmp_path / "data") as store:
+        upload = await store.start_upload(REPOSITORY)
+        await upload.write(b"q" * 100)
+    assert (tmp_path / "data" / "uploads" / upload.id).read_bytes() == b"q" * 100
