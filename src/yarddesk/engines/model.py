@@ -203,7 +203,7 @@ class Undone:
 
 
 Sweep = Callable[[str, str], Awaitable[None]]
-"""Deletes repository and tag of a proof from the registry."""
+"""Deletes repository and tag of a proof from the registry; a YarddeskError or OSError of its becomes the proof's note."""
 
 
 class ContainerEngine(Protocol):

@@ -6,6 +6,7 @@ Its form is Docker's image specification v1.2, "Combined Image JSON + Filesystem
 import hashlib
 import io
 import json
+import platform
 import secrets
 import tarfile
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from yarddesk.oci.name import RepositoryName, Tag
 PROOF_REPOSITORY: Final = RepositoryName.parse("yarddesk/setup-proof")
 """Where the images of proofs go; what is pushed there concerns no upstream."""
 
+# Go's names for the machines whose own names differ: an engine may refuse to pull what is for another machine.
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
 _EPOCH: Final = "1970-01-01T00:00:00Z"
 
 
@@ -39,7 +42,7 @@ def build_proof_image(address: RegistryAddress) -> ProofImage:
     diff_id = f"sha256:{hashlib.sha256(layer).hexdigest()}"
     config = json.dumps(
         {
-            "architecture": "amd64",
+            "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
             "created": _EPOCH,
             "config": {"Labels": {"yarddesk.setup-proof": mark}},

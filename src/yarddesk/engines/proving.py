@@ -9,6 +9,7 @@ from typing import TypeVar
 from yarddesk.engines.model import Proof, RegistryAddress, Sweep
 from yarddesk.engines.proof_image import PROOF_REPOSITORY, ProofImage, build_proof_image
 from yarddesk.engines.registry_sweep import delete_from_registry
+from yarddesk.errors import YarddeskError
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,7 +49,7 @@ async def _clean(address: RegistryAddress, image: ProofImage, sweep: Sweep | Non
             await sweep(str(PROOF_REPOSITORY), str(image.tag))
             return ""
         gone = await to_its_end(lambda: delete_from_registry(address, PROOF_REPOSITORY, image.tag))
-    except (OSError, http.client.HTTPException) as error:
+    except (YarddeskError, OSError, http.client.HTTPException) as error:
         _log.info("%s could not be deleted: %s", image.reference, error)
         gone = False
     return "" if gone else f"The registry keeps it, as {PROOF_REPOSITORY}:{image.tag}."

@@ -214,6 +214,40 @@ async def test_a_file_put_back_by_hand_is_left_as_it_is(docker: ContainerEngine,
     assert not (await docker.status(ADDRESS)).undoable
 
 
+async def test_a_set_up_that_ended_before_the_file_was_written_is_undone(
+    docker: ContainerEngine, config: Path, machine: Machine
+) -> None:
+    write(config, OTHER_KEYS)
+    await set_up(docker)
+    (record,) = machine.state_dir.iterdir()
+    kept = record.read_bytes()
+    await docker.undo()
+    record.write_bytes(kept)
+    assert (await docker.undo()).to_the_byte
+    assert config.read_text() == OTHER_KEYS
+    assert not list(machine.state_dir.iterdir())
+
+
+@pytest.mark.parametrize(("text", "left"), [(None, None), ('{"debug": true}', '{"debug": true}')])
+async def test_an_undo_that_ended_between_its_two_steps_is_finished(
+    docker: ContainerEngine, config: Path, text: str | None, left: str | None
+) -> None:
+    if text is not None:
+        write(config, text)
+    await set_up(docker)
+    write(config, config.read_text().replace('["localhost:5050"]', "[]"))
+    await docker.undo()
+    assert (config.read_text() if config.exists() else None) == left
+
+
+async def test_a_record_that_cannot_be_read_is_named(docker: ContainerEngine, machine: Machine) -> None:
+    await set_up(docker)
+    (record,) = machine.state_dir.iterdir()
+    record.write_text("{}", encoding="utf-8")
+    with pytest.raises(EngineError, match=record.name):
+        await docker.undo()
+
+
 async def test_a_file_removed_by_hand_stays_removed(docker: ContainerEngine, config: Path) -> None:
     await set_up(docker)
     config.unlink()

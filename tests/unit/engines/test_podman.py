@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import threading
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from yarddesk.engines import (
     ChangedMeanwhile,
     ConfigurationInvalid,
     ContainerEngine,
+    Ended,
     EngineError,
     EngineNotFound,
     RegistryAddress,
@@ -197,6 +202,41 @@ async def test_our_tables_edited_by_hand_are_left_to_the_hand(podman: ContainerE
     with pytest.raises(ChangedMeanwhile, match="by hand"):
         await podman.undo()
     assert drop_in.read_text() == before
+
+
+async def test_a_set_up_broken_off_while_it_is_proved_is_put_back(machine: Machine, drop_in: Path) -> None:
+    machine.install("podman")
+    reached, go_on = threading.Event(), threading.Event()
+
+    def execute(command: Sequence[str], environ: Mapping[str, str], limit_seconds: float) -> Ended:
+        reached.set()
+        assert go_on.wait(30)
+        return Ended(0, "", "")
+
+    engine = find("podman", machine.change(user=1000, execute=execute), machine.state_dir)
+    plan = await engine.plan(RegistryAddress.parse("localhost:1"))
+    applying = asyncio.create_task(engine.apply(plan))
+    await asyncio.to_thread(reached.wait, 30)
+    assert drop_in.exists()
+    applying.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await applying
+    assert not drop_in.exists()
+    assert not list(machine.state_dir.iterdir())
+
+
+async def test_a_program_that_hangs_is_named(machine: Machine, drop_in: Path) -> None:
+    machine.install("podman")
+
+    def execute(command: Sequence[str], environ: Mapping[str, str], limit_seconds: float) -> Ended:
+        raise subprocess.TimeoutExpired(list(command), limit_seconds)
+
+    engine = find("podman", machine.change(user=1000, execute=execute), machine.state_dir)
+    plan = await engine.plan(RegistryAddress.parse("localhost:1"))
+    with pytest.raises(EngineError, match="podman did not end within 60 s"):
+        await engine.apply(plan)
+    assert not drop_in.exists()
 
 
 async def test_a_service_elsewhere_is_not_ours_to_set_up(machine: Machine) -> None:
