@@ -40,6 +40,10 @@ class UploadSession(Protocol):
         """
         ...
 
+    async def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset` on, of what was flushed; may be called while others write. Raises NotFound when it's over."""
+        ...
+
     async def commit(self, digest: Digest) -> int:
         """Make the bytes the blob `digest`, durable under its final name; its size in bytes.
 

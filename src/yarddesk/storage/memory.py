@@ -170,6 +170,10 @@ class MemoryUpload:
     async def flush(self) -> None:
         self._check_open()
 
+    async def read(self, offset: int, length: int) -> bytes:
+        self._check_open()
+        return bytes(self._content[offset : offset + length])
+
     async def commit(self, digest: Digest) -> int:
         self._check_open()
         await self.cancel()

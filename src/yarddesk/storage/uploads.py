@@ -75,6 +75,14 @@ class FileUpload:
         if self._pipeline is not None or self._gathered or self._over:
             await self._home.finishing.run(self._flush())
 
+    async def read(self, offset: int, length: int) -> bytes:
+        try:
+            return await self._home.on_thread(_read_part, self._path, offset, length)
+        except FileNotFoundError as error:
+            raise NotFound(f"The upload session {self.id} is over.") from error
+        except OSError as error:
+            raise storage_error(error, self._home.root) from error
+
     async def commit(self, digest: Digest) -> int:
         return await self._home.finishing.run(self._commit(digest))
 
@@ -214,6 +222,15 @@ class FileUpload:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def _read_part(path: str, offset: int, length: int) -> bytes:
+    descriptor = open_file(path)
+    try:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, length)
+    finally:
+        os.close(descriptor)
 
 
 class Uploads:
