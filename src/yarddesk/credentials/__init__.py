@@ -1,0 +1,1 @@
+"""Where credentials for registries are kept: the operating system's keychain, and Docker's own places."""

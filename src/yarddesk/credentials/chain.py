@@ -1,0 +1,48 @@
+"""Several places for credentials, asked one after another."""
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from yarddesk.content.credentials import Credential, CredentialStore, CredentialUnavailable
+
+_log = logging.getLogger(__name__)
+
+
+class CredentialSource(Protocol):
+    """A place to read from."""
+
+    async def get(self, registry: str) -> Credential | None: ...
+
+
+class CredentialChain:
+    """The keychain first, then the other places in order; the first that has a credential gives it.
+
+    A place that can't be asked doesn't end the search; only where nothing else has a credential does `get` raise its
+    CredentialUnavailable, the first one met. What is set or deleted is so in the keychain alone.
+    """
+
+    def __init__(self, keychain: CredentialStore, others: Sequence[CredentialSource] = ()) -> None:
+        self._keychain = keychain
+        self._others = tuple(others)
+
+    async def get(self, registry: str) -> Credential | None:
+        unavailable: CredentialUnavailable | None = None
+        for source in (self._keychain, *self._others):
+            try:
+                credential = await source.get(registry)
+            except CredentialUnavailable as error:
+                _log.debug("%s can't be asked for %s: %s", type(source).__name__, registry, error)
+                unavailable = unavailable or error
+                continue
+            if credential is not None:
+                return credential
+        if unavailable is not None:
+            raise unavailable
+        return None
+
+    async def set(self, registry: str, credential: Credential) -> None:
+        await self._keychain.set(registry, credential)
+
+    async def delete(self, registry: str) -> bool:
+        return await self._keychain.delete(registry)
