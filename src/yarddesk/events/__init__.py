@@ -4,6 +4,7 @@ from yarddesk.events.bus import EventBus, Subscription
 from yarddesk.events.types import (
     CredentialRequired,
     Event,
+    ImageSynced,
     JobAdded,
     JobRemoved,
     JobStateChanged,
@@ -18,6 +19,7 @@ __all__ = [
     "CredentialRequired",
     "Event",
     "EventBus",
+    "ImageSynced",
     "JobAdded",
     "JobRemoved",
     "JobStateChanged",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.oci.name import Reference, RepositoryName, Tag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +33,21 @@ class JobStateChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRemoved(Event):
-    """`outcome` is `done`, `cancelled` or `gone`."""
+    """`outcome` is `done`, `cancelled`, `gone`, or `superseded`: it goes on as part of the index that carries it."""
 
     job_id: str
     outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSynced(Event):
+    """An image arrived at an upstream, and was read back there; `replaced` is what its tag named there before."""
+
+    repository: RepositoryName
+    reference: Reference
+    digest: Digest
+    upstream: str
+    replaced: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

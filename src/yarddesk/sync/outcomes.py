@@ -9,7 +9,7 @@ from typing import Final
 
 from yarddesk.content.upstream import UpstreamTrouble, UpstreamUntrue
 from yarddesk.errors import YarddeskError
-from yarddesk.events import CredentialRequired
+from yarddesk.events import CredentialRequired, ImageSynced
 from yarddesk.oci.digest import Digest
 from yarddesk.sync.errors import LocalContentGone
 from yarddesk.sync.marker import Job, Part
@@ -68,6 +68,15 @@ class Outcomes:
                 self._not_written(attempt, error)
         await queue.history.add(entry)
         queue.changes += 1
+        queue.events.publish(
+            ImageSynced(
+                repository=job.repository,
+                reference=job.reference,
+                digest=job.digest,
+                upstream=part.upstream,
+                replaced=replaced,
+            )
+        )
 
     async def gone(self, job: Job, error: LocalContentGone) -> None:
         """There is nothing left to sync."""
