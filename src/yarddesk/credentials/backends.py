@@ -65,8 +65,11 @@ def _made(module: str, name: str) -> KeyringBackend:
         kind: Any = getattr(import_module(module), name)
         kind.priority  # noqa: B018 - keyring's way to say that it can't work here, by raising
         backend: KeyringBackend = _with_prompt_limit(kind) if module.endswith(".SecretService") else kind()
-    except (ImportError, AttributeError, RuntimeError) as error:
-        raise CredentialUnavailable("The keychain can't be used.", f"{error}"[:300]) from error
+    except Exception as error:
+        # A missing library, a bus without a socket, D-Bus' own errors: what each back-end raises has no common root.
+        raise CredentialUnavailable(
+            "The keychain can't be used.", f"{error}"[:300], hint="`yarddesk doctor` looks for a keychain."
+        ) from error
     return backend
 
 

@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 _ACCOUNT: Final = "yarddesk"
 _LIMIT_SECONDS: Final = 10.0
+_LIBRARIES: Final = frozenset({"secretstorage", "jeepney", "dbus", "pywintypes", "win32ctypes"})
 
 
 class KeychainStore:
@@ -68,14 +69,8 @@ class KeychainStore:
             self._backend = None
             raise _unusable(error) from error
         except Exception as error:
-            # secretstorage, jeepney and pywin32 each have exceptions of their own, without a common root.
-            if type(error).__module__.partition(".")[0] not in (
-                "secretstorage",
-                "jeepney",
-                "pywintypes",
-                "win32ctypes",
-                "dbus",
-            ):
+            # secretstorage, jeepney, dbus and pywin32 each have exceptions of their own, without a common root.
+            if type(error).__module__.partition(".")[0] not in _LIBRARIES:
                 raise
             self._backend = None
             raise _unusable(error) from error
@@ -98,8 +93,9 @@ def _read(backend: KeyringBackend, service: str) -> Credential | None:
     if text is None:
         return None
     if names := parts_of(text):
-        parts = [backend.get_password(f"{service}#{name}", _ACCOUNT) for name in names]
-        text = "".join(part or "" for part in parts)
+        parts = [backend.get_password(f"{service}#{name}", _ACCOUNT) or "" for name in names]
+        # A secret with a hole in it is none.
+        text = "".join(parts) if all(parts) else ""
     return from_text(text)
 
 
