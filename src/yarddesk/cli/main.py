@@ -43,13 +43,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     # SUPPRESS: given before the command's name or after it, and the later parser doesn't undo the earlier.
     common.add_argument(
         "-c", "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="the settings file"
     )
     common.add_argument("--data-dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the data folder")
-    server = argparse.ArgumentParser(add_help=False)
+    server = _Parser(add_help=False)
     server.add_argument("--host", metavar="HOST", default=argparse.SUPPRESS, help="address to listen on (localhost)")
     server.add_argument(
         "--port", metavar="PORT", default=argparse.SUPPRESS, help="port to listen on (5050); 0 is any free"

@@ -287,7 +287,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         store = await stack.enter_async_context(
             FilesystemStore.open(settings.data_dir, on_usage_changed=stored.changed)
         )
-        accounts = await stack.enter_async_context(Accounts.open())
+        accounts = await stack.enter_async_context(Accounts())
         routes = make_routes(settings, accounts)
         sync = SyncService(data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events)
         pulls = CachedPulls(store=store, routes=routes, settings=settings, events=events, is_queued=sync.is_queued)
