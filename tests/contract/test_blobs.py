@@ -242,3 +242,19 @@ async def test_a_path_is_told_where_a_blob_is_a_file(store: Store) -> None:
     digest = await push_blob(store, b"hello")
     path = store.blob_path(digest)
     assert path is None if isinstance(store, MemoryStore) else path is not None and path.read_bytes() == b"hello"
+
+
+async def test_what_was_flushed_can_be_read_while_the_session_goes_on(store: Store) -> None:
+    content = random.Random(4).randbytes(2_500_000)
+    upload = await store.start_upload(REPOSITORY)
+    await upload.write(content[:2_000_000])
+    await upload.flush()
+    assert await upload.read(0, 10) == content[:10]
+    assert await upload.read(1_999_990, 100) == content[1_999_990:2_000_000]
+    assert await upload.read(2_000_000, 100) == b""
+    await upload.write(content[2_000_000:])
+    await upload.flush()
+    assert await upload.read(2_000_000, 100) == content[2_000_000:2_000_100]
+    await upload.commit(Digest.of(content))
+    with pytest.raises(NotFound):
+        await upload.read(0, 10)
