@@ -295,13 +295,16 @@ class RegistryProtocol(HttpToolsProtocol):
         if self._over:
             if self._running is None and waited > limits.linger_seconds:
                 self.transport.abort()
-        elif self._phase is _HEAD or not self._requests:
+        elif self._phase is _HEAD:
             if waited > limits.header_seconds:
                 self._refuse(408, "The request's headers did not come in time.")
         elif self._phase is _BODY:
             self._check_body(now)
-        elif self._running is None and not waiting_bytes and waited > limits.idle_seconds:
+        elif waited > (limits.idle_seconds if self._requests else limits.header_seconds) and self._is_idle():
             self.transport.close()
+
+    def _is_idle(self) -> bool:
+        return self._running is None and not self.transport.get_write_buffer_size()
 
     def _check_reader(self, now: float, taken: int) -> None:
         since, taken_then = self._write_mark

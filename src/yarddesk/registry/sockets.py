@@ -65,6 +65,8 @@ def _bind_all(addresses: tuple[str, ...], port: int) -> list[socket.socket]:
                 sockets.append(_bind_one(address, port))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
+                    for bound in sockets:
+                        bound.close()  # or we would find ourselves among those who hold the port
                     raise _taken(address, port) from error
                 if error.errno in _NO_SUCH_ADDRESS and sockets and ":" in address:
                     logger.warning("there is no %s here: listening on %s alone", address, addresses[0])
