@@ -1,0 +1,221 @@
+"""Blobs on their way in: one fetch each, however many read along, and served while it comes.
+
+A fill writes into an upload session of the store. Readers take what came last from memory, what came before from the session's
+file, and everything from the store once it's there. The last bytes are given only when the whole was verified.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+from yarddesk.content.store import Store, UploadSession
+from yarddesk.content.target import ContentStream, NotFound
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName
+
+_log = logging.getLogger(__name__)
+
+HELD_BACK_BYTES: Final = 64 * 1024
+_WINDOW_BYTES: Final = 2 * 1024 * 1024
+_PIECE_BYTES: Final = 1024 * 1024
+_WORTH_ENDING_BYTES: Final = 16 * 1024 * 1024
+"""A fill that nobody waits for goes on when it lacks no more than this, or less than half."""
+
+
+class Fill:
+    """One blob that comes in. `open_source` opens it at an upstream; what that raises, each reader hears."""
+
+    def __init__(
+        self,
+        store: Store,
+        repository: RepositoryName,
+        digest: Digest,
+        size: int,
+        open_source: Callable[[], ContentStream],
+    ) -> None:
+        self.digest = digest
+        self.size = size
+        self.readers = 0
+        self.task: asyncio.Task[None] | None = None
+        self._store = store
+        self._repository = repository
+        self._open_source = open_source
+        self._received = 0
+        self._flushed = 0
+        self._opened = False
+        self._complete = False
+        self._failure: Exception | None = None
+        self._recent: deque[tuple[int, bytes]] = deque()
+        self._recent_bytes = 0
+        self._news = asyncio.Event()
+        self._upload: UploadSession | None = None
+        self._using_upload = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Fetch and keep it. What goes wrong is for the readers."""
+        try:
+            await self._fetch()
+        except Exception as error:  # noqa: BLE001 - rises in each reader
+            _log.info("blob %s did not come in: %s", self.digest, error)
+            self._failure = error
+        finally:
+            self._recent.clear()
+
+    def end(self) -> None:
+        """Its task is over, however; those who still read along hear of it."""
+        if not self._complete and self._failure is None:
+            self._failure = FillEnded(str(self.digest))
+        self._tell()
+
+    async def opened(self) -> None:
+        """Return once the upstream gives the bytes. Raises NotFound, UpstreamFailure, StorageError."""
+        while not self._opened:
+            if self._failure is not None:
+                raise self._failure
+            await self._wait()
+
+    @property
+    def is_worth_ending(self) -> bool:
+        """Whether it should go on though nobody reads along."""
+        left = self.size - self._received
+        return self._complete or left <= _WORTH_ENDING_BYTES or left * 2 < self.size
+
+    async def pieces(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from `offset` on, as they come. Raises what the fill failed with, before the last of them."""
+        position = offset
+        while position < self.size or not self._complete:
+            if self._complete:
+                async with self._store.read_blob(self.digest, position) as stored:
+                    async for piece in stored:
+                        yield piece
+                return
+            if self._failure is not None:
+                raise self._failure
+            end = min(self._received, self.size - HELD_BACK_BYTES)
+            if position >= end:
+                await self._wait()
+                continue
+            piece = self._from_memory(position, end) or await self._from_file(position, end)
+            position += len(piece)
+            if piece:
+                yield piece
+
+    async def _fetch(self) -> None:
+        async with AsyncExitStack() as stack:
+            source = await stack.enter_async_context(self._open_source())
+            self._upload = upload = await self._store.start_upload(self._repository, self.digest.algorithm)
+            try:
+                self._opened = True
+                self._tell()
+                async for piece in source:
+                    await self._take(upload, piece)
+                async with self._using_upload:
+                    await upload.commit(self.digest)
+                self._complete = True
+            finally:
+                self._upload = None
+                await upload.cancel()
+
+    async def _take(self, upload: UploadSession, piece: bytes) -> None:
+        if not piece:
+            return
+        async with self._using_upload:
+            await upload.write(piece)
+        self._recent.append((self._received, piece))
+        self._recent_bytes += len(piece)
+        self._received += len(piece)
+        while self._recent_bytes > _WINDOW_BYTES and len(self._recent) > 1:
+            self._recent_bytes -= len(self._recent.popleft()[1])
+        self._tell()
+
+    def _from_memory(self, position: int, end: int) -> bytes:
+        for start, piece in self._recent:
+            if start <= position < start + len(piece):
+                return piece[position - start : end - start]
+        return b""
+
+    async def _from_file(self, position: int, end: int) -> bytes:
+        upload = self._upload
+        try:
+            if upload is None:
+                raise NotFound("the session is over")
+            if position >= self._flushed:
+                async with self._using_upload:
+                    received = self._received
+                    await upload.flush()
+                    self._flushed = received
+            return await upload.read(position, min(_PIECE_BYTES, min(end, self._flushed) - position))
+        except NotFound:
+            # It was committed, or given up, meanwhile: the next look tells which.
+            if not self._complete and self._failure is None:
+                await self._wait()
+            return b""
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def _wait(self) -> None:
+        await self._news.wait()
+
+
+class FillEnded(Exception):
+    """Nobody read along any more; who comes now begins again."""
+
+
+class Fills:
+    """The fills under way, by blob and where it may come from."""
+
+    def __init__(self, store: Store, at_once: int) -> None:
+        self._store = store
+        self._fills: dict[object, Fill] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(at_once)
+
+    def find(self, key: object) -> Fill | None:
+        """One that can be joined."""
+        return self._fills.get(key)
+
+    def begin(
+        self,
+        key: object,
+        repository: RepositoryName,
+        digest: Digest,
+        size: int,
+        open_source: Callable[[], ContentStream],
+    ) -> Fill:
+        fill = self._fills[key] = Fill(self._store, repository, digest, size, open_source)
+        fill.task = asyncio.create_task(self._run(fill), name=f"fill {digest.short}")
+        self._tasks.add(fill.task)
+        fill.task.add_done_callback(lambda task: self._ended(key, fill, task))
+        return fill
+
+    def left(self, key: object, fill: Fill) -> None:
+        """A reader went; a fill without any ends, unless it's nearly through."""
+        fill.readers -= 1
+        if not fill.readers and not fill.is_worth_ending and fill.task is not None:
+            self._forget(key, fill)
+            fill.task.cancel()
+
+    async def close(self) -> None:
+        """End all of them; nothing of what is incomplete stays."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, fill: Fill) -> None:
+        async with self._room:
+            await fill.run()
+
+    def _ended(self, key: object, fill: Fill, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._forget(key, fill)
+        fill.end()
+
+    def _forget(self, key: object, fill: Fill) -> None:
+        if self._fills.get(key) is fill:
+            del self._fills[key]

@@ -1,0 +1,394 @@
+"""`CachedPulls`: the pull-through cache, as the registry asks for it (content.pull_through.PullThrough)."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from heapq import merge
+from types import TracebackType
+from typing import Final, Self
+
+from yarddesk.cache.asking import Asking, Shared
+from yarddesk.cache.fills import Fill, FillEnded, Fills
+from yarddesk.cache.lifetimes import Lifetimes
+from yarddesk.cache.origins import Origins
+from yarddesk.content.clock import Clock, SystemClock
+from yarddesk.content.errors import StorageError
+from yarddesk.content.pull_through import BlobContent, FetchedManifest, ReferrerList, ResolvedManifest, TagPage
+from yarddesk.content.store import Store
+from yarddesk.content.target import NotFound
+from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure, UpstreamTimeout
+from yarddesk.events import EventBus, ImageSynced, ManifestStored, Subscription, UpstreamStateChanged
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.media_types import OCTET_STREAM
+from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.settings.model import Settings
+
+_log = logging.getLogger(__name__)
+
+_QUICK_SECONDS: Final = 1.0
+_FILLS_AT_ONCE: Final = 32
+_KNOWN_SIZES: Final = 50_000
+
+
+class CachedPulls:
+    """Use it as `async with`. `is_queued` says whether a tag that was pushed here is still on its way to its upstreams."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        routes: Routes,
+        settings: Settings,
+        events: EventBus,
+        is_queued: Callable[[RepositoryName, Reference], bool],
+        clock: Clock | None = None,
+    ) -> None:
+        self._store = store
+        self._routes = routes
+        self._events = events
+        self._is_queued = is_queued
+        self._clock = clock or SystemClock()
+        self._origins = Origins(settings.data_dir / "followed-tags.jsonl", self._clock.monotonic)
+        self._asking = Asking(self._clock.monotonic, offline=settings.cache.offline)
+        self._lifetimes = Lifetimes(settings)
+        self._check_seconds = settings.check_timeout.total_seconds() or None
+        self._shared = Shared()
+        self._fills = Fills(store, _FILLS_AT_ONCE)
+        self._sizes: OrderedDict[Digest, int] = OrderedDict()
+        self._subscription: Subscription | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._origins.load()
+        self._subscription = self._events.subscribe(self._heard, ImageSynced, ManifestStored, UpstreamStateChanged)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+        await self._shared.close()
+        await self._fills.close()
+        await self._origins.close()
+
+    def reload(self, routes: Routes, settings: Settings) -> None:
+        """Other settings are in force; what is under way goes on."""
+        self._routes = routes
+        self._lifetimes = Lifetimes(settings)
+        self._check_seconds = settings.check_timeout.total_seconds() or None
+        self._asking.offline = settings.cache.offline
+        self._asking.forget()
+
+    # Manifests
+
+    def is_fresh(self, repository: RepositoryName, tag: Tag) -> bool:
+        origin = self._origins.get(repository, tag)
+        if origin is None or self._is_queued(repository, tag):
+            return True
+        if origin.checked is not None:
+            age = self._clock.monotonic() - origin.checked
+            if age < self._lifetimes.seconds(origin.upstream, tag):
+                return True
+        here = self._store.resolve_cached(repository, tag)
+        if here is not None and here.digest != origin.digest:
+            return True
+        return not self._routes.pull_upstreams(repository)
+
+    async def resolve_manifest(
+        self, repository: RepositoryName, reference: Reference, *, quick: bool
+    ) -> ResolvedManifest | None:
+        upstreams = self._routes.pull_upstreams(repository)
+        here = await self._here(repository, reference)
+        if not upstreams or self._is_ours(repository, reference, here):
+            return ResolvedManifest(here) if here else None
+        pushes = quick and bool(self._routes.push_upstreams(repository))
+        if pushes and self._asking.none_answers(upstreams):
+            return ResolvedManifest(here, stale=True) if here else None
+        try:
+            async with asyncio.timeout(_QUICK_SECONDS if pushes else None):
+                there = await self._shared.do(
+                    ("resolve", repository, reference), lambda: self._resolve(upstreams, repository, reference)
+                )
+        except (UpstreamFailure, TimeoutError) as error:
+            if here is not None:
+                return ResolvedManifest(here, stale=True)
+            if pushes:
+                return None
+            if isinstance(error, UpstreamFailure):
+                raise
+            raise UpstreamTimeout(
+                upstreams[0].name, f"{upstreams[0].registry} gave no answer.", temporary=True
+            ) from error
+        return None if there is None else ResolvedManifest(there)
+
+    async def fetch_manifest(self, repository: RepositoryName, reference: Reference) -> FetchedManifest | None:
+        upstreams = self._routes.pull_upstreams(repository)
+        if not upstreams or self._is_ours(repository, reference, await self._here(repository, reference)):
+            return await self._from_here(repository, reference, stale=False)
+        try:
+            manifest = await self._shared.do(
+                ("fetch", repository, reference), lambda: self._fetch(upstreams, repository, reference)
+            )
+        except UpstreamFailure:
+            found = await self._from_here(repository, reference, stale=True)
+            if found is None:
+                raise
+            return found
+        if manifest is None:
+            return None
+        self._note_sizes(manifest)
+        return FetchedManifest(manifest)
+
+    async def _resolve(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
+    ) -> Descriptor | None:
+        found = await self._asking.first(upstreams, lambda upstream: upstream.repository(repository).resolve(reference))
+        if found is None:
+            return None
+        upstream, there = found
+        if isinstance(reference, Tag):
+            here = await self._here(repository, reference)
+            if here is not None and here.digest == there.digest and not self._is_ours(repository, reference, here):
+                self._origins.followed(repository, reference, there.digest, upstream.name)
+        return there
+
+    async def _fetch(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
+    ) -> Manifest | None:
+        if isinstance(reference, Tag) and await self._here(repository, reference) is not None:
+            # A HEAD first: where nothing changed it is all, and Docker Hub counts it as no pull.
+            asked = await self._asking.first(
+                upstreams, lambda upstream: upstream.repository(repository).resolve(reference)
+            )
+            if asked is None:
+                return None
+            known = await self._known(repository, asked[1].digest)
+            if known is not None:
+                await self._follow(repository, reference, known, asked[0])
+                return known
+        found = await self._asking.first(
+            upstreams, lambda upstream: upstream.repository(repository).fetch_manifest(reference)
+        )
+        if found is None:
+            return None
+        upstream, manifest = found
+        await self._keep(repository, reference, manifest, upstream)
+        return manifest
+
+    async def _keep(
+        self, repository: RepositoryName, reference: Reference, manifest: Manifest, upstream: Upstream
+    ) -> None:
+        """Put it into the store and move the tag. A store without room is no reason not to answer."""
+        try:
+            await self._store.put_manifest(repository, manifest)
+            if isinstance(reference, Tag):
+                await self._follow(repository, reference, manifest, upstream)
+        except StorageError as error:
+            _log.warning("%s of %s is served but not kept: %s", reference, repository, error)
+            return
+        tags = (reference,) if isinstance(reference, Tag) else ()
+        self._events.publish(ManifestStored(repository=repository, digest=manifest.digest, tags=tags, origin="pull"))
+
+    async def _follow(self, repository: RepositoryName, tag: Tag, manifest: Manifest, upstream: Upstream) -> None:
+        """The tag names here what it names there, unless it's ours, or somebody pushed it meanwhile."""
+        here = await self._here(repository, tag)
+        if self._is_ours(repository, tag, here):
+            return
+        if here is None or here.digest != manifest.digest:
+            await self._store.put_tag(repository, tag, manifest.digest)
+        self._origins.followed(repository, tag, manifest.digest, upstream.name)
+
+    def _is_ours(self, repository: RepositoryName, reference: Reference, here: Descriptor | None) -> bool:
+        """Whether a tag that names `here` was pushed here, and no upstream has a say in it (yet)."""
+        if isinstance(reference, Digest) or here is None:
+            return False
+        origin = self._origins.get(repository, reference)
+        return origin is None or here.digest != origin.digest or self._is_queued(repository, reference)
+
+    async def _here(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        try:
+            return await self._store.resolve(repository, reference)
+        except NotFound:
+            return None
+
+    async def _known(self, repository: RepositoryName, digest: Digest) -> Manifest | None:
+        try:
+            return await self._store.get_manifest(repository, digest)
+        except NotFound:
+            return None
+
+    async def _from_here(
+        self, repository: RepositoryName, reference: Reference, *, stale: bool
+    ) -> FetchedManifest | None:
+        try:
+            return FetchedManifest(await self._store.get_manifest(repository, reference), stale=stale)
+        except NotFound:
+            return None
+
+    # Blobs
+
+    async def blob_size(self, repository: RepositoryName, digest: Digest) -> int | None:
+        upstreams = self._routes.pull_upstreams(repository)
+        if not upstreams or self._routes.push_upstreams(repository):
+            return None
+        return await self._size(upstreams, repository, digest)
+
+    @asynccontextmanager
+    async def open_blob(
+        self, repository: RepositoryName, digest: Digest, *, offset: int = 0
+    ) -> AsyncIterator[BlobContent]:
+        upstreams = self._routes.pull_upstreams(repository)
+        key = (digest, tuple(upstream.name for upstream in upstreams))
+        while True:
+            fill = self._fills.find(key)
+            if fill is None:
+                here = await self._store.blob_size(digest)
+                if here is not None:
+                    async with self._store.read_blob(digest, offset) as stored:
+                        yield BlobContent(here, stored)
+                    return
+                fill = await self._begin(key, upstreams, repository, digest)
+            fill.readers += 1
+            try:
+                await fill.opened()
+            except FillEnded:
+                self._fills.left(key, fill)
+                continue
+            except BaseException:
+                self._fills.left(key, fill)
+                raise
+            break
+        pieces = fill.pieces(offset)
+        try:
+            yield BlobContent(fill.size, pieces)
+        finally:
+            await pieces.aclose()
+            self._fills.left(key, fill)
+
+    async def _begin(
+        self, key: object, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest
+    ) -> Fill:
+        size = await self._size(upstreams, repository, digest)
+        if size is None:
+            raise NotFound(f"There is no blob {digest} here, and none of its upstreams has it.")
+        # Somebody else may have begun it while its size was asked for.
+        return self._fills.find(key) or self._fills.begin(
+            key, repository, digest, size, lambda: self._opened(upstreams, repository, digest, size)
+        )
+
+    @asynccontextmanager
+    async def _opened(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest, size: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        descriptor = Descriptor(OCTET_STREAM, digest, size, manifest=False)
+        async with AsyncExitStack() as stack:
+            try:
+                found = await self._asking.first(
+                    upstreams,
+                    lambda upstream: stack.enter_async_context(upstream.repository(repository).fetch(descriptor)),
+                )
+            except UpstreamFailure:
+                # A manifest may have told a size that is not the blob's.
+                self._sizes.pop(digest, None)
+                raise
+            if found is None:
+                raise NotFound(f"None of its upstreams has blob {digest}.")
+            yield found[1]
+
+    async def _size(self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest) -> int | None:
+        known = self._sizes.get(digest)
+        if known is not None:
+            return known
+        found = await self._shared.do(
+            ("size", repository, digest),
+            lambda: self._asking.first(upstreams, lambda upstream: upstream.repository(repository).blob_size(digest)),
+        )
+        if found is None:
+            return None
+        self._note_size(digest, found[1])
+        return found[1]
+
+    def _note_sizes(self, manifest: Manifest) -> None:
+        for blob in manifest.blobs:
+            self._note_size(blob.digest, blob.size)
+
+    def _note_size(self, digest: Digest, size: int) -> None:
+        self._sizes[digest] = size
+        self._sizes.move_to_end(digest)
+        while len(self._sizes) > _KNOWN_SIZES:
+            self._sizes.popitem(last=False)
+
+    # Lists
+
+    async def tags(self, repository: RepositoryName, *, last: str = "", limit: int | None = None) -> TagPage | None:
+        ours: Sequence[Tag] | None
+        try:
+            ours = await self._store.tags(repository, last=last, limit=limit)
+        except NotFound:
+            ours = None
+        upstreams = self._routes.pull_upstreams(repository)
+        if not upstreams:
+            return None if ours is None else TagPage(ours)
+        try:
+            async with asyncio.timeout(self._check_seconds):
+                found = await self._asking.first(
+                    upstreams, lambda upstream: upstream.repository(repository).tags(last=last, limit=limit)
+                )
+        except (UpstreamFailure, TimeoutError) as error:
+            if ours is not None:
+                return TagPage(ours, stale=True)
+            raise _no_answer(upstreams[0], error) from error
+        if found is None:
+            return None if ours is None else TagPage(ours)
+        union = list(dict.fromkeys(merge(ours or (), found[1])))
+        return TagPage(union if limit is None else union[:limit])
+
+    async def referrers(self, repository: RepositoryName, digest: Digest, artifact_type: str = "") -> ReferrerList:
+        ours = await self._store.referrers(repository, digest, artifact_type)
+        upstreams = self._routes.pull_upstreams(repository)
+        if not upstreams:
+            return ReferrerList(ours)
+        try:
+            async with asyncio.timeout(self._check_seconds):
+                found = await self._asking.first(
+                    upstreams, lambda upstream: upstream.repository(repository).referrers(digest, artifact_type)
+                )
+        except (UpstreamFailure, TimeoutError) as error:
+            _log.info("the referrers of %s are ours alone: %s", digest, error)
+            return ReferrerList(ours, stale=True)
+        theirs: Iterable[Descriptor] = found[1] if found else ()
+        return ReferrerList(list({each.digest: each for each in (*ours, *theirs)}.values()))
+
+    # What others did
+
+    def _heard(self, event: ImageSynced | ManifestStored | UpstreamStateChanged) -> None:
+        match event:
+            case ImageSynced():
+                self._synced(event)
+            case ManifestStored(origin="push"):
+                for tag in event.tags:
+                    self._origins.is_ours(event.repository, tag)
+            case UpstreamStateChanged(state="ok"):
+                self._asking.returned(event.upstream)
+            case _:
+                pass
+
+    def _synced(self, event: ImageSynced) -> None:
+        """Once a tag is at all its push upstreams it follows the one that serves its pulls, from the read-back on."""
+        if isinstance(event.reference, Digest) or self._is_queued(event.repository, event.reference):
+            return
+        pushed = {upstream.name for upstream in self._routes.push_upstreams(event.repository)} | {event.upstream}
+        for upstream in self._routes.pull_upstreams(event.repository):
+            if upstream.name in pushed:
+                self._origins.followed(event.repository, event.reference, event.digest, upstream.name)
+                return
+
+
+def _no_answer(upstream: Upstream, error: Exception) -> UpstreamFailure:
+    if isinstance(error, UpstreamFailure):
+        return error
+    return UpstreamTimeout(upstream.name, f"{upstream.registry} gave no answer.", temporary=True)
