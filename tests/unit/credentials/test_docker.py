@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.upstreams import credential
+from tests.support.waiting import until
 from yarddesk.content.credentials import Credential, CredentialUnavailable
 from yarddesk.credentials.docker_config import DockerKeychain
 from yarddesk.credentials.docker_helper import ask_helper
@@ -188,9 +189,8 @@ def test_a_helper_that_hangs_is_ended_with_what_it_started(home: Home) -> None:
     with pytest.raises(CredentialUnavailable) as caught:
         ask_helper("slow", "registry.corp", home.environ, limit_seconds=0.5)
     assert "gave no answer" in caught.value.title
-    child = int((home.folder / "child").read_text())
-    state = Path(f"/proc/{child}/stat")
-    assert not state.exists() or state.read_text().split()[2] in "ZX"
+    state = Path(f"/proc/{int((home.folder / 'child').read_text())}/stat")
+    until(lambda: not state.exists() or state.read_text().split()[2] in "ZX", what="the child has ended")
 
 
 def test_the_secret_is_not_in_the_process_list(home: Home) -> None:

@@ -25,6 +25,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.upstream.http import Timeouts
+from yarddesk.upstream.proxies import Proxies
 
 LATEST = Tag.parse("latest")
 CANARY = "canary-77ab"
@@ -207,6 +208,36 @@ async def test_a_slow_drip_ends() -> None:
 
         with pytest.raises(UpstreamTimeout):
             await asyncio.wait_for(read(), 30)
+
+
+async def test_requests_go_through_the_proxy_that_is_set() -> None:
+    async with scripted(lambda _: FOUND) as proxy:
+        proxies = Proxies({"http": f"http://user:{CANARY}@{proxy.host}"})
+        async with opened_upstream("registry.test", proxies=proxies) as repository:
+            assert (await repository.resolve(LATEST)).digest == Digest.of(IMAGE)
+        assert proxy.asked[0].path == "http://registry.test/v2/team/app/manifests/latest"
+        assert proxy.asked[0].headers["proxy-authorization"].startswith("Basic ")
+
+
+async def test_a_proxy_that_refuses_is_named_as_the_reason() -> None:
+    async with scripted(lambda _: Reply(407)) as proxy:
+        proxies = Proxies({"https": f"http://user:{CANARY}@{proxy.host}"})
+        async with opened_upstream("registry.test", plain_http=False, proxies=proxies) as repository:
+            with pytest.raises(UpstreamAway) as caught:
+                await repository.resolve(LATEST)
+        assert caught.value.title == "The proxy on the way to registry.test refused."
+        assert "407" in caught.value.message
+        assert CANARY not in str(caught.value)
+        assert proxy.asked[0].method == "CONNECT"
+
+
+async def test_a_proxy_of_an_unknown_kind_has_words() -> None:
+    proxies = Proxies({"all": f"socks5://user:{CANARY}@127.0.0.1:1"})
+    async with opened_upstream("registry.test", proxies=proxies) as repository:
+        with pytest.raises(UpstreamAway) as caught:
+            await repository.resolve(LATEST)
+    assert "socks5" in caught.value.message
+    assert CANARY not in str(caught.value)
 
 
 async def test_something_that_is_no_http_is_untrue() -> None:
