@@ -49,7 +49,7 @@ def credential(username: str, password: str) -> Credential:
 def settings_for(host: str, *, plain_http: bool = True, **more: Any) -> UpstreamSettings:
     """An upstream that takes pushes and pulls, under the empty prefix."""
     tls = more.pop("tls", TlsSettings(plain_http=plain_http))
-    return UpstreamSettings(registry=host, name=more.pop("name", "corp"), push=True, tls=tls, **more)
+    return UpstreamSettings(registry=host, name=more.pop("name", "corp"), push=more.pop("push", True), tls=tls, **more)
 
 
 @asynccontextmanager

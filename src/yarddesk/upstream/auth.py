@@ -15,7 +15,16 @@ from yarddesk.settings.model import AuthSettings, AuthType
 from yarddesk.upstream.failures import Failures
 from yarddesk.upstream.origins import Origin, web_url
 from yarddesk.upstream.realms import RealmTrust, trust_in
-from yarddesk.upstream.tokens import Scopes, Token, TokenCache, TokenClient, TokenServer, basic_header, refused
+from yarddesk.upstream.tokens import (
+    Scopes,
+    Token,
+    TokenCache,
+    TokenClient,
+    TokenServer,
+    actions_of,
+    basic_header,
+    refused,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -222,4 +231,7 @@ def _of(token: Token) -> Authorization:
 
 def _asked(scopes: Scopes, challenge: Challenge) -> Scopes:
     """Ours and the registry's: it may know the repository by another name than we do."""
-    return scopes | frozenset(challenge.parameters.get("scope", "").split()) if scopes else scopes
+    if not scopes:
+        return scopes
+    asked = challenge.parameters.get("scope", "").split()
+    return scopes | {scope for scope in asked if not actions_of({scope}) <= actions_of(scopes)}

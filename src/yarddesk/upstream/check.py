@@ -4,10 +4,13 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
+import httpx
+
 from yarddesk.content.credentials import Credential
-from yarddesk.content.upstream import UpstreamTimeout
+from yarddesk.content.upstream import UpstreamAway, UpstreamTimeout
 from yarddesk.settings.model import AuthSettings, UpstreamSettings
 from yarddesk.upstream.client import NO_SCOPES, RegistryClient
+from yarddesk.upstream.origins import Origin
 
 _SECONDS: Final = 30.0
 
@@ -18,6 +21,18 @@ async def verify_credential(settings: UpstreamSettings, credential: Credential) 
     For a registry that is no upstream: `UpstreamSettings(registry=HOST, name=HOST)`. Raises UpstreamDenied where the
     credential is refused; UpstreamAway where nobody answers, and another UpstreamFailure where what answers is no registry.
     """
+    try:
+        await _verify(settings, credential)
+    except UpstreamTimeout:
+        raise
+    except UpstreamAway:
+        # As for Docker, what runs on this machine may do without TLS.
+        if settings.tls.plain_http or not Origin.of(httpx.URL(f"https://{settings.registry}")).is_loopback:
+            raise
+        await _verify(replace(settings, tls=replace(settings.tls, plain_http=True)), credential)
+
+
+async def _verify(settings: UpstreamSettings, credential: Credential) -> None:
     client = RegistryClient(replace(settings, auth=AuthSettings()), _Given(credential))
     try:
         async with asyncio.timeout(_SECONDS):

@@ -15,16 +15,19 @@ from yarddesk.oci.link import next_link
 from yarddesk.oci.manifest import InvalidManifest, Manifest, parse_manifest
 from yarddesk.oci.media_types import OCI_INDEX
 from yarddesk.oci.name import InvalidTag, Reference, RepositoryName, Tag
-from yarddesk.upstream.client import RegistryClient, pull_scope
+from yarddesk.upstream.client import RegistryClient
 from yarddesk.upstream.http import Answer
 from yarddesk.upstream.origins import Origin, web_url
+from yarddesk.upstream.tokens import Scopes
 
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 100
 _MAX_LIST_BYTES: Final = 4 * 1024 * 1024
 
 
-async def list_tags(client: RegistryClient, name: RepositoryName, *, last: str, limit: int | None) -> Sequence[Tag]:
+async def list_tags(
+    client: RegistryClient, name: RepositoryName, scopes: Scopes, *, last: str, limit: int | None
+) -> Sequence[Tag]:
     """Tags after `last`, in lexical order, `limit` at most. Raises NotFound or UpstreamFailure."""
     count = _PAGE if limit is None else max(1, min(limit, _PAGE))
     after = f"&last={quote(last, safe='')}" if last else ""
@@ -33,7 +36,7 @@ async def list_tags(client: RegistryClient, name: RepositoryName, *, last: str, 
     for _ in range(_MOST_PAGES):
         if url is None or (limit is not None and len(found) >= limit):
             break
-        async with client.request("GET", url, pull_scope(name), headers={"Accept": "application/json"}) as answer:
+        async with client.request("GET", url, scopes, headers={"Accept": "application/json"}) as answer:
             if answer.status != 200:
                 raise await client.failure(answer, f"tags of {name}")
             listed = _object(await client.read(answer, _MAX_LIST_BYTES, "tags")).get("tags")
@@ -48,12 +51,13 @@ async def list_tags(client: RegistryClient, name: RepositoryName, *, last: str, 
 async def list_referrers(
     client: RegistryClient,
     name: RepositoryName,
+    scopes: Scopes,
     digest: Digest,
     fetch_manifest: Callable[[Reference], Awaitable[Manifest]],
 ) -> Sequence[Descriptor]:
     """Manifests whose subject is `digest`: from the API, else from the tag that takes its place ("Referrers tag schema")."""
     if client.abilities.lists_referrers:
-        found = await _from_api(client, name, digest)
+        found = await _from_api(client, name, scopes, digest)
         if found is not None:
             return found
         client.abilities.lists_referrers = False
@@ -63,14 +67,16 @@ async def list_referrers(
         return ()
 
 
-async def _from_api(client: RegistryClient, name: RepositoryName, digest: Digest) -> Sequence[Descriptor] | None:
+async def _from_api(
+    client: RegistryClient, name: RepositoryName, scopes: Scopes, digest: Digest
+) -> Sequence[Descriptor] | None:
     """None where this registry has no such list: it says 404 or another 4xx, or answers with something else."""
     url: httpx.URL | None = client.url(f"{name}/referrers/{digest}")
     found: list[Descriptor] = []
     for _ in range(_MOST_PAGES):
         if url is None:
             break
-        async with client.request("GET", url, pull_scope(name), headers={"Accept": OCI_INDEX}) as answer:
+        async with client.request("GET", url, scopes, headers={"Accept": OCI_INDEX}) as answer:
             if answer.status != 200:
                 failure = await client.failure(answer, f"referrers of {digest.short}")
                 if isinstance(failure, UpstreamDenied | UpstreamTrouble):

@@ -65,9 +65,13 @@ class RegistryUpstream:
         if remote is None:
             raise InvalidName(f"“{name}” does not lead to {self.registry}.")
         # A push's read-back and look-ups have the worker's patience; a pull has a client's.
-        patience = self._connection.check_timeout if self._for_pulls else timedelta(0)
         return RegistryRepository(
-            self._connection.client, self._connection.uploader, remote, self._remote_name, patience
+            self._connection.client,
+            self._connection.uploader,
+            remote,
+            self._remote_name,
+            for_pushes=self.push and not self._for_pulls,
+            check_timeout=self._connection.check_timeout if self._for_pulls else timedelta(0),
         )
 
     def _remote_name(self, name: RepositoryName) -> RepositoryName | None:

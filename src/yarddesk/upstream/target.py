@@ -27,7 +27,8 @@ _BLOB_LOST: Final = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 class RegistryRepository:
     """`name` is the repository's name at the upstream; `remote_name` maps a name of ours to one there, None where it has none.
 
-    `check_timeout` bounds the question whether a tag changed; 0: no bound.
+    `for_pushes`: reads come with the rights to write, as Docker's pushes do: Docker Hub denies reading what doesn't exist yet,
+    and one token does for all. `check_timeout` bounds the question whether a tag changed; 0: no bound.
     """
 
     def __init__(
@@ -36,12 +37,15 @@ class RegistryRepository:
         uploader: Uploader,
         name: RepositoryName,
         remote_name: Callable[[RepositoryName], RepositoryName | None],
+        *,
+        for_pushes: bool = False,
         check_timeout: timedelta = timedelta(0),
     ) -> None:
         self._client = client
         self._uploader = uploader
         self._name = name
         self._remote_name = remote_name
+        self._reading = push_scope(name) if for_pushes else pull_scope(name)
         self._check_seconds = check_timeout.total_seconds() or None
         self._pushed: tuple[Descriptor, bytes] | None = None
 
@@ -61,7 +65,7 @@ class RegistryRepository:
         kind = "manifests" if descriptor.is_manifest else "blobs"
         url = self._client.url(f"{self._name}/{kind}/{descriptor.digest}")
         headers = _ACCEPT if descriptor.is_manifest else {"Accept": "*/*"}
-        async with self._client.request("HEAD", url, pull_scope(self._name), headers=headers) as answer:
+        async with self._client.request("HEAD", url, self._reading, headers=headers) as answer:
             if answer.status == 200:
                 self._refuse_pages(answer)
                 length = _length(answer)
@@ -76,7 +80,7 @@ class RegistryRepository:
     async def blob_size(self, digest: Digest) -> int:
         url = self._client.url(f"{self._name}/blobs/{digest}")
         for method in ("HEAD", "GET"):
-            async with self._client.request(method, url, pull_scope(self._name), headers={"Accept": "*/*"}) as answer:
+            async with self._client.request(method, url, self._reading, headers={"Accept": "*/*"}) as answer:
                 length = _length(answer)
                 if answer.status == 200 and length is not None:
                     self._refuse_pages(answer)
@@ -88,7 +92,7 @@ class RegistryRepository:
     async def fetch_manifest(self, reference: Reference) -> Manifest:
         what = self._called(reference)
         url = self._client.url(f"{self._name}/manifests/{reference}")
-        async with self._client.request("GET", url, pull_scope(self._name), headers=_ACCEPT) as answer:
+        async with self._client.request("GET", url, self._reading, headers=_ACCEPT) as answer:
             if answer.status != 200:
                 raise await self._client.failure(answer, what)
             content = await self._client.read(answer, MAX_MANIFEST_BYTES, what)
@@ -107,7 +111,7 @@ class RegistryRepository:
     def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> ContentStream:
         kind = "manifests" if descriptor.is_manifest else "blobs"
         url = self._client.url(f"{self._name}/{kind}/{descriptor.digest}")
-        return Download(self._client, url, pull_scope(self._name), descriptor, offset)
+        return Download(self._client, url, self._reading, descriptor, offset)
 
     async def push(self, descriptor: Descriptor, source: ContentSource) -> None:
         if not descriptor.is_manifest:
@@ -134,16 +138,16 @@ class RegistryRepository:
         await self._put_manifest(tag, known, content)
 
     async def referrers(self, digest: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
-        found = await list_referrers(self._client, self._name, digest, self.fetch_manifest)
+        found = await list_referrers(self._client, self._name, self._reading, digest, self.fetch_manifest)
         return [entry for entry in found if not artifact_type or entry.artifact_type == artifact_type]
 
     async def tags(self, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
-        return await list_tags(self._client, self._name, last=last, limit=limit)
+        return await list_tags(self._client, self._name, self._reading, last=last, limit=limit)
 
     async def _head_manifest(self, reference: Reference) -> Descriptor | None:
         """None where the answer doesn't tell all that a descriptor holds."""
         url = self._client.url(f"{self._name}/manifests/{reference}")
-        async with self._client.request("HEAD", url, pull_scope(self._name), headers=_ACCEPT) as answer:
+        async with self._client.request("HEAD", url, self._reading, headers=_ACCEPT) as answer:
             if answer.status == 405:
                 return None
             if answer.status != 200:

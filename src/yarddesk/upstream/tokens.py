@@ -63,8 +63,8 @@ class TokenCache:
         if scopes in self._tokens:
             self._tokens.move_to_end(scopes)
             return self._tokens[scopes]
-        wanted = _actions(scopes)
-        return next((token for held, token in self._tokens.items() if scopes and wanted <= _actions(held)), None)
+        wanted = actions_of(scopes)
+        return next((token for held, token in self._tokens.items() if scopes and wanted <= actions_of(held)), None)
 
     def put(self, scopes: Scopes, token: Token) -> None:
         self._tokens[scopes] = token
@@ -174,7 +174,7 @@ def basic_header(credential: Credential) -> str:
     return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
 
 
-def _actions(scopes: Scopes) -> set[tuple[str, str]]:
+def actions_of(scopes: Iterable[str]) -> set[tuple[str, str]]:
     """`repository:a/b:pull,push` as (`repository:a/b`, `pull`) and (`repository:a/b`, `push`)."""
     pairs = set()
     for scope in scopes:

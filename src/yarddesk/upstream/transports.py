@@ -41,6 +41,7 @@ class Transports:
         self._context = context
         self._current: dict[str | None, Lease] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._over = False
 
     @asynccontextmanager
     async def lease(self, proxy: str | None) -> AsyncIterator[Lease]:
@@ -49,6 +50,7 @@ class Transports:
         lease = self._current.get(proxy)
         if lease is None or lease.retired:
             lease = self._current[proxy] = Lease(_transport(context, proxy))
+            lease.retired = self._over
         lease.users += 1
         try:
             yield lease
@@ -58,7 +60,8 @@ class Transports:
                 self._close(lease)
 
     async def aclose(self) -> None:
-        """Close what is idle now, and what is busy when its requests end."""
+        """Close what is idle now, and what is busy when its requests end. A request that comes later has its own transport."""
+        self._over = True
         current, self._current = self._current, {}
         for lease in current.values():
             if not lease.retired or lease.users == 0:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from yarddesk.content.target import ContentSource, NotFound
-from yarddesk.content.upstream import UpstreamFailure, UpstreamRefused
+from yarddesk.content.upstream import UpstreamDenied, UpstreamFailure, UpstreamRefused
 from yarddesk.content.verify import VerifyingReader
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
@@ -55,8 +55,19 @@ class Uploader:
     async def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
         """Whether the registry made a blob of the repository `source` one of `repository` too."""
         path = f"{repository}/blobs/uploads/?mount={quote(digest, safe='')}&from={quote(source, safe='')}"
-        scopes = push_scope(repository, source)
-        async with self._client.request("POST", self._client.url(path), scopes, repeatable=True) as answer:
+        try:
+            return await self._mount(self._client.url(path), push_scope(repository, source), digest)
+        except (UpstreamDenied, UpstreamRefused, NotFound) as failure:
+            # No right to read there, no such repository, no mounts here: it's sent after all, which tells what is really wrong.
+            _log.debug("no mount of %s from %s: %s", digest.short, source, failure)
+            return False
+
+    async def aclose(self) -> None:
+        """Wait for the sessions that are being cancelled."""
+        await asyncio.gather(*self._cancelling)
+
+    async def _mount(self, url: httpx.URL, scopes: Scopes, digest: Digest) -> bool:
+        async with self._client.request("POST", url, scopes, repeatable=True) as answer:
             if answer.status == 201:
                 self._check_digest(answer, digest)
                 return True
@@ -65,15 +76,7 @@ class Uploader:
                 if location is not None:
                     self._cancel(location, scopes)
                 return False
-            failure = await self._client.failure(answer, f"a mount from {source}")
-            if failure.temporary:
-                raise failure
-            _log.debug("no mount of %s from %s: %s", digest.short, source, failure)
-            return False
-
-    async def aclose(self) -> None:
-        """Wait for the sessions that are being cancelled."""
-        await asyncio.gather(*self._cancelling)
+            raise await self._client.failure(answer, f"a mount of blob {digest.short}")
 
     async def _push(
         self, repository: RepositoryName, descriptor: Descriptor, source: ContentSource, *, streamed: bool

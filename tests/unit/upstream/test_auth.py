@@ -170,7 +170,7 @@ async def test_a_token_is_used_until_it_expires_and_by_all_who_need_no_more() ->
     registry = TokenRegistry()
     async with scripted(registry) as server:
         store = await with_tokens(server, registry)
-        async with opened_upstream(server.host, store) as repository:
+        async with opened_upstream(server.host, store, push=False) as repository:
             await repository.resolve(LATEST)
             await repository.resolve(LATEST)
             assert registry.given == [("repository:team/app:pull",)]
@@ -231,7 +231,7 @@ async def test_an_identity_token_is_exchanged_by_post() -> None:
         fields = parse_qs(asked.body.decode())
         assert fields["grant_type"] == ["refresh_token"]
         assert fields["refresh_token"] == [CANARY]
-        assert fields["scope"] == ["repository:team/app:pull"]
+        assert fields["scope"] == ["repository:team/app:pull,push"]
         assert "authorization" not in asked.headers
 
 
@@ -347,12 +347,49 @@ async def test_a_mount_asks_for_both_repositories() -> None:
         assert set(registry.given[0]) == {"repository:team/app:pull,push", "repository:team/base:pull"}
 
 
+async def test_without_the_right_to_read_there_nothing_is_mounted_and_that_is_no_failure() -> None:
+    registry = TokenRegistry()
+    async with scripted(registry) as server:
+        store = await with_tokens(server, registry)
+        challenge = {"WWW-Authenticate": f'Bearer realm="{registry.realm}",service="x",error="insufficient_scope"'}
+        server.script = lambda asked: registry(asked) if asked.path.startswith("/token") else Reply(401, challenge)
+        async with opened_upstream(server.host, store) as repository:
+            assert not await repository.mount(blob(b"x"), RepositoryName.parse("team/base"))
+
+
+async def test_an_upstream_that_takes_pushes_reads_with_one_token_for_all() -> None:
+    registry = TokenRegistry()
+    async with scripted(registry) as server:
+        store = await with_tokens(server, registry)
+        async with opened_upstream(server.host, store) as repository:
+            await repository.resolve(LATEST)
+        assert registry.given == [("repository:team/app:pull,push",)]
+
+
+async def test_what_the_registry_asks_for_beside_is_asked_for_too() -> None:
+    registry = TokenRegistry()
+    registry.asked_scope = "repository:renamed/app:pull repository:team/app:pull"
+    async with scripted(registry) as server:
+        store = await with_tokens(server, registry)
+        async with opened_upstream(server.host, store, push=False) as repository:
+            await repository.resolve(LATEST)
+        assert registry.given == [("repository:renamed/app:pull", "repository:team/app:pull")]
+
+
 async def test_a_credential_is_verified_before_it_is_kept() -> None:
     async with scripted(asks_for_password("right")) as server:
         await verify_credential(settings_for(server.host), credential("ci", "right"))
         with pytest.raises(UpstreamDenied) as caught:
             await verify_credential(settings_for(server.host), credential("ci", "wrong"))
         assert "refused the password for `ci`" in caught.value.title
+
+
+async def test_a_registry_on_this_machine_is_also_tried_without_tls() -> None:
+    async with scripted(asks_for_password("right")) as server:
+        named = settings_for(server.host, plain_http=False)
+        await verify_credential(named, credential("ci", "right"))
+        with pytest.raises(UpstreamDenied):
+            await verify_credential(named, credential("ci", "wrong"))
 
 
 async def test_docker_hubs_credentials_are_kept_under_one_name() -> None:

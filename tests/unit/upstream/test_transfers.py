@@ -380,6 +380,17 @@ async def test_an_upstream_that_was_closed_leaves_no_connection() -> None:
         await until_async(lambda: server.open_connections == 0)
 
 
+async def test_an_upstream_that_was_closed_while_in_use_leaves_no_connection_either() -> None:
+    async with scripted(content_script(LAYER)) as server, opened_upstream(server.host) as repository:  # type: ignore[arg-type]
+        async with repository.fetch(blob(LAYER)) as pieces:
+            received = await anext(pieces)
+            await repository._client.aclose()
+            received += b"".join([piece async for piece in pieces])
+        assert received == LAYER
+        assert await read_all(repository, LAYER) == LAYER
+        await until_async(lambda: server.open_connections == 0)
+
+
 async def test_errors_of_content_keep_the_connection() -> None:
     async with scripted(lambda _: Reply(404, {}, b"{}")) as server, opened_upstream(server.host) as repository:
         for _ in range(5):
