@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yarddesk.content.listener import PushListener
 from yarddesk.content.pull_through import PullThrough
@@ -14,21 +14,22 @@ from yarddesk.content.store import Store
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.error_codes import ErrorCode
 from yarddesk.oci.name import InvalidTag
-from yarddesk.registry.answers import Answer, error_answer, refusal
+from yarddesk.registry.answers import Answer, FileAnswer, StreamAnswer, error_answer, refusal
 from yarddesk.registry.base import get_base
 from yarddesk.registry.blobs import Blobs
 from yarddesk.registry.catalog import Catalog
 from yarddesk.registry.locks import Gate
 from yarddesk.registry.manifests import Manifests
-from yarddesk.registry.paths import Resource, Route, is_registry_path, parse_path
+from yarddesk.registry.naming import Named, Names, Naming
+from yarddesk.registry.paths import Resource, Route
 from yarddesk.registry.referrers import Referrers
 from yarddesk.registry.tags import Tags
 from yarddesk.registry.uploads import Uploads
-from yarddesk.registry.wire import Refused, outcome_of
+from yarddesk.registry.wire import SECURITY_HEADERS, Refused, outcome_of
 
 logger = logging.getLogger(__name__)
 
-Endpoint = Callable[[Request, Route], Awaitable[ASGIApp]]
+Endpoint = Callable[[Request, Route], Awaitable[Answer | FileAnswer | StreamAnswer]]
 
 _NOT_FOUND: Final = {
     Resource.BLOB: ErrorCode.BLOB_UNKNOWN,
@@ -40,13 +41,20 @@ _NOT_FOUND: Final = {
 class RegistryApp:
     """The OCI distribution specification v1.1 over a store; misses go to `pull_through`, pushes to `listener`.
 
-    `rest` answers every path that is not `/v2` or below.
+    `names` knows how repositories are called; `rest` answers every path that is not of the specification.
     """
 
     def __init__(
-        self, store: Store, pull_through: PullThrough, listener: PushListener, *, rest: ASGIApp | None = None
+        self,
+        store: Store,
+        pull_through: PullThrough,
+        listener: PushListener,
+        *,
+        names: Names | None = None,
+        rest: ASGIApp | None = None,
     ) -> None:
         deletes = Gate()
+        self._naming = Naming(names)
         self._rest: ASGIApp = rest or refusal(404, "There is nothing here but /v2/.")
         self._manifests = Manifests(store, pull_through, listener, deletes)
         blobs, uploads = Blobs(store, pull_through, deletes), Uploads(store)
@@ -68,12 +76,16 @@ class RegistryApp:
             },
         }
 
+    def rename(self, names: Names) -> None:
+        """Other routes are in force: names are read by them from now on."""
+        self._naming = Naming(names)
+
     def answer_at_once(self, scope: Scope) -> Answer | None:
         """The answer to a request without a body where it needs no waiting; None: call the application."""
         if scope["method"] != "HEAD" or scope["query_string"]:
             return None
         try:
-            route = parse_path(scope["raw_path"])
+            route = self._naming.plain(scope["raw_path"])
             if route.resource is not Resource.MANIFEST:
                 return None
             return self._manifests.head_at_once(route, dict(scope["headers"]).get(b"if-none-match"))
@@ -81,8 +93,8 @@ class RegistryApp:
             return None  # the application says what is wrong
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_registry_path(scope["raw_path"]):
-            await self._rest(scope, receive, send)
+        if scope["type"] != "http" or not self._naming.is_ours(scope["raw_path"]):
+            await self._rest(scope, receive, _with_standing_headers(send))
             return
         try:
             answer = await self._answer(Request(scope, receive))
@@ -92,33 +104,62 @@ class RegistryApp:
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> ASGIApp:
-        not_found = ErrorCode.NAME_UNKNOWN
+        namespace, not_found = "", ErrorCode.NAME_UNKNOWN
         try:
-            route = parse_path(request.scope["raw_path"])
+            route, namespace = self._naming.route(_named_in(request))
             not_found = _NOT_FOUND.get(route.resource, not_found)
-            endpoints = self._endpoints[route.resource]
-            endpoint = endpoints.get(request.method)
-            if endpoint is None:
-                allowed = ", ".join(endpoints).encode()
-                message = f"{request.method} is nothing that can be done here."
-                raise Refused(ErrorCode.UNSUPPORTED, message, headers=((b"allow", allowed),))
-            return await endpoint(request, route)
+            answer = await self._endpoint(request, route)(request, route)
         except InvalidTag as error:
             outcome = outcome_of(error)
             if request.method in ("GET", "HEAD"):
                 # The specification knows one failure of these: not found. So do clients that probe for odd tags.
-                return error_answer(replace(outcome, status=404))
-            return error_answer(outcome)
+                outcome = replace(outcome, status=404)
+            answer = error_answer(outcome)
         except YarddeskError as error:
             outcome = outcome_of(error, not_found)
             if outcome.status >= 500:
                 logger.warning("%s %s: %d: %s", request.method, request.url.path, outcome.status, error)
-            return error_answer(outcome)
+            answer = error_answer(outcome)
         except ClientDisconnect:
             raise
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
-            return refusal(500, "The registry failed; its log says more.", ErrorCode.UNKNOWN)
+            answer = refusal(500, "The registry failed; its log says more.", ErrorCode.UNKNOWN)
+        if namespace:
+            answer.headers.append((b"oci-namespace", namespace.encode()))
+        return answer
+
+    def _endpoint(self, request: Request, route: Route) -> Endpoint:
+        endpoints = self._endpoints[route.resource]
+        endpoint = endpoints.get(request.method)
+        if endpoint is None:
+            allowed = ", ".join(endpoints).encode()
+            message = f"{request.method} is nothing that can be done here."
+            raise Refused(ErrorCode.UNSUPPORTED, message, headers=((b"allow", allowed),))
+        return endpoint
+
+
+def _named_in(request: Request) -> Named:
+    server = request.scope.get("server")
+    return Named(
+        request.method,
+        request.scope["raw_path"],
+        request.query_params.get("ns", "") if request.scope["query_string"] else "",
+        request.headers.get("host", ""),
+        server[1] if server else None,
+    )
+
+
+def _with_standing_headers(send: Send) -> Send:
+    async def send_with_them(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            given = {name for name, _ in headers}
+            missing = [header for header in SECURITY_HEADERS if header[0] not in given]
+            message = {**message, "headers": [*missing, *headers]}
+        await send(message)
+
+    return send_with_them
 
 
 def _read_only(endpoint: Endpoint) -> dict[str, Endpoint]:

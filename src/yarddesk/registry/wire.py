@@ -24,13 +24,18 @@ Header = tuple[bytes, bytes]
 
 JSON_TYPE: Final = b"application/json"
 
-STANDING_HEADERS: Final[tuple[Header, ...]] = (
-    (b"docker-distribution-api-version", b"registry/2.0"),
+SECURITY_HEADERS: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; sandbox"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 """On every answer. What clients push has a media type of their choice, and no browser shall run or embed it."""
+
+STANDING_HEADERS: Final[tuple[Header, ...]] = (
+    (b"docker-distribution-api-version", b"registry/2.0"),
+    *SECURITY_HEADERS,
+)
+"""On every answer of the registry."""
 
 STALE: Final[Header] = (b"warning", b'110 - "Response is Stale"')
 
