@@ -31,6 +31,9 @@ class YardRoutes(Routes):
     def canonical(self, repository: RepositoryName) -> RepositoryName:
         return self._routes.canonical(repository)
 
+    def prefix_of(self, namespace: str) -> str | None:
+        return self._routes.prefix_of(namespace)
+
     async def aclose(self) -> None:
         await self._routes.aclose()
 

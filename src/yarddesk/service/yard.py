@@ -70,8 +70,10 @@ class Yard:
         self._token = new_token()
         server = settings.server
         pushes = AnnouncedPushes(parts.sync, parts.events)
-        registry = RegistryApp(parts.store, parts.pulls, pushes, rest=control_app(self, self._token))
-        self._guard = Guard(registry, HostRules(server.host, server.allowed_hosts))
+        self._registry = RegistryApp(
+            parts.store, parts.pulls, pushes, names=parts.routes, rest=control_app(self, self._token)
+        )
+        self._guard = Guard(self._registry, HostRules(server.host, server.allowed_hosts))
         self._server = EmbeddedServer(
             self._guard,
             host=server.host,
@@ -216,6 +218,7 @@ class Yard:
     async def _take_up(self, settings: Settings) -> None:
         await self._parts.sync.reload(self._routes, settings)
         self._parts.pulls.reload(self._routes, settings)
+        self._registry.rename(self._routes)
 
     async def _watch_settings(self, stop: asyncio.Event) -> None:
         """Put each change of the settings file in force until `stop` is set."""
