@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound
+from yarddesk.content.target import ContentSource, DigestMismatch, NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamUntrue
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -35,6 +36,12 @@ class FakeUpstream:
     blobs: dict[RepositoryName, set[Digest]] = field(default_factory=dict)
     claimed: set[Digest] = field(default_factory=set)
     """Blobs that it says it has though it hasn't."""
+    piece_bytes: int = 64 * 1024
+    hold_after: int = 1
+    """A blob that is fetched is held before the piece that begins at or behind this byte."""
+    cut_after: int | None = None
+    corrupt: bool = False
+    served: int = 0
     sending: int = 0
     most_at_once: int = 0
     cut_off: int = 0
@@ -87,9 +94,32 @@ class FakeRepository:
         self._upstream.ask("fetch_manifest", self._name, reference)
         return await self._target.fetch_manifest(reference)
 
-    def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> ContentStream:
+    @asynccontextmanager
+    async def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+        await asyncio.sleep(0)
         self._upstream.ask("fetch", self._name, descriptor.digest)
-        return self._target.fetch(descriptor, offset=offset)
+        if await self._upstream.store.blob_size(descriptor.digest) is None:
+            raise NotFound(f"no {descriptor.digest}")
+        async with self._target.fetch(descriptor, offset=offset) as content:
+            whole = b"".join([piece async for piece in content])
+        pieces = self._pieces(whole)
+        try:
+            yield pieces
+        finally:
+            await pieces.aclose()
+
+    async def _pieces(self, content: bytes) -> AsyncGenerator[bytes, None]:
+        upstream = self._upstream
+        size = upstream.piece_bytes
+        for start in range(0, len(content), size):
+            if start >= upstream.hold_after and upstream.held is not None:
+                await upstream.held.wait()
+            if upstream.cut_after is not None and start >= upstream.cut_after:
+                raise UpstreamAway(upstream.name, f"The connection to {upstream.registry} broke.", temporary=True)
+            piece = content[start : start + size]
+            upstream.served += len(piece)
+            yield bytes(len(piece)) if upstream.corrupt else piece
+            await asyncio.sleep(0)
 
     async def blob_size(self, digest: Digest) -> int:
         await asyncio.sleep(0)

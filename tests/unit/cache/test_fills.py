@@ -1,0 +1,148 @@
+"""Blobs on their way in: one fetch however many ask, and never a complete answer with wrong bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import until_async
+from tests.unit.cache.test_pull_through import REPOSITORY, Cache
+from yarddesk.content.target import DigestMismatch, NotFound
+from yarddesk.content.upstream import UpstreamAway
+from yarddesk.oci.digest import Digest
+from yarddesk.storage.filesystem import FilesystemStore
+
+BLOB = bytes(range(256)) * 4096 * 5  # 5 MiB: more than is kept in memory
+DIGEST = Digest.of(BLOB)
+
+
+@pytest.fixture
+async def cache(tmp_path: Path) -> AsyncIterator[Cache]:
+    made = Cache(tmp_path)
+    upload = await made.upstream.store.start_upload(REPOSITORY)
+    await upload.write(BLOB)
+    await upload.commit(DIGEST)
+    async with FilesystemStore.open(tmp_path / "store") as store:
+        made.store = store  # type: ignore[assignment]
+        made.pulls = made.make()
+        async with made.pulls:
+            yield made
+
+
+async def read(cache: Cache, offset: int = 0, into: list[bytes] | None = None) -> bytes:
+    pieces = [] if into is None else into
+    async with cache.pulls.open_blob(REPOSITORY, DIGEST, offset=offset) as blob:
+        assert blob.size == len(BLOB)
+        async for piece in blob.pieces:
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def test_a_cold_blob_is_streamed_and_kept(cache: Cache) -> None:
+    assert await read(cache) == BLOB
+    assert await cache.store.blob_size(DIGEST) == len(BLOB)
+    assert await read(cache) == BLOB
+    assert cache.upstream.asked["fetch"] == 1
+
+
+async def test_fifty_readers_make_one_fetch(cache: Cache) -> None:
+    contents = await asyncio.gather(*(read(cache) for _ in range(50)))
+    assert all(content == BLOB for content in contents)
+    assert (cache.upstream.asked["fetch"], cache.upstream.asked["blob_size"]) == (1, 1)
+
+
+async def test_the_first_bytes_are_given_while_the_rest_is_still_to_come(cache: Cache) -> None:
+    cache.upstream.held, cache.upstream.hold_after = asyncio.Event(), 3 * 1024 * 1024
+    early: list[bytes] = []
+    reading = asyncio.create_task(read(cache, into=early))
+    await until_async(lambda: sum(map(len, early)) == 3 * 1024 * 1024)
+    late: list[bytes] = []
+    following = asyncio.create_task(read(cache, into=late))
+    await until_async(lambda: sum(map(len, late)) == 3 * 1024 * 1024)
+    assert await cache.store.blob_size(DIGEST) is None
+    cache.upstream.held.set()
+    assert await reading == await following == BLOB
+    assert cache.upstream.asked["fetch"] == 1
+
+
+async def test_a_part_of_a_cold_blob_can_be_read(cache: Cache) -> None:
+    assert await read(cache, offset=len(BLOB) - 10) == BLOB[-10:]
+    assert await read(cache, offset=1_000_000) == BLOB[1_000_000:]
+
+
+async def test_wrong_bytes_are_never_kept_and_never_complete(cache: Cache) -> None:
+    cache.upstream.corrupt = True
+    pieces: list[bytes] = []
+    with pytest.raises(DigestMismatch):
+        await read(cache, into=pieces)
+    assert sum(map(len, pieces)) < len(BLOB)
+    assert await cache.store.blob_size(DIGEST) is None
+    cache.upstream.corrupt = False
+    assert await read(cache) == BLOB
+
+
+async def test_an_answer_that_breaks_off_is_never_complete_and_nothing_of_it_is_kept(
+    cache: Cache, tmp_path: Path
+) -> None:
+    cache.upstream.cut_after = 2 * 1024 * 1024
+    pieces: list[bytes] = []
+    with pytest.raises(UpstreamAway):
+        await read(cache, into=pieces)
+    assert sum(map(len, pieces)) < len(BLOB)
+    assert not list((tmp_path / "store" / "uploads").glob("*"))
+
+
+async def test_the_fill_goes_on_for_those_who_wait_when_the_first_reader_goes(cache: Cache) -> None:
+    cache.upstream.held, cache.upstream.hold_after = asyncio.Event(), 1024 * 1024
+    first, second = asyncio.create_task(read(cache)), asyncio.create_task(read(cache))
+    await until_async(lambda: cache.upstream.served >= 1024 * 1024)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    cache.upstream.held.set()
+    assert await second == BLOB
+    assert cache.upstream.asked["fetch"] == 1
+
+
+async def test_a_fill_that_nobody_waits_for_ends_unless_most_of_it_is_there(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yarddesk.cache.fills._WORTH_ENDING_BYTES", 1024)
+    for there, kept in ((1024 * 1024, False), (3 * 1024 * 1024, True)):
+        cache.upstream.held, cache.upstream.hold_after = asyncio.Event(), there
+        pieces: list[bytes] = []
+        reading = asyncio.create_task(read(cache, into=pieces))
+        await until_async(lambda there=there, pieces=pieces: sum(map(len, pieces)) == there)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        cache.upstream.held.set()
+        if kept:
+            await until_async(lambda: cache.store.blob_size(DIGEST))
+        else:
+            await until_async(lambda: not cache.pulls._fills._tasks)
+            assert await cache.store.blob_size(DIGEST) is None
+
+
+async def test_a_blob_that_no_upstream_has_is_not_found(cache: Cache) -> None:
+    with pytest.raises(NotFound):
+        async with cache.pulls.open_blob(REPOSITORY, Digest.of(b"nothing")):
+            pass
+
+
+async def test_an_upstream_that_is_away_is_told_on_entering(cache: Cache) -> None:
+    cache.upstream.away = True
+    with pytest.raises(UpstreamAway):
+        async with cache.pulls.open_blob(REPOSITORY, DIGEST):
+            pass
+
+
+async def test_an_empty_blob_comes_too(cache: Cache) -> None:
+    upload = await cache.upstream.store.start_upload(REPOSITORY)
+    await upload.commit(Digest.of(b""))
+    async with cache.pulls.open_blob(REPOSITORY, Digest.of(b"")) as blob:
+        assert [piece async for piece in blob.pieces] == []
+    assert await cache.store.blob_size(Digest.of(b"")) == 0
