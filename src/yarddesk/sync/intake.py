@@ -237,6 +237,7 @@ class Intake:
         come = [name for name in route if name not in job.parts]
         changed = False
         for part in lost:
+            self._queue.schedule.drop(self._queue.key(job, part))
             if come:
                 del job.parts[part.upstream]
                 changed = True

@@ -84,6 +84,7 @@ class Steering:
             queue.timed_jobs.pop(job_id, None)
             if job is not None and job.paused:
                 await self._pause_job(job, False)
+                self._worker.wake.set()
 
     async def retry(self, target: str | None = None, *, only_waiting: bool = False) -> int:
         """Try now what waits, is blocked or failed; a shut gate is opened a little. `only_waiting`: not what needs a person."""
