@@ -25,10 +25,13 @@ def test_a_skopeo_push_arrives_upstream_byte_for_byte(serve, docker_registry, sk
 
 
 @pytest.mark.parametrize("docker", [False, True], ids=["OCI index", "Docker manifest list"])
-def test_a_multi_platform_push_arrives_with_all_its_platforms(serve, docker_registry, skopeo, tmp_path, docker):
+def test_a_multi_platform_push_arrives_with_all_its_platforms(serve, docker_registry, make_registry, skopeo, docker):
     index = build_index("multi", ("linux/amd64", "linux/arm64", "linux/arm/v7"), docker=docker)
-    source = write_oci_layout(tmp_path / "index", index)
-    skopeo.copy(source, f"docker://{serve.registry}/team/multi:1", "--all", "--preserve-digests")
+    source = make_registry()
+    source.push("multi", "1", index)
+    skopeo.copy(
+        f"docker://{source.host}/multi:1", f"docker://{serve.registry}/team/multi:1", "--all", "--preserve-digests"
+    )
     serve.run("wait", "team/multi:1", "--timeout", "30")
     assert docker_registry.holds("team/multi", "1", index)
     until(lambda: json.loads(serve.run("queue", "--json").stdout)["jobs"] == [], 30, "an empty queue")

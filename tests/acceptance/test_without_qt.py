@@ -19,7 +19,7 @@ def core_python(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("core")
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    constraints = CHECKOUT / "packaging" / "setup" / "constraints.txt"
+    constraints = CHECKOUT / "requirements.lock"
     options = ["--quiet", "--disable-pip-version-check", "--constraint", str(constraints)]
     subprocess.run(
         [python, "-m", "pip", "install", *options, str(CHECKOUT)], check=True, capture_output=True, timeout=300
