@@ -13,10 +13,7 @@ from yarddesk.upstream.origins import Origin, may_be_reached_from, same_owner
 
 # Registries whose token server is known to live under another domain than they do.
 _PINNED: Final = {
-    "lscr.io": ("ghcr.io",),
-    "rg.fr-par.scw.cloud": ("api.scaleway.com",),
-    "rg.nl-ams.scw.cloud": ("api.scaleway.com",),
-    "rg.pl-waw.scw.cloud": ("api.scaleway.com",),
+    "lscr.io": ("ghcr.io",),  # a proxy in front of it (getwud/wud issue 143 shows its challenge)
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scripted import RESET, Asked, Reply, scripted
+from tests.support.scripted import RESET, Asked, Reply, Script, scripted
 from tests.support.upstreams import GivenCredentials, blob, credential, manifest, opened_upstream, source_of
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import (
@@ -21,6 +21,7 @@ from yarddesk.content.upstream import (
     UpstreamTrouble,
     UpstreamUntrue,
 )
+from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from yarddesk.oci.name import RepositoryName, Tag
@@ -60,7 +61,7 @@ QUICK = Timeouts(connect_seconds=1, answer_seconds=0.3, stall_seconds=0.3, commi
         (302, UpstreamUntrue, True),
     ],
 )
-async def test_every_status_has_its_failure(status: int, kind: type[UpstreamFailure], temporary: bool) -> None:
+async def test_every_status_has_its_failure(status: int, kind: type[YarddeskError], temporary: bool) -> None:
     async with scripted(lambda _: Reply(status)) as server, opened_upstream(server.host) as repository:
         with pytest.raises(kind) as caught:
             await repository.fetch_manifest(LATEST)
@@ -138,10 +139,18 @@ async def test_a_compressed_manifest_is_refused() -> None:
         assert server.asked[0].headers["user-agent"].startswith("yarddesk/")
 
 
+def by_method(head: Reply) -> Script:
+    return lambda asked: head if asked.method == "HEAD" else FOUND
+
+
+def always(status: int) -> Script:
+    return lambda _: Reply(status)
+
+
 async def test_where_head_tells_too_little_the_manifest_is_read() -> None:
     for head in (Reply(405), Reply(200, TYPE, IMAGE), Reply(200, {"Docker-Content-Digest": Digest.of(IMAGE)}, IMAGE)):
         async with (
-            scripted(lambda asked, head=head: head if asked.method == "HEAD" else FOUND) as server,
+            scripted(by_method(head)) as server,
             opened_upstream(server.host) as repository,
         ):
             found = await repository.resolve(LATEST)
@@ -454,7 +463,7 @@ async def test_mounts() -> None:
         assert server.asked[0].path == f"/v2/team/app/blobs/uploads/?mount=sha256%3A{layer.digest.hex}&from=team%2Fbase"
         assert not await repository.mount(layer, RepositoryName.parse("team/app"))
         for status in (400, 403, 404, 405):
-            server.script = lambda _, status=status: Reply(status)
+            server.script = always(status)
             assert not await repository.mount(layer, base)
         server.script = lambda _: Reply(503)
         with pytest.raises(UpstreamTrouble):

@@ -27,7 +27,7 @@ def name(text: str) -> RepositoryName:
 
 
 def remote(view: object, text: str) -> str:
-    return view.repository(name(text))._name  # type: ignore[attr-defined]  # what the registry is asked for
+    return str(view.repository(name(text))._name)  # type: ignore[attr-defined]  # what the registry is asked for
 
 
 def names(views: object) -> list[str]:
