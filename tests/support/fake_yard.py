@@ -38,10 +38,10 @@ def digest(text: str) -> Digest:
 
 
 def progress(
-    done: int, total: int, *, rate: float = 0.0, layers: Sequence[LayerProgress] = (), revision: int = 1
+    done: int, total: int, *, rate: float = 0.0, layers: Sequence[LayerProgress] | None = None, revision: int = 1
 ) -> TransferProgress:
     """A transfer's counters; without layers of its own it has one."""
-    if not layers:
+    if layers is None:
         state = LayerState.SENDING if rate else LayerState.WAITING
         layers = (LayerProgress(digest(f"layer {total}"), total, done, state),)
     return TransferProgress(revision, done, total, done, 0, rate, tuple(layers))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QPoint, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QSystemTrayIcon, QWidget
 
 from yarddesk.content.credentials import Secret
 from yarddesk.desktop import words
@@ -33,7 +33,13 @@ NO_TRAY_HINT = (
 class Shell(QObject):
     """Owns everything that is seen. `quit_now` is called once the person wants to quit, and was asked where need be."""
 
-    def __init__(self, core: Core, quit_now: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        quit_now: Callable[[], None],
+        *,
+        tray_is_there: Callable[[], bool] = QSystemTrayIcon.isSystemTrayAvailable,
+    ) -> None:
         super().__init__()
         self._core = core
         self._quit_now = quit_now
@@ -43,7 +49,7 @@ class Shell(QObject):
         self.bridge = Bridge(core, self)
         self.actions = Actions(core, self.bridge, self.tasks, self)
         self.window = MainWindow(self.bridge, self.actions, self.tasks)
-        self.tray = Tray(self.bridge, self.actions, self)
+        self.tray = Tray(self.bridge, self.actions, self, is_there=tray_is_there)
         self._connect()
 
     def start(self, *, minimized: bool) -> None:

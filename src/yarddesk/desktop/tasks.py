@@ -53,6 +53,8 @@ class Tasks(QObject):
         task = asyncio.get_running_loop().create_task(self._run(coroutine, what, done, failed), name=what)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        # Cancelled before its first step, the task has not touched the coroutine; else this does nothing.
+        task.add_done_callback(lambda _: coroutine.close())
 
     @property
     def count(self) -> int:

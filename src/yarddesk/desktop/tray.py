@@ -1,7 +1,9 @@
 """The tray: may I close the lid? An icon for the state, a menu in a fixed order; where there is no tray, it waits for one."""
 
+from collections.abc import Callable
+
 from PySide6.QtCore import QObject, QTimer, Signal
-from PySide6.QtGui import QAction
+from PySide6.QtGui import QAction, QGuiApplication
 from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 
 from yarddesk.desktop import words
@@ -23,15 +25,24 @@ class Tray(QObject):
     available_changed = Signal(bool)
     clicked = Signal()
 
-    def __init__(self, bridge: Bridge, actions: Actions, parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        actions: Actions,
+        parent: QObject | None = None,
+        *,
+        is_there: Callable[[], bool] = QSystemTrayIcon.isSystemTrayAvailable,
+    ) -> None:
         super().__init__(parent)
+        self._is_there = is_there
         self._bridge = bridge
         self._actions = actions
         self._available = False
         self._icon: QSystemTrayIcon | None = None
         self._state = OverallState.IDLE
         self._step = 0
-        self._jobs: list[str] = []
+        self._drawn: tuple[OverallState, int] | None = None
+        self._tooltip = ""
         self.state_line = QAction("", self)
         self.state_line.setEnabled(False)
         self.transfers = [QAction("", self) for _ in range(SHOWN_TRANSFERS)]
@@ -41,16 +52,17 @@ class Tray(QObject):
         self.menu = self._make_menu()
         self._looks = QTimer(self)
         self._looks.setInterval(LOOK_MILLISECONDS)
-        self._looks.timeout.connect(self._look)
+        self._looks.timeout.connect(self.look)
         self._steps = QTimer(self)
         self._steps.setInterval(STEP_MILLISECONDS)
         self._steps.timeout.connect(self._on_step)
         bridge.snapshot_changed.connect(self._on_snapshot)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._redraw)
 
     def start(self) -> None:
         """Show the icon, or wait for a tray."""
         self._on_snapshot(self._bridge.snapshot)
-        self._look()
+        self.look()
         self._looks.start()
 
     @property
@@ -68,15 +80,16 @@ class Tray(QObject):
             self._icon = None
         self.menu.deleteLater()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Trays come late at log-in, and go when a panel ends."""
-        available = QSystemTrayIcon.isSystemTrayAvailable()
+        available = self._is_there()
         if available and self._icon is None:
             self._icon = QSystemTrayIcon(self)
             self._icon.setContextMenu(self.menu)
             self._icon.activated.connect(self._on_activated)
-            self._draw()
+            self._redraw()
             self._icon.show()
+            self._on_snapshot(self._bridge.snapshot)
         if available != self._available:
             self._available = available
             self.available_changed.emit(available)
@@ -122,23 +135,33 @@ class Tray(QObject):
                 _set_text(action, words.menu_text(_transfer_line(job), 80))
         self._below_transfers.setVisible(bool(active))
         self._pause_menu.menuAction().setVisible(not snapshot.paused)
-        self._tooltip = f"yarddesk: {said.line}"
         if said.state is not self._state:
             self._state, self._step = said.state, 0
             moving = said.state is OverallState.SYNCING
             (self._steps.start if moving else self._steps.stop)()
-        self._draw()
+            self._draw()
+        self._explain(f"yarddesk: {said.line}")
 
     def _on_step(self) -> None:
         self._step = (self._step + 1) % 3
         self._draw()
 
     def _draw(self) -> None:
-        if self._icon is None:
-            return
-        self._icon.setIcon(tray_icon(self._state, self._step))
-        # Some desktops show a tooltip as rich text; what is in it came through words.plain, and has no markup left to take.
-        self._icon.setToolTip(self._tooltip.replace("<", "‹"))
+        if self._icon is not None and self._drawn != (self._state, self._step):
+            self._drawn = (self._state, self._step)
+            self._icon.setIcon(tray_icon(self._state, self._step))
+
+    def _redraw(self) -> None:
+        """The panel's colours may be others now."""
+        self._drawn = None
+        self._draw()
+
+    def _explain(self, text: str) -> None:
+        # Some desktops take a tooltip for rich text.
+        text = text.replace("<", "‹")
+        if self._icon is not None and text != self._tooltip:
+            self._tooltip = text
+            self._icon.setToolTip(text)
 
     def _on_activated(self, reason: QSystemTrayIcon.ActivationReason) -> None:
         if reason in (QSystemTrayIcon.ActivationReason.Trigger, QSystemTrayIcon.ActivationReason.DoubleClick):
@@ -148,7 +171,7 @@ class Tray(QObject):
 def _transfer_line(job: JobSnapshot) -> str:
     done = fraction(job)
     part = speaking_part(job)
-    percent = f"  {done * 100:.0f} %" if done is not None else ""
+    percent = f" {done * 100:.0f} %" if done is not None else ""
     return f"{job.name} → {part.registry if part else ''}{percent}"
 
 

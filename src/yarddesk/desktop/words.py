@@ -134,10 +134,12 @@ def _power(count: int) -> int:
 
 
 def _scaled(count: int, power: int, like: int | None = None) -> str:
+    """One decimal where it says something: below ten, and below a hundred from GB on."""
     value = count / 1000**power
     measure = value if like is None else like / 1000**power
-    decimals = _UNITS[power] not in ("B", "kB") and (measure < 9.95 or (_UNITS[power] != "MB" and measure < 99.95))
-    return f"{value:.1f}" if decimals and (like is not None or value != round(value)) else f"{value:.0f}"
+    if _UNITS[power] in ("B", "kB") or measure >= (9.95 if _UNITS[power] == "MB" else 99.95):
+        return f"{value:.0f}"
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def _roughly(seconds: float) -> str:

@@ -8,11 +8,12 @@ from yarddesk.desktop.dialogs.frame import Dialog
 from yarddesk.desktop.views.parts import Button, paragraph
 from yarddesk.errors import YarddeskError
 
-WAITS_SECONDS = 20
+WAITS_SECONDS = 10
+_SOMEBODY_IS_THERE = (QEvent.Type.KeyPress, QEvent.Type.MouseButtonPress, QEvent.Type.MouseMove)
 
 
 class StartTrouble(Dialog):
-    """`answered` carries whether to try again. Nobody there: it closes by itself; any key or click stops that."""
+    """`answered` carries whether to try again. Nobody there: it closes by itself; a key, a click or the mouse over it stops that."""
 
     answered = Signal(bool)
 
@@ -35,11 +36,12 @@ class StartTrouble(Dialog):
         self._timer.timeout.connect(self._on_second)
         self._timer.start()
         self._show_left()
+        self.setMouseTracking(True)
         for widget in (self, self.close_button, self.again_button):
             widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() in (QEvent.Type.KeyPress, QEvent.Type.MouseButtonPress) and self._timer.isActive():
+        if event.type() in _SOMEBODY_IS_THERE and self._timer.isActive():
             self._timer.stop()
             self.close_button.setText("Close")
         return super().eventFilter(watched, event)

@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QHBoxLayout, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QStackedLayout, QVBoxLayout, QWidget
 
 from yarddesk.desktop import words
 from yarddesk.desktop.actions import JOB_DEEDS, Actions, JobAction, applicable, told
@@ -44,6 +44,7 @@ class QueuePage(QWidget):
         column.setSpacing(0)
         column.addLayout(self._head())
         column.addWidget(self.view, 1)
+        self._shown: QWidget | None = None
         self._stack = QStackedLayout(self)
         for page in (self._list, self.no_upstream, self.nothing_waits):
             self._stack.addWidget(page)
@@ -51,6 +52,10 @@ class QueuePage(QWidget):
         bridge.snapshot_changed.connect(self._on_snapshot)
         bridge.upstreams_changed.connect(self._choose_page)
         bridge.second_passed.connect(self._on_second)
+        before: QWidget = self.view
+        for button in self.tools.buttons.values():
+            self.setTabOrder(before, button)
+            before = button
         self._on_snapshot(bridge.snapshot)
 
     def _head(self) -> QHBoxLayout:
@@ -77,10 +82,14 @@ class QueuePage(QWidget):
             wanted = self.nothing_waits
         else:
             wanted = self.no_upstream
-        if self._stack.currentWidget() is not wanted:
+        if self._shown is not wanted:
+            self._shown = wanted
+            focused = self.hasFocus() or self.isAncestorOf(QApplication.focusWidget() or self.window())
             self._stack.setCurrentWidget(wanted)
-            focus = {self._list: self.view, self.no_upstream: self.no_upstream.field}.get(wanted)
-            self.setFocusProxy(focus)  # type: ignore[arg-type]  # None is none
+            proxy = {self._list: self.view, self.no_upstream: self.no_upstream.field}.get(wanted)
+            self.setFocusProxy(proxy)  # type: ignore[arg-type]  # none is fine
+            if focused:
+                self.setFocus()
 
     def _on_copied(self, text: str) -> None:
         self._actions.copy(text, "Command copied")

@@ -1,0 +1,140 @@
+"""Everything can be reached and done without a mouse, and by a screen reader."""
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QKeySequence
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit, QWidget
+
+from tests.gui.front import Front
+from tests.support.fake_yard import MB, digest, job, part, progress
+from yarddesk.progress import LayerProgress, LayerState
+from yarddesk.sync.snapshot import JobSnapshot
+from yarddesk.sync.states import JobState
+
+CONTROL = Qt.KeyboardModifier.ControlModifier
+
+
+def image(name: str = "a:1") -> JobSnapshot:
+    layers = tuple(LayerProgress(digest(str(n)), 10 * MB, 0, LayerState.WAITING) for n in range(2))
+    return job(name, part(JobState.TRANSFERRING, progress=progress(0, 20 * MB, layers=layers)))
+
+
+def tab_stops(window: QWidget) -> list[QWidget]:
+    """What Tab goes to, in order, once around."""
+    stops: list[QWidget] = []
+    for _ in range(60):
+        QTest.keyClick(QApplication.focusWidget() or window, Qt.Key.Key_Tab)
+        stop = QApplication.focusWidget()
+        if stop is None or stop in stops:
+            break
+        stops.append(stop)
+    return stops
+
+
+def test_pages_by_control_and_number(with_front):
+    async def body(front: Front):
+        for number, page in enumerate(("queue", "upstreams", "activity", "setup"), 1):
+            QTest.keyClick(front.window, Qt.Key(Qt.Key.Key_0 + number), CONTROL)
+            assert front.window.page == page
+
+    with_front(body)
+
+
+def test_rows_are_chosen_opened_paused_and_cancelled_by_keys(with_front, yard):
+    async def body(front: Front):
+        await front.show_snapshot(jobs=(image("a:1"), image("b:1")))
+        view = front.queue.view
+        view.setFocus(Qt.FocusReason.TabFocusReason)
+        front.press(Qt.Key.Key_Down)
+        assert front.queue.view.current_job() == yard.sync.shown.jobs[1]
+        front.press(Qt.Key.Key_Return)
+        assert view.isExpanded(view.model().index(1, 0))
+        front.press(Qt.Key.Key_Left)
+        assert not view.isExpanded(view.model().index(1, 0))
+        front.press(Qt.Key.Key_Space)
+        await front.settle()
+        front.press(Qt.Key.Key_Delete)
+        await front.settle()
+        assert yard.sync.calls == [("pause", "b:1", None), ("cancel", "b:1")]
+
+    with_front(body)
+
+
+def test_the_queue_has_the_focus_at_the_start(with_front, yard):
+    yard.sync.show(jobs=(image(),))
+
+    async def body(front: Front):
+        assert QApplication.focusWidget() is front.queue.view
+
+    with_front(body)
+
+
+def test_without_an_upstream_the_field_for_one_has_it(with_front, yard):
+    yard.listed.clear()
+
+    async def body(front: Front):
+        assert QApplication.focusWidget() is front.queue.no_upstream.field
+
+    with_front(body)
+
+
+@pytest.mark.parametrize("page", ["queue", "upstreams", "activity", "setup"])
+def test_tab_reaches_every_button_field_and_list_of_a_page(with_front, yard, page):
+    yard.sync.show(jobs=(image(),))
+
+    async def body(front: Front):
+        front.window.show_page(page)
+        await front.settle()
+        reached = set(tab_stops(front.window))
+        for kind in (QAbstractButton, QLineEdit):
+            for widget in front.window.findChildren(kind):
+                if not widget.isVisible() or not widget.isEnabled() or widget.objectName().startswith("qt_"):
+                    continue
+                if widget.parent() and isinstance(widget.parent(), QLineEdit):
+                    continue  # the button inside a field that clears it
+                group = widget.group() if isinstance(widget, QAbstractButton) else None
+                assert widget in reached or (group and set(group.buttons()) & reached), widget
+        assert front.window.header.pause_button in reached
+
+    with_front(body)
+
+
+def test_every_button_has_a_name_for_a_screen_reader(with_front, yard):
+    yard.sync.show(jobs=(image(),))
+
+    async def body(front: Front):
+        front.click_row(0)
+        for page in ("queue", "upstreams", "activity", "setup"):
+            front.window.show_page(page)
+            await front.settle()
+            for button in front.window.findChildren(QAbstractButton):
+                if button.isVisible() and not button.objectName().startswith("qt_"):
+                    inside_a_field = isinstance(button.parent(), QLineEdit)
+                    assert inside_a_field or button.text() or button.accessibleName(), button
+
+    with_front(body)
+
+
+def test_no_two_shortcuts_of_the_window_are_one(with_front):
+    async def body(front: Front):
+        keys = [
+            action.shortcut().toString(QKeySequence.SequenceFormat.PortableText)
+            for action in front.window.actions()
+            if not action.shortcut().isEmpty() and action.isEnabled()
+        ]
+        assert len(keys) == len(set(keys))
+
+    with_front(body)
+
+
+def test_control_p_pauses_and_resumes(with_front, yard):
+    async def body(front: Front):
+        QTest.keyClick(front.window, Qt.Key.Key_P, CONTROL)
+        await front.settle()
+        await front.shows(lambda: front.actions.resume.isEnabled())
+        QTest.keyClick(front.window, Qt.Key.Key_P, CONTROL)
+        await front.settle()
+        assert [call[0] for call in yard.sync.calls] == ["pause", "resume"]
+
+    with_front(body)
