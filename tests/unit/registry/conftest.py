@@ -38,5 +38,5 @@ async def server(store: Store, pushes: Pushes) -> AsyncIterator[EmbeddedServer]:
 
 @pytest.fixture
 async def client(server: EmbeddedServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.address, trust_env=False, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=server.address, trust_env=False, verify=False, timeout=20) as http:
         yield http

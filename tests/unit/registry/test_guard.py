@@ -94,7 +94,6 @@ async def test_the_host_of_an_absolute_target_is_the_one_that_counts(
     assert await status_of(server, request(b"Host: localhost", target=target)) == status
 
 
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"])
 @pytest.mark.parametrize(
     "header",
     [
@@ -114,15 +113,14 @@ async def test_the_host_of_an_absolute_target_is_the_one_that_counts(
         b"Sec-Fetch-Site: something-new",
     ],
 )
-async def test_what_a_page_of_another_site_sends_is_refused(
-    server: EmbeddedServer, method: bytes, header: bytes
-) -> None:
-    sent = request(b"Host: localhost:5050", header, method=method, target=b"/v2/app/manifests/v1")
-    answer = await exchange(server, sent)
-    assert answer.startswith(b"HTTP/1.1 403 ")
-    assert b"access-control" not in answer.lower()
-    if method != b"HEAD":
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"][0]["code"] == "DENIED"
+async def test_what_a_page_of_another_site_sends_is_refused(server: EmbeddedServer, header: bytes) -> None:
+    for method in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"):
+        sent = request(b"Host: localhost:5050", header, method=method, target=b"/v2/app/manifests/v1")
+        answer = await exchange(server, sent)
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert b"access-control" not in answer.lower()
+        if method != b"HEAD":
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"][0]["code"] == "DENIED"
 
 
 @pytest.mark.parametrize(
@@ -157,13 +155,11 @@ CLIMBING = [
 
 
 @pytest.mark.parametrize("target", CLIMBING)
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"DELETE", b"PATCH", b"POST"])
-async def test_no_path_climbs_or_breaks_anything(
-    server: EmbeddedServer, tmp_path: Path, method: bytes, target: bytes
-) -> None:
+async def test_no_path_climbs_or_breaks_anything(server: EmbeddedServer, tmp_path: Path, target: bytes) -> None:
     before = sorted(tmp_path.rglob("*"))
-    sent = request(b"Host: localhost", b"Content-Length: 2", method=method, target=target) + b"{}"
-    assert await status_of(server, sent) in (400, 404, 405)
+    for method in (b"GET", b"HEAD", b"PUT", b"DELETE", b"PATCH", b"POST"):
+        sent = request(b"Host: localhost", b"Content-Length: 2", method=method, target=target) + b"{}"
+        assert await status_of(server, sent) in (400, 404, 405)
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -54,7 +54,7 @@ async def server(names: HubAndGhcr) -> AsyncIterator[EmbeddedServer]:
 
 @pytest.fixture
 async def client(server: EmbeddedServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.address, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.address, trust_env=False, verify=False) as http:
         yield http
 
 

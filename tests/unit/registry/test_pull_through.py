@@ -112,7 +112,7 @@ async def client(upstream: OneUpstream) -> AsyncIterator[httpx.AsyncClient]:
     app = Guard(RegistryApp(upstream.store, upstream, Pushes()))
     async with (
         EmbeddedServer(app, port=0) as server,
-        httpx.AsyncClient(base_url=server.address, trust_env=False, timeout=20) as http,
+        httpx.AsyncClient(base_url=server.address, trust_env=False, verify=False, timeout=20) as http,
     ):
         yield http
 

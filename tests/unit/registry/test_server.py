@@ -155,7 +155,7 @@ async def test_the_end_waits_for_what_is_short_and_accepts_no_more(store: Filesy
 async def test_the_end_cuts_what_is_not_short(store: FilesystemStore, doing: str) -> None:
     server = server_for(store)
     await server.start()
-    async with httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=server.address, trust_env=False, verify=False) as client:
         digest = await push_blob(client, "app", CONTENT * 10)
     connection = await connect(server, limit=1000)
     request = {
@@ -176,7 +176,9 @@ async def test_the_end_cuts_what_is_not_short(store: FilesystemStore, doing: str
 async def test_ranges_and_requests_after_a_file_over_one_connection(store: FilesystemStore) -> None:
     async with (
         server_for(store) as server,
-        httpx.AsyncClient(base_url=server.address, trust_env=False, limits=httpx.Limits(max_connections=1)) as client,
+        httpx.AsyncClient(
+            base_url=server.address, trust_env=False, verify=False, limits=httpx.Limits(max_connections=1)
+        ) as client,
     ):
         digest = await push_blob(client, "app", CONTENT)
         for begin, end in ((0, 1), (3, 9_000_000), (10_000_000, len(CONTENT) - 1)):
@@ -187,7 +189,10 @@ async def test_ranges_and_requests_after_a_file_over_one_connection(store: Files
 
 
 async def test_a_blob_that_is_deleted_while_it_is_read_is_read_to_its_end(store: FilesystemStore) -> None:
-    async with server_for(store) as server, httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
+    async with (
+        server_for(store) as server,
+        httpx.AsyncClient(base_url=server.address, trust_env=False, verify=False) as client,
+    ):
         digest = await push_blob(client, "app", CONTENT * 4)
         hashed = hashlib.sha256()
         async with client.stream("GET", f"/v2/app/blobs/{digest}") as answer:
@@ -210,7 +215,7 @@ def test_a_loop_without_sendfile_reads_instead(tmp_path: Path) -> None:
         async with (
             FilesystemStore.open(tmp_path / "data") as store,
             server_for(store) as server,
-            httpx.AsyncClient(base_url=server.address, trust_env=False) as client,
+            httpx.AsyncClient(base_url=server.address, trust_env=False, verify=False) as client,
         ):
             digest = await push_blob(client, "app", CONTENT)
             answer = await client.get(f"/v2/app/blobs/{digest}", headers={"Range": "bytes=7-"})
@@ -256,7 +261,7 @@ async def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, certif
 
 async def test_descriptors_do_not_leak(store: FilesystemStore) -> None:
     async with server_for(store) as server:
-        async with httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=server.address, trust_env=False, verify=False) as client:
             digest = await push_blob(client, "app", CONTENT)
             before = len(os.listdir("/proc/self/fd"))
             for headers in ({}, {"Range": "bytes=0-9"}, {"Range": "bytes=99999999-"}, {"If-None-Match": "*"}) * 5:
