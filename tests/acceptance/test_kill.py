@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_no_push_that_got_its_201_is_lost_by_twenty_kills(make_yarddesk, docker_
     app.run("wait", "--timeout", "120", deadline_seconds=130)
     for tag, image in acknowledged.items():
         assert app.holds(REPOSITORY, tag, image), tag
-        until(lambda tag=tag, image=image: docker_registry.holds(REPOSITORY, tag, image), 60, f"{tag} upstream")
+        until(partial(docker_registry.holds, REPOSITORY, tag, image), 60, f"{tag} upstream")
     assert not list((app.data_dir / "pending").rglob("*.json"))
 
 

@@ -14,11 +14,11 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def core_python(tmp_path_factory) -> Path:
+def core_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with the core's dependencies and nothing else."""
     folder = tmp_path_factory.mktemp("core")
     venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
+    python: Path = folder / "bin" / "python"
     constraints = CHECKOUT / "requirements.lock"
     options = ["--quiet", "--disable-pip-version-check", "--constraint", str(constraints)]
     subprocess.run(

@@ -24,8 +24,8 @@ NOW = datetime(2026, 11, 24, 13, 0, 0, 250_000, tzinfo=UTC)
 class Queue:
     """Remembers what it was asked to do."""
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
         meter = ProgressMeter()
         meter.plan(DIGEST, 100)
         meter.start(DIGEST)
@@ -81,7 +81,7 @@ class Surface:
     url = "http://localhost:5050"
     max_bytes = 1000
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.sync = Queue()
         self.shown = 0
         self.has_window = True

@@ -1,12 +1,14 @@
 """Who subscribed hears; who closed doesn't; one observer's fault stays its own."""
 
 import logging
+from typing import Any
 
 from yarddesk.events import EventBus, JobAdded, JobRemoved
 
 
 def test_observers_hear_the_types_they_asked_for_in_order():
-    bus, heard = EventBus(), []
+    bus = EventBus()
+    heard: list[Any] = []
     with bus.subscribe(heard.append, JobAdded):
         bus.publish(JobAdded(job_id="a"))
         bus.publish(JobRemoved(job_id="a", outcome="done"))
@@ -18,7 +20,8 @@ def test_observers_hear_the_types_they_asked_for_in_order():
 
 
 def test_a_failing_observer_is_logged_and_the_others_hear(caplog):
-    bus, heard = EventBus(), []
+    bus = EventBus()
+    heard: list[Any] = []
 
     def fail(_event):
         raise RuntimeError("mine alone")
@@ -30,7 +33,8 @@ def test_a_failing_observer_is_logged_and_the_others_hear(caplog):
 
 
 def test_an_observer_may_close_itself_while_it_hears():
-    bus, heard = EventBus(), []
+    bus = EventBus()
+    heard: list[Any] = []
 
     def once(event):
         heard.append(event)

@@ -1,6 +1,7 @@
 """What counts as a manifest, and what it refers to."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,12 +14,14 @@ from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, parse_man
 ONE, TWO, THREE = (Digest.of(bytes([number])) for number in range(3))
 
 
-def descriptor(digest=ONE, media_type="application/vnd.oci.image.layer.v1.tar+gzip", size=1, **more):
+def descriptor(
+    digest: str = ONE, media_type: str = "application/vnd.oci.image.layer.v1.tar+gzip", size: int = 1, **more: Any
+) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": digest, "size": size, **more}
 
 
-def image(**changes):
-    document = {
+def image(**changes: Any) -> bytes:
+    document: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
         "config": descriptor(ONE, "application/vnd.oci.image.config.v1+json"),

@@ -10,10 +10,10 @@ ONE, TWO = Digest.of(b"1"), Digest.of(b"2")
 
 
 class Clock:
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 0.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 
