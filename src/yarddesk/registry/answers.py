@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.error_codes import ErrorCode, ErrorInfo, render_errors
 from yarddesk.registry.exchange import SENDFILE, AnswerCut
+from yarddesk.registry.requests import described
 from yarddesk.registry.wire import JSON_TYPE, STANDING_HEADERS, Header, Outcome
 
 logger = logging.getLogger(__name__)
@@ -116,6 +117,6 @@ class StreamAnswer:
                         piece, left = piece[:left], 0
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             except YarddeskError as error:
-                logger.warning("%s: the answer can't be completed: %s", scope["path"], error)
+                logger.warning("%s: the answer can't be completed: %s", described(scope), error)
                 raise AnswerCut(error.title) from error
             await send({"type": "http.response.body", "body": b""})

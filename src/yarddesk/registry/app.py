@@ -23,6 +23,7 @@ from yarddesk.registry.manifests import Manifests
 from yarddesk.registry.naming import Named, Names, Naming
 from yarddesk.registry.paths import Resource, Route
 from yarddesk.registry.referrers import Referrers
+from yarddesk.registry.requests import described
 from yarddesk.registry.tags import Tags
 from yarddesk.registry.uploads import Uploads
 from yarddesk.registry.wire import SECURITY_HEADERS, Refused, outcome_of
@@ -99,7 +100,7 @@ class RegistryApp:
         try:
             answer = await self._answer(Request(scope, receive))
         except ClientDisconnect:
-            logger.debug("%s %s: the client left", scope["method"], scope["path"])
+            logger.debug("%s: the client left", described(scope))
             return
         await answer(scope, receive, send)
 
@@ -118,12 +119,12 @@ class RegistryApp:
         except YarddeskError as error:
             outcome = outcome_of(error, not_found)
             if outcome.status >= 500:
-                logger.warning("%s %s: %d: %s", request.method, request.url.path, outcome.status, error)
+                logger.warning("%s: %d: %s", described(request.scope), outcome.status, error)
             answer = error_answer(outcome)
         except ClientDisconnect:
             raise
         except Exception:
-            logger.exception("%s %s failed", request.method, request.url.path)
+            logger.exception("%s failed", described(request.scope))
             answer = refusal(500, "The registry failed; its log says more.", ErrorCode.UNKNOWN)
         if namespace:
             answer.headers.append((b"oci-namespace", namespace.encode()))

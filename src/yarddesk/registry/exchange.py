@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Scope
 
+from yarddesk.registry.requests import described
 from yarddesk.registry.sendfile import FileTruncated, ReaderStalled, send_file
 
 if TYPE_CHECKING:
@@ -111,17 +112,17 @@ class Exchange:
             self._connection.transport.abort()
             raise
         except (AnswerCut, FileTruncated) as error:
-            logger.warning("%s %s: cut: %r", self.scope["method"], self.scope["path"], error)
+            logger.info("%s: cut: %r", described(self.scope), error)
             self._connection.transport.close()
         except (ReaderStalled, ConnectionError) as error:
-            logger.info("%s %s: the client is gone: %r", self.scope["method"], self.scope["path"], error)
+            logger.info("%s: the client is gone: %r", described(self.scope), error)
             self._connection.transport.abort()
         except Exception:
-            logger.exception("%s %s failed", self.scope["method"], self.scope["path"])
+            logger.exception("%s failed", described(self.scope))
             await self._fail()
         else:
             if not self.complete and not self.disconnected:
-                logger.error("%s %s was not answered to its end", self.scope["method"], self.scope["path"])
+                logger.error("%s was not answered to its end", described(self.scope))
                 await self._fail()
         finally:
             self._connection.exchange_ended(self)
@@ -265,6 +266,3 @@ def render_head(status: int, headers: Iterable[tuple[bytes, bytes]], date: bytes
 _STATUS_LINES: dict[int, bytes] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
-
-RequestHeaders = list[tuple[bytes, bytes]]
-Extensions = dict[str, dict[str, Any]]

@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 from yarddesk.registry.answers import Answer, refusal
 from yarddesk.registry.exchange import BODY_HIGH_WATER, SENDFILE, Exchange, render_head
 from yarddesk.registry.limits import Limits
+from yarddesk.registry.unsent import unsent_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ AnswerAtOnce = Callable[[Scope], Answer | None]
 
 _ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
 _TLS_HANDSHAKE: Final = 0x16
+_MAX_FRAMING_BYTES: Final = 1024 * 1024
+"""Chunk extensions and trailers that may come without a byte of body between them; the parser keeps trailers in memory."""
 
 
 class RegistryProtocol(HttpToolsProtocol):
@@ -59,10 +62,11 @@ class RegistryProtocol(HttpToolsProtocol):
         self._requests = 0
         self._head_bytes = 0
         self._has_body = False
+        self._framing_bytes = 0
         self._bytes_in = 0
         self._bytes_out = 0
         self._body_mark = (self._phase_since, 0)
-        self._write_mark = (self._phase_since, 0)
+        self._write_mark: tuple[float, object] = (self._phase_since, None)
         self._over = False
 
     # asyncio's side
@@ -75,7 +79,9 @@ class RegistryProtocol(HttpToolsProtocol):
         self.client = get_remote_addr(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
         if len(self.connections) > self.limits.connections:
-            self._refuse(503, "The server has as many connections as it takes.")
+            self._say_no(503, "The server has as many connections as it takes.")
+            self._over = True
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
@@ -109,6 +115,10 @@ class RegistryProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
                 self._refuse(431, "The request's headers are too long.")
+        elif self._phase is _BODY:
+            self._framing_bytes += len(data)
+            if self._framing_bytes > _MAX_FRAMING_BYTES:
+                self._refuse(400, "There is more framing than body.")
 
     def eof_received(self) -> None:
         return None
@@ -136,6 +146,8 @@ class RegistryProtocol(HttpToolsProtocol):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase is not _HEAD:
+            return  # a trailer: nobody here waits for one, and the headers were judged already
         name = name.lower()
         if name == b"content-length" or name == b"transfer-encoding":
             self._has_body = True
@@ -169,6 +181,7 @@ class RegistryProtocol(HttpToolsProtocol):
             self._refuse(429, "Too many requests at once on one connection.")
 
     def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
         exchange = self._receiving
         if exchange is None or exchange.complete:
             return
@@ -186,6 +199,7 @@ class RegistryProtocol(HttpToolsProtocol):
         self._phase = phase
         self._phase_since = self.loop.time()
         if phase is _BODY:
+            self._framing_bytes = 0
             self._body_mark = (self._phase_since, self._bytes_in)
 
     def _head_is_too_large(self) -> bool:
@@ -262,7 +276,7 @@ class RegistryProtocol(HttpToolsProtocol):
             following = self._waiting.popleft()
             self._start(following)
         else:
-            if self._phase is _IDLE:
+            if self._phase is not _BODY:
                 self._phase_since = self.loop.time()
             self.flow.resume_reading()
 
@@ -287,16 +301,13 @@ class RegistryProtocol(HttpToolsProtocol):
         """Look at the time limits; `now` is the loop's time in seconds."""
         limits = self.limits
         waiting_bytes = self.transport.get_write_buffer_size()
-        if waiting_bytes:
-            self._check_reader(now, self._bytes_out - waiting_bytes)
-        else:
-            self._write_mark = (now, self._bytes_out)
+        self._check_reader(now, waiting_bytes)
         waited = now - self._phase_since
         if self._over:
-            if self._running is None and waited > limits.linger_seconds:
+            if self._running is None and not waiting_bytes and waited > limits.linger_seconds:
                 self.transport.abort()
         elif self._phase is _HEAD:
-            if waited > limits.header_seconds:
+            if waited > limits.header_seconds and self._running is None:
                 self._refuse(408, "The request's headers did not come in time.")
         elif self._phase is _BODY:
             self._check_body(now)
@@ -306,10 +317,11 @@ class RegistryProtocol(HttpToolsProtocol):
     def _is_idle(self) -> bool:
         return self._running is None and not self.transport.get_write_buffer_size()
 
-    def _check_reader(self, now: float, taken: int) -> None:
-        since, taken_then = self._write_mark
-        if taken != taken_then:
-            self._write_mark = (now, taken)
+    def _check_reader(self, now: float, waiting_bytes: int) -> None:
+        since, before = self._write_mark
+        state = (self._bytes_out, waiting_bytes, unsent_bytes(self.transport) if waiting_bytes else None)
+        if not waiting_bytes or state != before:
+            self._write_mark = (now, state)
         elif now - since > self.limits.write_stall_seconds:
             logger.info("%s does not read its answer: cut", self.client)
             self._cut()
@@ -333,9 +345,12 @@ class RegistryProtocol(HttpToolsProtocol):
         if self._running is not None:
             self._cut()
             return
+        self._say_no(status, message)
+        self._linger()
+
+    def _say_no(self, status: int, message: str) -> None:
         answer = refusal(status, message)
         self.write(render_head(answer.status, answer.headers, self.date(), close=True) + answer.body)
-        self._linger()
 
     def _cut(self) -> None:
         self._over = True

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.error_codes import ErrorCode
 from yarddesk.registry.wire import Refused
 
 _MAX_LAST_CHARACTERS: Final = 512
+_LOGGED_CHARACTERS: Final = 400
 _CLOSE: Final = ((b"connection", b"close"),)
 
 
@@ -34,6 +36,12 @@ def page_of(request: Request) -> Page:
     # More digits than these are more entries than there can be.
     limit = None if number is None or len(number) > 9 else int(number)
     return Page(limit, last[:_MAX_LAST_CHARACTERS])
+
+
+def described(scope: Scope) -> str:
+    """Method and path for the log: as they came, without the query and without characters that a log could take for its own."""
+    path: bytes = scope["raw_path"]
+    return f"{scope['method']} {path[:_LOGGED_CHARACTERS].decode('ascii', 'backslashreplace')}"
 
 
 async def read_body(request: Request, limit: int, message: str) -> bytes:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import BinaryIO, Final
 
+from yarddesk.registry.unsent import unsent_bytes
+
 logger = logging.getLogger(__name__)
 
-_SMALLEST_WINDOW: Final = 256 * 1024
-_LARGEST_WINDOW: Final = 4 * 1024 * 1024
-_QUICK_SECONDS: Final = 0.25
+_WINDOW_BYTES: Final = 4 * 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
+_LOOKS: Final = 8
 
 
 class ReaderStalled(Exception):
@@ -33,24 +34,19 @@ async def send_file(
 ) -> None:
     """Send `count` bytes of `file` from `offset` on; `drain` waits until the transport has room.
 
-    Raises ReaderStalled, FileTruncated, or the connection's own error. Windows of growing size keep the time limit one of
-    progress: a slow reader gets small windows, a quick one large ones.
+    Raises ReaderStalled, FileTruncated, or the connection's own error.
     """
     loop = asyncio.get_running_loop()
     if not _has_sendfile(loop, transport):
         await _send_by_reading(transport, file, offset, count, drain)
         return
-    window = _SMALLEST_WINDOW
     end = offset + count
     while offset < end:
-        started = loop.time()
-        wanted = min(window, end - offset)
-        _read_ahead(file, offset + wanted, min(2 * window, end - offset - wanted))
+        wanted = min(_WINDOW_BYTES, end - offset)
+        _read_ahead(file, offset + wanted, min(_WINDOW_BYTES, end - offset - wanted))
         try:
-            async with asyncio.timeout(stall_seconds):
-                sent = await loop.sendfile(transport, file, offset, wanted, fallback=False)
-        except TimeoutError as error:
-            raise ReaderStalled from error
+            sending = loop.create_task(loop.sendfile(transport, file, offset, wanted, fallback=False))
+            sent = await _while_read(sending, transport, stall_seconds)
         except (asyncio.SendfileNotAvailableError, NotImplementedError) as error:
             # Nothing of this window has left: both are raised before the first byte (a file system without it, Windows).
             logger.debug("no sendfile here (%s): reading through a thread", error)
@@ -59,7 +55,26 @@ async def send_file(
         if sent < wanted:
             raise FileTruncated
         offset += sent
-        window = min(window * 2, _LARGEST_WINDOW) if loop.time() - started < _QUICK_SECONDS else _SMALLEST_WINDOW
+
+
+async def _while_read(sending: asyncio.Task[int], transport: asyncio.Transport, stall_seconds: float) -> int:
+    """What `sending` returns; it's cancelled when the client takes nothing for so long."""
+    loop = asyncio.get_running_loop()
+    last, since = unsent_bytes(transport), loop.time()
+    try:
+        while True:
+            done, _ = await asyncio.wait((sending,), timeout=stall_seconds / _LOOKS)
+            if done:
+                return sending.result()
+            unsent = unsent_bytes(transport)
+            if unsent != last:
+                last, since = unsent, loop.time()
+            elif loop.time() - since > stall_seconds:
+                raise ReaderStalled
+    finally:
+        if not sending.done():
+            sending.cancel()
+            await asyncio.wait((sending,))
 
 
 def _has_sendfile(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> bool:

@@ -86,14 +86,11 @@ class EmbeddedServer:
                 self._watch = loop.call_later(limits.watch_seconds, self._look_at_connections, limits.watch_seconds)
             return RegistryProtocol(config, self._state, {}, loop, limits=limits, at_once=self._app.answer_at_once)
 
+        handshake = _HANDSHAKE_SECONDS if config.ssl else None
         for bound in sockets:
             self._servers.append(
                 await loop.create_server(
-                    connect,
-                    sock=bound,
-                    ssl=config.ssl,
-                    backlog=_BACKLOG,
-                    ssl_handshake_timeout=_HANDSHAKE_SECONDS if config.ssl else None,
+                    connect, sock=bound, ssl=config.ssl, backlog=_BACKLOG, ssl_handshake_timeout=handshake
                 )
             )
 

@@ -15,6 +15,7 @@ from tests.support.lonely_registry import lonely_registry
 from tests.support.waiting import until_async
 from tests.unit.registry.pushing import digest_of
 from tests.unit.registry.raw import Connection, connect, exchange, status_of
+from yarddesk.content.errors import StorageFull
 from yarddesk.oci.name import RepositoryName
 from yarddesk.registry.limits import Limits
 from yarddesk.registry.server import EmbeddedServer
@@ -354,3 +355,89 @@ async def push(server: EmbeddedServer, content: bytes) -> str:
     assert (await connection.answer())[0] == 201
     await connection.close()
     return digest
+
+
+async def test_an_answer_before_the_close_is_waited_for_as_long_as_it_is_read(serve: Serve) -> None:
+    server = await serve(linger_seconds=0.2, write_stall_seconds=1)
+    content = b'{"manifests": [], "pad": "%b"}' % (b"x" * 4_000_000)
+    connection = await connect(server)
+    await connection.send(
+        b"PUT /v2/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(content)
+    )
+    await connection.send(content)
+    assert (await connection.answer())[0] == 201
+    await connection.close()
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, ("127.0.0.1", server.port))
+    asked = GET.replace(b"/v2/", b"/v2/app/manifests/v1").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    await loop.sock_sendall(raw, asked)
+    received = bytearray()
+    while piece := await loop.sock_recv(raw, 100_000):
+        received += piece
+        if len(received) < 300_000:
+            await asyncio.sleep(0.05)
+    assert received.endswith(content)
+    raw.close()
+
+
+async def test_trailers_are_nobodys_business_and_bounded(serve: Serve) -> None:
+    server = await serve()
+    connection = await connect(server)
+    location = await begin_upload(connection)
+    await connection.send(
+        patch(location, "Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\nContent-Range: 7-9\r\n\r\n"
+    )
+    assert (await connection.answer())[1]["range"] == "0-4"
+    await connection.send(patch(location, "Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\nX: ")
+    ending = asyncio.create_task(connection.to_the_end())
+    sent = 0
+    while not ending.done() and sent < 64 << 20:
+        connection.writer.write(b"x" * 65536)
+        sent += 65536
+        await asyncio.sleep(0)
+    assert b" 202 " not in await ending
+    assert sent < 16 << 20
+    await connection.close()
+
+
+async def test_one_request_at_a_time_writes_to_a_session(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yarddesk.registry.uploads._BUSY_SECONDS", 0.2)
+    server = await serve()
+    first, second = await connect(server), await connect(server)
+    location = await begin_upload(first)
+    await first.send(patch(location, "Content-Length: 10") + b"hello")
+    await second.send(patch(location, "Content-Length: 5") + b"other")
+    status, _, body = await second.answer()
+    assert (status, b"BLOB_UPLOAD_INVALID" in body) == (409, True)
+    await first.send(b"world")
+    assert (await first.answer())[1]["range"] == "0-9"
+    await second.send(GET.replace(b"/v2/", location.encode()))
+    assert (await second.answer())[1]["range"] == "0-9"
+    for connection in (first, second):
+        await connection.close()
+
+
+async def test_a_full_disk_is_507_and_the_server_goes_on(
+    serve: Serve, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    connection = await connect(server)
+    location = await begin_upload(connection)
+    session = await store.find_upload(RepositoryName.parse("app"), location.rsplit("/", 1)[1])
+
+    async def full(piece: bytes) -> None:
+        await session.cancel()
+        raise StorageFull("The disk is full.")
+
+    monkeypatch.setattr(session, "write", full)
+    await connection.send(patch(location, "Content-Length: 5") + b"hello")
+    status, _, body = await connection.answer()
+    assert (status, b"The disk is full." in body) == (507, True)
+    await connection.send(GET)
+    assert (await connection.answer())[0] == 200
+    await connection.send(GET.replace(b"/v2/", location.encode()))
+    assert (await connection.answer())[0] == 404
+    await connection.close()
