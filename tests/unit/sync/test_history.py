@@ -1,0 +1,82 @@
+"""What became of jobs is kept over restarts, bounded, and survives a torn line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.sync.history import History
+from yarddesk.sync.snapshot import HistoryEntry
+from yarddesk.sync.states import JobState
+
+REPOSITORY = RepositoryName.parse("team/app")
+
+
+def entry(number: int, outcome: JobState = JobState.DONE) -> HistoryEntry:
+    return HistoryEntry(
+        repository=REPOSITORY,
+        reference=Tag.parse(f"v{number}"),
+        digest=Digest.of(b"%d" % number),
+        upstream="corp",
+        registry="registry.corp",
+        outcome=outcome,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        seconds=1.5,
+        bytes_sent=10,
+        bytes_saved=5,
+        tries=2,
+        reason="“ja”",
+        replaced=Digest.of(b"old"),
+    )
+
+
+async def test_entries_come_back_after_a_restart_newest_first(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.jsonl")
+    await history.add(entry(1), entry(2))
+    await history.add(entry(3))
+    again = History(tmp_path / "history.jsonl")
+    await again.load()
+    assert list(again.recent(10)) == [entry(3), entry(2), entry(1)]
+    assert list(again.recent(1)) == [entry(3)]
+    assert again.latest(REPOSITORY, Tag.parse("v2"), "corp") == entry(2)
+    assert again.latest(REPOSITORY, Tag.parse("v2"), "mirror") is None
+
+
+async def test_it_is_bounded_in_memory_and_on_disk(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.jsonl", kept=10)
+    for number in range(55):
+        await history.add(entry(number))
+    assert len(history.recent(1000)) == 10
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) <= 21
+    assert history.latest(REPOSITORY, Tag.parse("v3"), "corp") is None
+    again = History(tmp_path / "history.jsonl", kept=10)
+    await again.load()
+    assert list(again.recent(10)) == list(history.recent(10))
+
+
+async def test_a_torn_line_costs_that_line_alone(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    history = History(path)
+    await history.add(entry(1), entry(2))
+    path.write_bytes(path.read_bytes()[:-20])
+    again = History(path)
+    await again.load()
+    assert list(again.recent(10)) == [entry(1)]
+    await again.add(entry(3))
+    last = History(path)
+    await last.load()
+    assert list(last.recent(10)) == [entry(3), entry(1)]
+
+
+async def test_a_line_that_was_cut_off_does_not_swallow_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    history = History(path)
+    await history.add(entry(1))
+    with path.open("ab") as file:
+        file.write(b'{"at": "2026')
+    await history.add(entry(2))
+    again = History(path)
+    await again.load()
+    assert list(again.recent(10)) == [entry(2), entry(1)]

@@ -1,0 +1,105 @@
+"""Which part is tried next: each upstream at its own pace, gates, pauses, and waits that grow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yarddesk.sync.schedule import PartKey, Schedule, backoff_seconds
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def key(job: str, upstream: str = "corp") -> PartKey:
+    return PartKey(job, upstream)
+
+
+def test_first_come_first_served_as_far_as_there_is_room() -> None:
+    schedule = Schedule(2)
+    for order, job in enumerate("abc"):
+        schedule.add(key(job), order)
+    assert schedule.take(0) == [key("a"), key("b")]
+    assert schedule.take(0) == []
+    schedule.finished(key("a"))
+    assert schedule.take(0) == [key("c")]
+
+
+def test_upstreams_do_not_hold_each_other_up() -> None:
+    schedule = Schedule(1)
+    schedule.add(key("a"), 1)
+    schedule.add(key("b"), 2)
+    schedule.add(key("c", "mirror"), 3)
+    assert schedule.take(0) == [key("a"), key("c", "mirror")]
+
+
+def test_what_waits_comes_when_its_time_comes() -> None:
+    schedule = Schedule(1)
+    schedule.add(key("a"), 1, at=10)
+    assert schedule.take(9.9) == []
+    assert schedule.next_due(9.9) == 10
+    assert schedule.take(10) == [key("a")]
+    assert schedule.next_due(10) is None
+
+
+def test_what_is_added_while_it_runs_is_tried_again_after_it_ended() -> None:
+    schedule = Schedule(5)
+    schedule.add(key("a"), 1)
+    schedule.take(0)
+    schedule.add(key("a"), 1)
+    assert schedule.take(0) == []
+    schedule.finished(key("a"))
+    assert schedule.take(0) == [key("a")]
+
+
+def test_what_was_dropped_or_added_anew_is_not_tried_twice() -> None:
+    schedule = Schedule(5)
+    schedule.add(key("a"), 1)
+    schedule.add(key("b"), 2, at=5)
+    schedule.add(key("b"), 2)
+    schedule.drop(key("a"))
+    assert schedule.take(9) == [key("b")]
+    schedule.finished(key("b"))
+    assert schedule.take(9) == []
+
+
+def test_a_shut_gate_lets_one_through_when_its_time_comes_and_the_rest_once_it_opened() -> None:
+    schedule = Schedule(5)
+    for order in range(4):
+        schedule.add(key(f"j{order}"), order)
+    gate = schedule.gate("corp")
+    gate.shut("away", "no answer", 100, NOW)
+    assert schedule.take(99) == []
+    assert schedule.next_due(99) == 100
+    assert schedule.take(100) == [key("j0")]
+    assert schedule.take(100) == []
+    gate.opened()
+    assert len(schedule.take(100)) == 3
+
+
+def test_pauses_keep_everything_or_an_upstream_from_starting() -> None:
+    schedule = Schedule(5)
+    schedule.add(key("a"), 1)
+    schedule.add(key("b", "mirror"), 2)
+    schedule.paused = True
+    assert schedule.take(0) == []
+    assert schedule.next_due(0) is None
+    schedule.paused = False
+    schedule.pause_upstream("corp", True)
+    assert schedule.take(0) == [key("b", "mirror")]
+
+
+@given(st.integers(1, 1000), st.integers())
+def test_a_wait_is_never_shorter_than_5_nor_longer_than_300_seconds(failures: int, seed: int) -> None:
+    assert 5 <= backoff_seconds(failures, Random(seed)) <= 300
+
+
+def test_waits_grow_and_differ() -> None:
+    random = Random(1)
+    early = [backoff_seconds(1, random) for _ in range(200)]
+    late = [backoff_seconds(8, random) for _ in range(200)]
+    assert max(early) <= 10
+    assert sum(late) / 200 > 100
+    assert len(set(late)) == 200
