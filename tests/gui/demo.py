@@ -296,8 +296,13 @@ def main() -> int:
     parser.add_argument("--ask", default="")
     parser.add_argument("--wait", type=float, default=0.6)
     parser.add_argument("--shot", default="")
+    parser.add_argument("--font", type=float, default=0.0)
     options = parser.parse_args()
     app = make_application()
+    if options.font:
+        font = app.font()
+        font.setPointSizeF(options.font)
+        app.setFont(font)
     if options.dark or options.light:
         app.styleHints().setColorScheme(Qt.ColorScheme.Dark if options.dark else Qt.ColorScheme.Light)
     run(show(options), app)

@@ -88,6 +88,19 @@ def test_a_row_opens_and_closes_by_its_chevron(with_front):
     with_front(body)
 
 
+def test_a_key_that_was_meant_for_an_image_that_just_went_hits_no_other(with_front, yard):
+    async def body(front: Front):
+        await front.show_snapshot(jobs=two())
+        front.click_row(0)
+        await front.show_snapshot(jobs=two()[1:])
+        assert front.queue.view.current_job() is None
+        front.press(Qt.Key.Key_Delete)
+        await front.settle()
+        assert yard.sync.calls == []
+
+    with_front(body)
+
+
 def test_the_context_menu_has_every_action_of_the_row(with_front, yard):
     async def body(front: Front):
         await front.show_snapshot(jobs=two())

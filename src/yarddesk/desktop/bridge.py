@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from yarddesk.desktop.core import Core, Problem
 from yarddesk.desktop.models.throughput import ThroughputLog
-from yarddesk.events import CredentialRequired, Event, SettingsChanged, StorageChanged, UpstreamStateChanged
+from yarddesk.events import Event, SettingsChanged, StorageChanged, UpstreamStateChanged
 from yarddesk.sync.snapshot import SyncSnapshot
 
 SNAPSHOT_MILLISECONDS = 250
@@ -31,8 +31,6 @@ class Bridge(QObject):
     storage_changed = Signal()
     upstreams_changed = Signal()
     problems_changed = Signal()
-    credential_required = Signal(str, str)
-    """An upstream's name, and its reason."""
     second_passed = Signal()
     """While somebody looks at something that says how long it takes."""
 
@@ -99,8 +97,6 @@ class Bridge(QObject):
             self._storage_moved = True
         elif isinstance(event, (SettingsChanged, UpstreamStateChanged)):
             self._upstreams_moved = True
-        elif isinstance(event, CredentialRequired):
-            self.credential_required.emit(event.upstream, event.reason)
         self._read_soon()
 
     def _read_soon(self) -> None:

@@ -116,6 +116,7 @@ class Shell(QObject):
             self.bridge.unwatch("window")
 
     def _on_close_wanted(self) -> None:
+        self.tray.look()
         if self.tray.is_available:
             self.window.hide()
         elif self._told_of_no_tray and self.window.banner.isVisible():

@@ -9,7 +9,6 @@ QMainWindow, #content, #page, QScrollArea#page, #cards {{ background: {surface};
 #header {{ background: {sidebar}; border-bottom: 1px solid {line}; }}
 #sidebar {{ background: {sidebar}; border-right: 1px solid {line}; }}
 #rows {{ background: {surface}; border: none; outline: none; }}
-#pagehead {{ background: {surface}; }}
 QLabel {{ color: {text}; background: transparent; }}
 QLabel[role="secondary"] {{ color: {secondary}; }}
 QLabel[role="good"] {{ color: {good_text}; }}
@@ -20,7 +19,6 @@ QFrame#card {{ background: {card}; border: 1px solid {line}; border-radius: {car
 QFrame#banner {{ background: {needs_you_wash}; border: none; border-bottom: 1px solid {line}; }}
 QFrame#banner[tone="quiet"] {{ background: {accent_wash}; }}
 QFrame#command {{ background: {sunken}; border: 1px solid {line}; border-radius: {radius}px; }}
-QFrame#rule {{ background: {line}; border: none; max-height: 1px; min-height: 1px; }}
 QLabel#toast {{ background: {toast}; color: {toast_text}; border-radius: {radius}px; padding: 8px 16px; }}
 QLabel#chip {{ background: {sunken}; border-radius: 4px; padding: 1px 6px; color: {secondary}; }}
 

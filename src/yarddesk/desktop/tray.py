@@ -15,7 +15,8 @@ from yarddesk.desktop.models.row import fraction, speaking_part
 from yarddesk.sync.snapshot import JobSnapshot, OverallState, SyncSnapshot
 
 SHOWN_TRANSFERS = 3
-LOOK_MILLISECONDS = 3000
+LOOK_MILLISECONDS = 3_000
+LOOK_AGAIN_MILLISECONDS = 60_000
 STEP_MILLISECONDS = 500
 
 
@@ -51,7 +52,6 @@ class Tray(QObject):
             transfer.triggered.connect(actions.open_window.trigger)
         self.menu = self._make_menu()
         self._looks = QTimer(self)
-        self._looks.setInterval(LOOK_MILLISECONDS)
         self._looks.timeout.connect(self.look)
         self._steps = QTimer(self)
         self._steps.setInterval(STEP_MILLISECONDS)
@@ -63,7 +63,6 @@ class Tray(QObject):
         """Show the icon, or wait for a tray."""
         self._on_snapshot(self._bridge.snapshot)
         self.look()
-        self._looks.start()
 
     @property
     def is_available(self) -> bool:
@@ -81,8 +80,9 @@ class Tray(QObject):
         self.menu.deleteLater()
 
     def look(self) -> None:
-        """Trays come late at log-in, and go when a panel ends."""
+        """Trays come late at log-in, and go when a panel ends; asking may take a call over D-Bus, so it is done seldom."""
         available = self._is_there()
+        self._looks.start(LOOK_AGAIN_MILLISECONDS if available else LOOK_MILLISECONDS)
         if available and self._icon is None:
             self._icon = QSystemTrayIcon(self)
             self._icon.setContextMenu(self.menu)

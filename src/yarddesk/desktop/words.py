@@ -95,12 +95,6 @@ def listed(names: list[str], at_most: int = 3) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def ordinal(number: int) -> str:
-    """`1st`, `2nd`, `11th`."""
-    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
-
-
 def sentence(text: str) -> str:
     """With a full stop at its end, unless it ends in a mark already."""
     text = text.strip()

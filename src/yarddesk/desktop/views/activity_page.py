@@ -48,6 +48,7 @@ class ActivityPage(QWidget):
         self.search.setPlaceholderText("Search")
         self.search.setAccessibleName("Search the activity")
         self.search.setClearButtonEnabled(True)
+        self.search.setMinimumWidth(96)
         self.search.setMaximumWidth(220)
         self._typing = QTimer(self)
         self._typing.setSingleShot(True)

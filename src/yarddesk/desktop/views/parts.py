@@ -150,11 +150,6 @@ class ElidedLabel(QWidget):
             self.updateGeometry()
             self.update()
 
-    def set_colour(self, colour: str) -> None:
-        if colour != self._colour:
-            self._colour = colour
-            self.update()
-
     def sizeHint(self) -> QSize:
         metrics = QFontMetrics(self.font())
         return QSize(metrics.horizontalAdvance(self._text) + 2, metrics.height())
@@ -200,16 +195,5 @@ class CommandBox(QFrame):
     def command(self) -> str:
         return self._text.text
 
-    def set_command(self, command: str) -> None:
-        self._text.set_text(command)
-        self._copy.say(f"Copy “{command}”")
-
     def _on_copy(self) -> None:
         self.copied.emit(self._text.text)
-
-
-def rule() -> QFrame:
-    """A line across, one pixel high."""
-    made = QFrame()
-    made.setObjectName("rule")
-    return made

@@ -14,6 +14,7 @@ from yarddesk.desktop.views.parts import ElidedLabel, ToolButton, label
 from yarddesk.desktop.views.row_view import RowView
 from yarddesk.sync.snapshot import SyncSnapshot
 
+TOOL_HEIGHT = 28
 TOOLS = (JobAction.SIGN_IN, JobAction.RESUME, JobAction.RETRY, JobAction.PAUSE, JobAction.CANCEL, JobAction.DETAILS)
 
 
@@ -113,7 +114,7 @@ class JobTools(QWidget):
             self.buttons[action] = button
             row.addWidget(button)
         # The head keeps its height while there is nothing to do to a row, so that the list stays where it is.
-        self.setFixedHeight(max(button.sizeHint().height() for button in self.buttons.values()))
+        self.setFixedHeight(TOOL_HEIGHT)
         view.chosen.connect(self._follow)
         view.model().rowsRemoved.connect(self._follow)
         self._follow()

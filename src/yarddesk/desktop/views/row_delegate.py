@@ -1,7 +1,7 @@
 """Paints rows: an image in the queue, a layer of it, what was synced, a title. No widget is made for a row."""
 
 from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QPoint, QRect, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QTextLayout
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from yarddesk.desktop import theme
@@ -71,6 +71,7 @@ def layout_of(rect: QRect, row: Row, job: JobSnapshot) -> JobLayout:
         rect,
         applicable(job),
         has_bar=row.fraction is not None,
+        status_width=fonts.small_metrics.horizontalAdvance(row.status),
         sign_in_width=fonts.small_metrics.horizontalAdvance(SIGN_IN) + 24 if row.needs_sign_in else 0,
         destination_width=fonts.small_metrics.horizontalAdvance(row.destination) + 2,
     )
@@ -115,6 +116,18 @@ class _Pen:
         self.painter.setPen(colour)
         self.painter.drawText(rect, align | Qt.TextFlag.TextSingleLine, shown)
         return metrics.horizontalAdvance(shown)
+
+    def two_lines(self, rect: QRect, text: str, font: QFont, metrics: QFontMetrics, colour: QColor) -> None:
+        """Break the text once, at a word; the second line is elided."""
+        layout = QTextLayout(text, font)
+        layout.beginLayout()
+        line = layout.createLine()
+        line.setLineWidth(rect.width())
+        layout.endLayout()
+        split = line.textLength()
+        upper = QRect(rect.left(), rect.top(), rect.width(), rect.height() // 2)
+        self.text(upper, text[:split].rstrip(), font, metrics, colour)
+        self.text(upper.translated(0, upper.height()), text[split:], font, metrics, colour)
 
     def glyph(self, rect: QRect, name: str, colour: QColor) -> None:
         """A glyph of 16 px in the middle of the rectangle."""
@@ -188,6 +201,9 @@ def _paint_status(pen: _Pen, rect: QRect, row: Row) -> None:
     """The status on the left; what stands aside on the right gives way first."""
     fonts = pen.fonts
     metrics = fonts.small_metrics
+    if rect.height() >= 2 * metrics.height():
+        pen.two_lines(rect, row.status, fonts.small, metrics, pen.tone_text(row.tone))
+        return
     aside = metrics.horizontalAdvance(row.aside)
     if row.aside and metrics.horizontalAdvance(row.status) + aside + 24 <= rect.width():
         pen.text(rect, row.aside, fonts.small, metrics, pen.tokens.secondary, align=_RIGHT)

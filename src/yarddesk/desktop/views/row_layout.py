@@ -55,7 +55,8 @@ def fonts() -> Fonts:
 def job_height() -> int:
     """64 px, more where the system's font is large."""
     known = fonts()
-    return max(JOB_HEIGHT, theme.snapped(known.name_metrics.height() + known.small_metrics.height() + BAR + 8 + 16))
+    first, second = known.name_metrics.height(), known.small_metrics.height()
+    return max(JOB_HEIGHT, theme.snapped(max(first + second + BAR + 24, first + 2 * second + 12)))
 
 
 def line_height(least: int) -> int:
@@ -78,11 +79,22 @@ class JobLayout:
 
 
 def job_layout(
-    rect: QRect, actions: tuple[JobAction, ...], *, has_bar: bool, sign_in_width: int, destination_width: int
+    rect: QRect,
+    actions: tuple[JobAction, ...],
+    *,
+    has_bar: bool,
+    status_width: int,
+    sign_in_width: int,
+    destination_width: int,
 ) -> JobLayout:
-    """Room for three buttons is kept whether they show or not, so that nothing moves under the mouse."""
+    """Room for three buttons is kept whether they show or not, so that nothing moves under the mouse.
+
+    A status that is too wide gets a second line where there is no bar. Widths in pixels, 0 for what isn't there.
+    """
     known = fonts()
     first, second = known.name_metrics.height(), known.small_metrics.height()
+    if not has_bar and status_width > rect.width() - TEXT_LEFT - RIGHT:
+        second *= 2
     content = first + second + 4 + (BAR + 4 if has_bar else 0)
     top = rect.top() + (rect.height() - content) // 2
     middle = top + first // 2

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QAbstractItemView, QMenu, QToolTip, QTreeView, QWi
 from yarddesk.desktop import words
 from yarddesk.desktop.actions import JOB_DEEDS, JobAction, applicable, told
 from yarddesk.desktop.icons import glyph_icon
-from yarddesk.desktop.models.rows_model import Role, RowsModel
+from yarddesk.desktop.models.rows_model import Index, Role, RowsModel
 from yarddesk.desktop.theme import tokens
 from yarddesk.desktop.views.row_delegate import RowDelegate, layout_of
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot
@@ -183,6 +183,15 @@ class RowView(QTreeView):
             item.setData((action, subject))
         menu.triggered.connect(self._on_menu)
         return menu
+
+    def rowsAboutToBeRemoved(self, parent: Index, start: int, end: int) -> None:
+        """Qt would choose the next row: a key that was meant for the one that just went would then hit another image."""
+        chosen = self.selectedIndexes()
+        top = chosen[0].parent() if chosen and chosen[0].parent().isValid() else chosen[0] if chosen else QModelIndex()
+        goes = not parent.isValid() and top.isValid() and start <= top.row() <= end
+        super().rowsAboutToBeRemoved(parent, start, end)
+        if goes or not chosen:
+            self.clearSelection()
 
     def viewportEvent(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):

@@ -11,8 +11,6 @@ from yarddesk.desktop.views.parts import Button, ElidedLabel, GlyphLabel, give_r
 from yarddesk.settings.model import AuthType, UpstreamSettings
 from yarddesk.sync.snapshot import SyncSnapshot, UpstreamHealth
 
-CARDS_WIDTH = 760
-
 # The glyph, the token's colour and the words of each state of an upstream.
 _STATES: dict[str, tuple[str, str, str]] = {
     "ok": ("check", "good", "Answers"),
