@@ -45,7 +45,7 @@ def test_rows_are_chosen_opened_paused_and_cancelled_by_keys(with_front, yard):
     async def body(front: Front):
         await front.show_snapshot(jobs=(image("a:1"), image("b:1")))
         view = front.queue.view
-        view.setFocus(Qt.FocusReason.TabFocusReason)
+        front.press(Qt.Key.Key_Down)
         front.press(Qt.Key.Key_Down)
         assert front.queue.view.current_job() == yard.sync.shown.jobs[1]
         front.press(Qt.Key.Key_Return)
@@ -57,6 +57,20 @@ def test_rows_are_chosen_opened_paused_and_cancelled_by_keys(with_front, yard):
         front.press(Qt.Key.Key_Delete)
         await front.settle()
         assert yard.sync.calls == [("pause", "b:1", None), ("cancel", "b:1")]
+
+    with_front(body)
+
+
+def test_the_one_row_there_is_can_be_chosen_by_keys(with_front, yard):
+    yard.sync.show(jobs=(image(),))
+
+    async def body(front: Front):
+        assert front.queue.view.current_job() is None
+        front.press(Qt.Key.Key_Down)
+        assert front.queue.view.current_job() == yard.sync.shown.jobs[0]
+        front.press(Qt.Key.Key_Delete)
+        await front.settle()
+        assert yard.sync.calls == [("cancel", "a:1")]
 
     with_front(body)
 

@@ -1,6 +1,6 @@
 """A list of rows that open: mouse, keyboard and context menu reach the same actions."""
 
-from PySide6.QtCore import QEvent, QModelIndex, QPoint, QRect, Qt, Signal
+from PySide6.QtCore import QEvent, QItemSelectionModel, QModelIndex, QPoint, QRect, Qt, Signal
 from PySide6.QtGui import QAction, QContextMenuEvent, QFocusEvent, QHelpEvent, QKeyEvent, QKeySequence, QMouseEvent
 from PySide6.QtWidgets import QAbstractItemView, QMenu, QToolTip, QTreeView, QWidget
 
@@ -13,6 +13,7 @@ from yarddesk.desktop.views.row_delegate import RowDelegate, layout_of
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot
 
 CHEVRON = "chevron"
+_MOVING_KEYS = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Home, Qt.Key.Key_End)
 _KEYBOARD_REASONS = (
     Qt.FocusReason.TabFocusReason,
     Qt.FocusReason.BacktabFocusReason,
@@ -107,8 +108,8 @@ class RowView(QTreeView):
         super().focusInEvent(event)
         by_keyboard = event.reason() in _KEYBOARD_REASONS
         self._delegate.shows_focus = by_keyboard
-        if by_keyboard and not self.selectedIndexes() and self.currentIndex().isValid():
-            self.setCurrentIndex(self.currentIndex())
+        if by_keyboard and not self.selectedIndexes():
+            self._choose_first()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         self._delegate.shows_focus = False
@@ -139,6 +140,9 @@ class RowView(QTreeView):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         self._delegate.shows_focus = True
+        if event.key() in _MOVING_KEYS and not self.selectedIndexes():
+            self._choose_first()
+            return
         index = self.currentIndex()
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self._open_or_tell(index)
@@ -200,6 +204,13 @@ class RowView(QTreeView):
                 QToolTip.showText(event.globalPos(), words.tooltip(self._told(*found)), self)
                 return True
         return super().viewportEvent(event)
+
+    def _choose_first(self) -> None:
+        """The row that has the focus already, though nothing is chosen; else the uppermost."""
+        index = self.currentIndex() if self.currentIndex().isValid() else self._rows.index(0, 0)
+        if index.isValid():
+            self.setCurrentIndex(index)
+            self.selectionModel().select(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
 
     def _use(self, index: QModelIndex, button: JobAction | str) -> None:
         if button == CHEVRON:
