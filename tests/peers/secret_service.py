@@ -81,6 +81,11 @@ class SecretService:
         """Lock the keychain while it is in use, as a screen lock does."""
         self._call("/org/freedesktop/secrets", "org.freedesktop.Secret.Service", "Lock", "ao", [[self._collection()]])
 
+    def unlock(self) -> None:
+        """As when somebody types the keychain's password."""
+        self._stop_keyring()
+        self._start_keyring(unlock=True)
+
     def is_locked(self) -> bool:
         properties = "org.freedesktop.DBus.Properties"
         arguments = ("org.freedesktop.Secret.Collection", "Locked")

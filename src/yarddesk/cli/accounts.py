@@ -13,9 +13,9 @@ from yarddesk.content.registry_host import registry_key
 from yarddesk.control.client import ControlClient, ControlError
 from yarddesk.control.instance import NoInstance
 from yarddesk.errors import YarddeskError
-from yarddesk.service.accounts import Accounts
+from yarddesk.service.accounts import Accounts, upstreams_at
 from yarddesk.service.front import SignInResult
-from yarddesk.settings.model import Settings, UpstreamSettings
+from yarddesk.settings.model import AuthType, Settings, UpstreamSettings
 from yarddesk.settings.upstreams import upstream_from_url
 
 
@@ -42,13 +42,18 @@ def _login(options: argparse.Namespace) -> int:
     if not result.checked:
         complain(f"{upstream.registry} could not be asked whether it takes them: {result.reason}")
     print(f"The credentials for {registry_key(upstream.registry)} are in the keychain.")
-    _try_again(settings, upstream)
+    for each in upstreams_at(settings.upstreams, upstream.registry):
+        if each.auth.type is not AuthType.KEYCHAIN:
+            complain(f"{each.name} does not use them: its auth.type in the settings is {each.auth.type}.")
+    _tell_instance(settings, upstream.registry, retry=True)
     return 0
 
 
 def _logout(options: argparse.Namespace) -> int:
-    upstream = _upstream(settings_of(options), options.registry)
+    settings = settings_of(options)
+    upstream = _upstream(settings, options.registry)
     if asyncio.run(_sign_out(upstream)):
+        _tell_instance(settings, upstream.registry, retry=False)
         print(f"The credentials for {registry_key(upstream.registry)} are out of the keychain.")
         return 0
     complain(f"The keychain holds no credentials for {registry_key(upstream.registry)}.")
@@ -101,11 +106,11 @@ def _ask(options: argparse.Namespace, registry: str) -> Credential | None:
     return Credential(username, Secret(password))
 
 
-def _try_again(settings: Settings, upstream: UpstreamSettings) -> None:
-    """What waits for this sign-in in a running instance goes on now."""
+def _tell_instance(settings: Settings, registry: str, *, retry: bool) -> None:
+    """A running instance forgets what it had earned with other credentials; `retry`: what waits for these goes on."""
     try:
         with ControlClient(settings.data_dir, settings.server.certfile) as client:
-            client.post("retry", target=upstream.name)
+            client.post("account-changed", registry=registry, retry=retry)
     except NoInstance:
         return  # none runs: nothing waits
     except ControlError as error:

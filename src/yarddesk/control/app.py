@@ -63,6 +63,7 @@ def control_app(surface: ControlSurface, token: Secret) -> Starlette:
             Route("/api/v1/retry", guarded(actions.retry), methods=["POST"]),
             Route("/api/v1/cancel", guarded(actions.cancel), methods=["POST"]),
             Route("/api/v1/wait", guarded(actions.wait), methods=["POST"]),
+            Route("/api/v1/account-changed", guarded(actions.account_changed), methods=["POST"]),
             Route("/api/v1/show", guarded(actions.show), methods=["POST"]),
         ]
     )
@@ -116,6 +117,13 @@ class _Actions:
             raise _BadRequest("seconds is a number, 0 at least.")
         outcome = await self._surface.wait(_target(body), min(float(seconds), _MAX_WAIT_SECONDS))
         return JSONResponse({"state": outcome.state, "reason": outcome.reason})
+
+    async def account_changed(self, request: Request) -> Response:
+        body = await _body(request)
+        registry = body.get("registry")
+        if not isinstance(registry, str) or not registry:
+            raise _BadRequest("registry is a text.")
+        return _count(await self._surface.account_changed(registry, retry=body.get("retry") is True))
 
     async def show(self, _request: Request) -> Response:
         if not self._surface.raise_window():

@@ -1,5 +1,6 @@
 """Credentials: where they are looked for, and signing in and out."""
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -48,3 +49,8 @@ class Accounts:
     async def sign_out(self, upstream: UpstreamSettings) -> bool:
         """Whether there was a credential to take out. Raises CredentialUnavailable."""
         return await self._keychain.delete(registry_key(upstream.registry))
+
+
+def upstreams_at(upstreams: Iterable[UpstreamSettings], registry: str) -> list[UpstreamSettings]:
+    """Those that share the credentials of a registry."""
+    return [upstream for upstream in upstreams if registry_key(upstream.registry) == registry_key(registry)]

@@ -34,6 +34,9 @@ class YardRoutes(Routes):
     def prefix_of(self, namespace: str) -> str | None:
         return self._routes.prefix_of(namespace)
 
+    def account_changed(self, registry: str) -> None:
+        self._routes.account_changed(registry)
+
     async def aclose(self) -> None:
         await self._routes.aclose()
 

@@ -23,7 +23,7 @@ from yarddesk.events import EventBus, SettingsChanged
 from yarddesk.registry.app import RegistryApp
 from yarddesk.registry.guard import Guard, HostRules
 from yarddesk.registry.server import EmbeddedServer
-from yarddesk.service.accounts import Accounts
+from yarddesk.service.accounts import Accounts, upstreams_at
 from yarddesk.service.addresses import ENGINE_STATE, engine_address
 from yarddesk.service.disk import disk_problem
 from yarddesk.service.front import Problem, Remedy, SignInResult
@@ -170,12 +170,22 @@ class Yard:
         await self.reload()
 
     async def sign_in(self, upstream: str, username: str, password: Secret) -> SignInResult:
-        result = await self._parts.accounts.sign_in(self._upstream(upstream), Credential(username, password))
-        await self.sync.retry(upstream)
+        chosen = self._upstream(upstream)
+        result = await self._parts.accounts.sign_in(chosen, Credential(username, password))
+        await self.account_changed(chosen.registry, retry=True)
         return result
 
     async def sign_out(self, upstream: str) -> bool:
-        return await self._parts.accounts.sign_out(self._upstream(upstream))
+        chosen = self._upstream(upstream)
+        had = await self._parts.accounts.sign_out(chosen)
+        await self.account_changed(chosen.registry, retry=False)
+        return had
+
+    async def account_changed(self, registry: str, *, retry: bool) -> int:
+        """The keychain has other credentials for a registry; `retry`: what waits for any of its upstreams goes on."""
+        self._routes.account_changed(registry)
+        names = [upstream.name for upstream in upstreams_at(self._settings.upstreams, registry)] if retry else []
+        return sum([await self.sync.retry(name) for name in names])
 
     # Other settings.
 

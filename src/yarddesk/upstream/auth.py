@@ -147,6 +147,11 @@ class Authenticator:
             if self._basic == used:
                 self._basic = None
 
+    def forget_all(self) -> None:
+        """Another account may be signed in by now, or none."""
+        self._basic = None
+        self._tokens.clear()
+
     async def _password(self, used: Authorization | None, words: str) -> Authorization:
         credential = await self._credential()
         if credential is None or not credential.username:

@@ -151,6 +151,10 @@ class RegistryClient:
             )
         return url
 
+    def forget_account(self) -> None:
+        """Look for credentials anew with the next request: somebody signed in or out."""
+        self._auth.forget_all()
+
     async def aclose(self) -> None:
         """Close the connections; those in use when their requests end."""
         await self._wire.aclose()

@@ -135,6 +135,12 @@ class UpstreamRoutes:
         by_prefix = next((each.prefix for each in named if each.prefix.lower() == namespace.strip().lower()), None)
         return by_prefix or next((each.prefix for each in named if registry_key(each.registry) == key), None)
 
+    def account_changed(self, registry: str) -> None:
+        """Somebody signed in to this registry, or out: nothing that was earned before is used again."""
+        for connection in self._connections:
+            if registry_key(connection.settings.registry) == registry_key(registry):
+                connection.client.forget_account()
+
     async def aclose(self) -> None:
         """Close the connections; those in use when their requests end."""
         for connection in self._connections:

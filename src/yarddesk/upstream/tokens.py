@@ -72,6 +72,9 @@ class TokenCache:
         while len(self._tokens) > _MOST_TOKENS:
             self._tokens.popitem(last=False)
 
+    def clear(self) -> None:
+        self._tokens.clear()
+
     def forget(self, header: str) -> None:
         """Drop a token that was refused."""
         self._tokens = OrderedDict((held, token) for held, token in self._tokens.items() if token.header != header)

@@ -93,6 +93,9 @@ class Surface:
         self.shown += 1
         return self.has_window
 
+    async def account_changed(self, registry, *, retry):
+        return len(registry) if retry else 0
+
     async def wait(self, target, seconds):
         return WaitOutcome("pending" if target is None else "failed", f"{target}: {seconds}")
 
@@ -160,6 +163,13 @@ async def test_a_wait_is_answered_with_how_it_stands(client):
     assert (await client.post("/api/v1/wait", json={"seconds": 0})).json()["state"] == "pending"
     failed = (await client.post("/api/v1/wait", json={"target": "a", "seconds": 900})).json()
     assert failed == {"state": "failed", "reason": "a: 30.0"}
+
+
+async def test_an_instance_is_told_of_another_account(client):
+    told = await client.post("/api/v1/account-changed", json={"registry": "corp", "retry": True})
+    assert told.json() == {"count": 4}
+    assert (await client.post("/api/v1/account-changed", json={"registry": "corp"})).json() == {"count": 0}
+    assert (await client.post("/api/v1/account-changed", json={"retry": True})).status_code == 400
 
 
 async def test_showing_the_window_needs_one(client, surface):
