@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.pictures import Picture, picture_of_xwd, write_png
 from tests.support.programs import CommandLine, Program, clean_environment
 from tests.support.waiting import until
-from tests.support.x11 import owns_selection
+from tests.support.x11 import ask_to_close, owns_selection
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,8 @@ class Desktop:
         self._xdotool("windowactivate", "--sync", window_id)
 
     def close(self, window_id: str) -> None:
-        """Ask a window to close, by the window manager's key for that."""
-        self.activate(window_id)
-        self.key("alt+F4")
+        """Have the window manager ask a window to close; its key for that is not yet its own when it has just started."""
+        ask_to_close(self.display, int(window_id, 0))
 
     def click(self, x: int, y: int, *, button: int = 1) -> None:
         """Click at a place on the screen, in pixels; button: 1 left, 2 middle, 3 right."""

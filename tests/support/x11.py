@@ -6,6 +6,26 @@ import ctypes
 from functools import cache
 
 
+class _ClientMessage(ctypes.Structure):
+    """XClientMessageEvent, with room for the largest of Xlib's events."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("serial", ctypes.c_ulong),
+        ("send_event", ctypes.c_int),
+        ("display", ctypes.c_void_p),
+        ("window", ctypes.c_ulong),
+        ("message_type", ctypes.c_ulong),
+        ("format", ctypes.c_int),
+        ("data", ctypes.c_long * 5),
+        ("room", ctypes.c_long * 24),
+    )
+
+
+_CLIENT_MESSAGE = 33
+_TO_THE_WINDOW_MANAGER = (1 << 19) | (1 << 20)  # SubstructureNotifyMask and SubstructureRedirectMask
+
+
 @cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL("libX11.so.6")
@@ -15,6 +35,11 @@ def _library() -> ctypes.CDLL:
     library.XInternAtom.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
     library.XGetSelectionOwner.restype = ctypes.c_ulong
     library.XGetSelectionOwner.argtypes = [ctypes.c_void_p, ctypes.c_ulong]
+    library.XDefaultRootWindow.restype = ctypes.c_ulong
+    library.XDefaultRootWindow.argtypes = [ctypes.c_void_p]
+    event = ctypes.POINTER(_ClientMessage)
+    library.XSendEvent.argtypes = [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int, ctypes.c_long, event]
+    library.XSync.argtypes = [ctypes.c_void_p, ctypes.c_int]
     library.XCloseDisplay.argtypes = [ctypes.c_void_p]
     return library
 
@@ -31,5 +56,24 @@ def owns_selection(display: str, name: str) -> bool:
     try:
         atom = library.XInternAtom(connection, name.encode(), 0)
         return bool(library.XGetSelectionOwner(connection, atom))
+    finally:
+        library.XCloseDisplay(connection)
+
+
+def ask_to_close(display: str, window: int) -> None:
+    """Have the window manager ask a window to close, as its button does (EWMH, `_NET_CLOSE_WINDOW`).
+
+    display: as in DISPLAY; window: its id. Raises ConnectionError when there is no server.
+    """
+    library = _library()
+    connection = library.XOpenDisplay(display.encode())
+    if not connection:
+        raise ConnectionError(f"no X server on {display}")
+    try:
+        root = library.XDefaultRootWindow(connection)
+        atom = library.XInternAtom(connection, b"_NET_CLOSE_WINDOW", 0)
+        event = _ClientMessage(type=_CLIENT_MESSAGE, window=window, message_type=atom, format=32)
+        library.XSendEvent(connection, root, 0, _TO_THE_WINDOW_MANAGER, ctypes.byref(event))
+        library.XSync(connection, 0)
     finally:
         library.XCloseDisplay(connection)
