@@ -27,7 +27,7 @@ async def reads_within(yard: FakeYard, seconds: float) -> int:
 def test_while_something_moves_and_somebody_looks_there_are_four_snapshots_a_second(with_front, yard):
     async def body(front: Front):
         await front.show_snapshot(jobs=(moving(),))
-        assert 3 <= await reads_within(yard, 1.1) <= 5
+        assert 2 <= await reads_within(yard, 1.1) <= 5
 
     with_front(body)
 
@@ -61,7 +61,7 @@ def test_a_rush_of_events_is_ten_updates_a_second_at_most(with_front, yard):
             done += 1
             yard.sync.show(jobs=(moving(done % 300),))
             await asyncio.sleep(0.002)
-        assert 5 <= changes.count() <= 11
+        assert 2 <= changes.count() <= 11
 
     with_front(body)
 
