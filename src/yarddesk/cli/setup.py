@@ -7,10 +7,12 @@ from typing import Any
 
 from yarddesk.cli.options import settings_of
 from yarddesk.cli.output import complain, print_json, print_table
-from yarddesk.control.instance import NoInstance, find_instance
+from yarddesk.control.client import ControlClient
+from yarddesk.control.instance import NoInstance
 from yarddesk.engines import EngineEnvironment, detect
 from yarddesk.engines.model import ContainerEngine, EngineStatus, RegistryAddress
 from yarddesk.service.addresses import ENGINE_STATE, engine_address, engine_address_of_url
+from yarddesk.settings.model import Settings
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
@@ -26,10 +28,8 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
 
 def _setup(options: argparse.Namespace) -> int:
     settings = settings_of(options)
-    try:
-        address, runs = engine_address_of_url(find_instance(settings.data_dir).url), True
-    except NoInstance:
-        address, runs = engine_address(settings.server), False
+    url = _running_at(settings)
+    address = engine_address_of_url(url) if url else engine_address(settings.server)
     engines = {engine.key: engine for engine in detect(EngineEnvironment.current(), settings.data_dir / ENGINE_STATE)}
     if options.engine is None:
         return asyncio.run(_show(list(engines.values()), address, as_json=options.json))
@@ -39,9 +39,19 @@ def _setup(options: argparse.Namespace) -> int:
         return 2
     if options.undo:
         return asyncio.run(_undo(engine, as_json=options.json))
-    if not runs and not options.dry_run:
+    if url is None and not options.dry_run:
         raise NoInstance(settings.data_dir)
     return asyncio.run(_apply(engine, address, dry_run=options.dry_run, as_json=options.json))
+
+
+def _running_at(settings: Settings) -> str | None:
+    """Where the instance answers, None where none does: one that was killed has left its address behind."""
+    try:
+        with ControlClient(settings.data_dir, settings.server.certfile) as client:
+            client.get("status")
+            return client.instance.url
+    except NoInstance:
+        return None
 
 
 async def _show(engines: list[ContainerEngine], address: RegistryAddress, *, as_json: bool) -> int:
