@@ -135,7 +135,7 @@ def test_generators_and_the_executors_threads_are_ended(qapp: QApplication) -> N
 
 def test_main_is_cancelled_when_qt_quits_and_may_take_its_time_to_clean_up(qapp: QApplication) -> None:
     async def main() -> str:
-        QTimer.singleShot(10, qapp.quit)
+        QTimer.singleShot(10, qapp.exit)
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -148,7 +148,7 @@ def test_main_is_cancelled_when_qt_quits_and_may_take_its_time_to_clean_up(qapp:
 
 def test_main_that_lets_the_cancellation_pass_raises_it(qapp: QApplication) -> None:
     async def main() -> None:
-        QTimer.singleShot(10, qapp.quit)
+        QTimer.singleShot(10, qapp.exit)
         await asyncio.Event().wait()
 
     with pytest.raises(asyncio.CancelledError):
@@ -157,12 +157,12 @@ def test_main_that_lets_the_cancellation_pass_raises_it(qapp: QApplication) -> N
 
 def test_qt_may_quit_again_during_the_clean_up(qapp: QApplication) -> None:
     async def main() -> str:
-        QTimer.singleShot(10, qapp.quit)
+        QTimer.singleShot(10, qapp.exit)
         try:
             await asyncio.Event().wait()
         finally:
             for _ in range(3):
-                qapp.quit()
+                qapp.exit()
                 await asyncio.sleep(0.01)
             return "cleaned up"  # noqa: B012 - the cancellation ends here
 

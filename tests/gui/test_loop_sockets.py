@@ -21,7 +21,7 @@ import watchfiles
 from PySide6.QtCore import QSocketNotifier
 from PySide6.QtWidgets import QApplication
 
-from tests.gui.loops import LOOPS, run_on
+from tests.gui.loops import LOOPS, closing, run_on
 from yarddesk.desktop import loop_descriptor
 from yarddesk.desktop.loop_descriptor import DescriptorLoop
 from yarddesk.desktop.loop_queue import QueueLoop
@@ -310,6 +310,17 @@ def test_an_ordinary_python_signal_handler_runs_while_qt_sleeps(kind: type[Queue
             signal.signal(signal.SIGUSR1, before)
 
     run_on(kind, qapp, main())
+
+
+def test_ctrl_c_ends_the_loop_while_qt_sleeps(kind: type[QueueLoop], qapp: QApplication) -> None:
+    handled = signal.getsignal(signal.SIGINT)
+    sender = subprocess.Popen(["sh", "-c", f"sleep 0.1; kill -INT {os.getpid()}"])
+    with closing(lambda: kind(qapp)) as loop:
+        loop.call_later(30, loop.stop)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+    sender.wait()
+    assert signal.getsignal(signal.SIGINT) is handled
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
