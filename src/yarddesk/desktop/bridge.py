@@ -1,10 +1,11 @@
 """Between the core and everything that shows it: the one owner of subscriptions, and of the clock that reads snapshots."""
 
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from yarddesk.desktop.core import Core, Problem
 from yarddesk.desktop.models.throughput import ThroughputLog
@@ -46,9 +47,10 @@ class Bridge(QObject):
         self._seconds = 0
         self._poll = QTimer(self)
         self._poll.setInterval(SNAPSHOT_MILLISECONDS)
-        self._poll.timeout.connect(self._read)
+        self._poll.timeout.connect(self._on_poll)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
+        self._soon.setTimerType(Qt.TimerType.PreciseTimer)  # a coarse one may be early
         self._soon.timeout.connect(self._read)
         self._clock = QTimer(self)
         self._clock.setInterval(1000)
@@ -103,8 +105,15 @@ class Bridge(QObject):
         if self._soon.isActive():
             return
         gap = VISIBLE_GAP_MILLISECONDS if self._lookers else HIDDEN_GAP_MILLISECONDS
-        since = int((time.monotonic() - self._read_at) * 1000)
-        self._soon.start(max(0, gap - since))
+        self._soon.start(max(0, math.ceil(gap - self._milliseconds_since_read())))
+
+    def _on_poll(self) -> None:
+        # An event may have had the snapshot read just now.
+        if self._milliseconds_since_read() >= VISIBLE_GAP_MILLISECONDS:
+            self._read()
+
+    def _milliseconds_since_read(self) -> float:
+        return (time.monotonic() - self._read_at) * 1000
 
     def _read(self) -> None:
         self._soon.stop()
