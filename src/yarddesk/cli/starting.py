@@ -35,12 +35,12 @@ def desktop(options: argparse.Namespace) -> int:
     configure_logging(settings.logger)
     # Qt is looked for, and loaded, for the desktop app alone: `serve` runs where it is not installed.
     from yarddesk.desktop.app import run_desktop
-    from yarddesk.service.yard import open_yard
+    from yarddesk.service.leaving import last_yard
 
     source = _source(options)
     return run_desktop(
         settings,
-        lambda: open_yard(settings, source),
+        lambda: last_yard(settings, source),
         minimized=options.minimized,
         raise_window=lambda: _raise_window(settings),
     )

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
 _HANDSHAKE_SECONDS: Final = 10.0
-_CUT_SECONDS: Final = 1.0
+_CUT_SECONDS: Final = 0.5
 
 
 class TlsUnusable(YarddeskError):
@@ -94,7 +94,7 @@ class EmbeddedServer:
                 )
             )
 
-    async def stop(self, grace_seconds: float = 3.0) -> None:
+    async def stop(self, grace_seconds: float = 1.5) -> None:
         """Accept no more, let what is being answered end within `grace_seconds`, and cut the rest. May be called twice."""
         for server in self._servers:
             server.close()

@@ -3,8 +3,8 @@
 import asyncio
 import signal
 
+from yarddesk.service.leaving import last_yard
 from yarddesk.service.reload import SettingsSource
-from yarddesk.service.yard import open_yard
 from yarddesk.settings.model import Settings
 
 
@@ -17,5 +17,5 @@ async def serve_until_stopped(settings: Settings, source: SettingsSource) -> Non
             loop.add_signal_handler(number, stopped.set)
         except NotImplementedError:  # Windows' loop has no signal handlers
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
-    async with open_yard(settings, source):
+    async with last_yard(settings, source):
         await stopped.wait()

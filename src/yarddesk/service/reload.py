@@ -23,7 +23,6 @@ class SettingsSource:
         return (self.config or default_config_file()).absolute()
 
     async def load(self) -> Settings:
-        """Read everything again. Raises SettingsError."""
-        config = self.config if self.config and self.config.exists() else None
-        loaded = await asyncio.to_thread(load_settings, self.environ, file=config, options=self.overrides)
+        """Read everything again. Raises SettingsError, also where a file that was named is not there (any more)."""
+        loaded = await asyncio.to_thread(load_settings, self.environ, file=self.config, options=self.overrides)
         return loaded.settings

@@ -37,7 +37,7 @@ from yarddesk.sync.worker import Worker
 
 _log = logging.getLogger(__name__)
 
-_STOP_SECONDS: Final = 3.0
+_STOP_SECONDS: Final = 1.5
 _SLEPT_SECONDS: Final = 30.0
 _TICK_SECONDS: Final = 1.0
 

@@ -1,5 +1,6 @@
 """Which upstreams a repository's name leads to, and what it is called there."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -143,8 +144,8 @@ class UpstreamRoutes:
 
     async def aclose(self) -> None:
         """Close the connections; those in use when their requests end."""
+        await asyncio.gather(*(connection.uploader.aclose() for connection in self._connections))
         for connection in self._connections:
-            await connection.uploader.aclose()
             await connection.client.aclose()
 
     def _views(self, repository: RepositoryName, *, for_pulls: bool) -> list[RegistryUpstream]:

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _SMALL_BYTES: Final = 4 * 1024 * 1024
 _CANCEL_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 0.5
 _NO_PATCH: Final = frozenset({405, 411, 415, 416, 501})
 
 
@@ -63,8 +64,12 @@ class Uploader:
             return False
 
     async def aclose(self) -> None:
-        """Wait for the sessions that are being cancelled."""
-        await asyncio.gather(*self._cancelling)
+        """Give the sessions that are being cancelled a moment; the registry collects what is left of them by itself."""
+        if self._cancelling:
+            _, late = await asyncio.wait(self._cancelling, timeout=_CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _mount(self, url: httpx.URL, scopes: Scopes, digest: Digest) -> bool:
         async with self._client.request("POST", url, scopes, repeatable=True) as answer:

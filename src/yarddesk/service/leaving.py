@@ -1,0 +1,35 @@
+"""The end of the process, when all that must be kept is kept."""
+
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from yarddesk.service.reload import SettingsSource
+from yarddesk.service.yard import Yard, open_yard
+from yarddesk.settings.model import Settings
+
+_LEAVE_SECONDS: Final = 0.5
+
+
+@asynccontextmanager
+async def last_yard(settings: Settings, source: SettingsSource) -> AsyncIterator[Yard]:
+    """`open_yard` for a process that ends with it.
+
+    Python waits at its end for threads that look up a name or read a dead disk, which can take long. Nothing in them
+    matters any more once the yard is closed, so they are not waited for.
+    """
+    async with open_yard(settings, source) as yard:
+        yield yard
+    end = threading.Timer(_LEAVE_SECONDS, _leave)
+    end.daemon = True
+    end.start()
+
+
+def _leave() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(0)
