@@ -143,7 +143,7 @@ def test_what_cannot_be_proved_is_put_back(serve: YarddeskProcess, own_dockerd: 
     own_dockerd.config_file.write_text(DAEMON_JSON, encoding="utf-8")
     own_dockerd.reload()
     before = registries_of(own_dockerd)
-    full = serve.data_dir / "uploads"
+    full = serve.data_dir / "manifests"
     full.rmdir()
     full.write_text("a disk that takes nothing")
     refused = docker_setup(serve, own_dockerd)("docker", status=1)

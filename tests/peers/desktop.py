@@ -124,7 +124,8 @@ class Desktop:
         self._xdotool("key", "--clearmodifiers", keys)
 
     def type(self, text: str) -> None:
-        self._xdotool("type", "--delay", "1", text)
+        # By standard input: what is typed may be a password, which has no business in the list of processes.
+        self._run("xdotool", "type", "--delay", "1", "--file", "-", input_text=text)
 
     def tray_icons(self) -> list[Window]:
         """The icons in the tray, left to right."""
@@ -146,9 +147,11 @@ class Desktop:
     def _xdotool(self, *arguments: str, status: int | None = 0) -> str:
         return self._run("xdotool", *arguments, status=status)
 
-    def _run(self, program: str, *arguments: str, status: int | None = 0) -> str:
+    def _run(self, program: str, *arguments: str, status: int | None = 0, input_text: str | None = None) -> str:
         environment = clean_environment(self.folder / "home", {"DISPLAY": self.display})
-        return CommandLine([program], environment=environment).run(*arguments, status=status).stdout
+        return (
+            CommandLine([program], environment=environment).run(*arguments, status=status, input_text=input_text).stdout
+        )
 
 
 KDE_DARK = """\
