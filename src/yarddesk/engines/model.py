@@ -188,8 +188,12 @@ class Proof:
 
     @property
     def sentence(self) -> str:
-        words = f"Pushed a tiny image in {self.push_seconds:.1f} s and pulled it in {self.pull_seconds:.1f} s."
+        words = f"Pushed a tiny image in {_seconds(self.push_seconds)} and pulled it in {_seconds(self.pull_seconds)}."
         return f"{words} {self.note}".rstrip()
+
+
+def _seconds(duration: float) -> str:
+    return f"{duration:.1f} s" if duration >= 0.05 else "under 0.1 s"
 
 
 @dataclass(frozen=True, slots=True)

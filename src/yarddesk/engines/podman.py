@@ -42,7 +42,7 @@ from yarddesk.engines.tracked import Edit, TrackedFile
 _DROP_IN: Final = "50-yarddesk.conf"
 _PROGRAMS: Final = ("podman", "buildah", "skopeo")
 _HEADING: Final = (
-    "# Plain HTTP to the registry of yarddesk on this machine; `yarddesk setup podman --undo` takes it back.\n"
+    "# Plain HTTP to the registry of yarddesk on this machine.\n# `yarddesk setup podman --undo` takes it back.\n"
 )
 _LIMIT_SECONDS: Final = 60.0
 

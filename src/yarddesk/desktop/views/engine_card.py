@@ -124,6 +124,11 @@ class EngineCard(QFrame):
 
     def _arrange(self) -> None:
         """What is there to see and to press, by state."""
+        buttons = (self.apply_button, self.prove_button, self.undo_button)
+        focused = any(widget.hasFocus() for widget in (self, *buttons))
+        if focused:
+            # The button that was pressed may go now; without this the focus would jump out of the page.
+            self.setFocus()
         state = self._status.state if self._status else None
         planned = self._plan is not None
         self._next.setVisible(bool(self._next.text()))
@@ -132,8 +137,10 @@ class EngineCard(QFrame):
         self.apply_button.setVisible(planned)
         self.prove_button.setVisible(state is SetupState.SET_UP)
         self.undo_button.setVisible(self._status is not None and self._status.undoable)
-        for button in (self.apply_button, self.prove_button, self.undo_button):
+        for button in buttons:
             button.setEnabled(not self.busy)
+        if focused and not self.busy:
+            next((button for button in buttons if not button.isHidden()), self).setFocus()
 
     def _on_apply(self) -> None:
         self.apply_wanted.emit(self.key)
