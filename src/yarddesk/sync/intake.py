@@ -49,8 +49,9 @@ class Intake:
         manifest = push.manifest
         if not push.tags:
             carriers = queue.carriers(push.repository, manifest.digest)
-            if carriers:
-                self._arrived(carriers, manifest.digest)
+            self._arrived(carriers, manifest.digest)
+            taken_along = {name for job in carriers for name in job.parts}
+            if carriers and taken_along.issuperset(self.upstreams_of(push.repository, manifest.digest)):
                 return
         wanted = [
             (reference, upstreams)
@@ -125,7 +126,9 @@ class Intake:
         children = [
             job
             for digest in carried
-            if (job := queue.journal.get(f"{index.repository}@{digest}")) is not None and job is not index
+            if (job := queue.journal.get(f"{index.repository}@{digest}")) is not None
+            and job is not index
+            and index.parts.keys() >= {part.upstream for part in job.open_parts}
         ]
         for child in await queue.journal.remove_many(children) if children else ():
             for name in child.parts:
@@ -246,8 +249,9 @@ class Intake:
                     part.move(JobState.BLOCKED)
                 part.reason, part.needs_credentials, part.missing = _no_route(part.upstream), False, ()
                 changed = True
-        if lost:
+        if lost or not job.parts:  # no parts: it came from a queue whose upstream wasn't known here
             job.parts |= {name: Part(name) for name in come}
+            changed = changed or bool(come)
         return changed
 
     async def _carry_again(self, job: Job) -> None:

@@ -113,6 +113,23 @@ class Outcomes:
             queue.events.publish(CredentialRequired(upstream=part.upstream, registry=registry, reason=verdict.reason))
         await self._saved(job)
 
+    def unsettled(self, attempt: Attempt) -> None:
+        """Something in here failed: the part waits for its next try like any other."""
+        queue, job, part = self._queue, attempt.job, attempt.part
+        if not queue.journal.is_current(job) or part.state.is_over or part.state is JobState.CANCELLING:
+            return
+        again = seconds_from(queue.clock.now(), backoff_seconds(part.tries, queue.random))
+        with queue.changing(job, [part]):
+            if part.state is not JobState.WAITING:
+                part.move(JobState.QUEUED)
+                part.move(JobState.WAITING)
+            part.reason, part.next_attempt = (
+                "yarddesk could not keep what came of the last try; its log says why.",
+                again,
+            )
+        if not job.paused:
+            self._schedule(attempt, again)
+
     def still_missing(self, attempt: Attempt) -> None:
         """An index whose children were looked for, in vain: it stays blocked, and is looked at again later, ever less often."""
         self._schedule(attempt, self._look_again(attempt))

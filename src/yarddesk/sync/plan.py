@@ -33,13 +33,15 @@ class Graph:
     missing: dict[Digest, Descriptor] = field(default_factory=dict)
 
     def below(self, digest: Digest) -> Iterator[Node]:
-        """The node and all below it that we have."""
-        node = self.nodes.get(digest)
-        if node is None:
-            return
-        for child in node.children:
-            yield from self.below(child)
-        yield node
+        """The node and all below it that we have, each once, in no order."""
+        seen, left = {digest}, [digest]
+        while left:
+            node = self.nodes.get(left.pop())
+            if node is None:
+                continue
+            yield node
+            left += [child for child in dict.fromkeys(node.children) if child not in seen]
+            seen.update(node.children)
 
     @property
     def blobs(self) -> dict[Digest, Descriptor]:

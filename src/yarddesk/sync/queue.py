@@ -151,10 +151,11 @@ class Queue:
 
     def left(self, job: Job, outcome: str) -> None:
         """The job is out of the queue (`done`, `cancelled`, `gone` or `superseded`)."""
-        for part in job.parts.values():
-            self.schedule.drop(self.key(job, part))
-        self.timed_jobs.pop(job.id, None)
-        self._forget_carried(job)
+        if self.journal.get(job.id) is None:  # else it was pushed again meanwhile, and all of this is the newer job's
+            for part in job.parts.values():
+                self.schedule.drop(self.key(job, part))
+            self.timed_jobs.pop(job.id, None)
+            self._forget_carried(job)
         self.changes += 1
         self.events.publish(JobRemoved(job_id=job.id, outcome=outcome))
 

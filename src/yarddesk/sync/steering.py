@@ -169,6 +169,8 @@ class Steering:
 
     async def _cancel_part(self, job: Job, part: Part) -> None:
         queue = self._queue
+        if part.state.is_over:
+            return  # it arrived while the parts before it were cancelled
         entry = queue.entry(job, part, JobState.CANCELLED, "Cancelled.")
         with queue.changing(job, [part]):
             part.move(JobState.CANCELLING if part.state.is_active else JobState.CANCELLED)

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import UpstreamFailure
 from yarddesk.errors import YarddeskError
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.attempt import Errand, sync_image
@@ -158,10 +157,19 @@ class Worker:
         self.wake.set()
 
     async def _attempt(self, attempt: Attempt) -> None:
+        try:
+            await self._tried(attempt)
+        except Exception:  # noqa: BLE001 - logged with its traceback, and shown to the person
+            # What follows from an attempt could not be written, or is wrong: that is this image's trouble, not the queue's.
+            _log.exception("%s to %s: what came of it could not be kept", attempt.job.id, attempt.key.upstream)
+            self._outcomes.unsettled(attempt)
+
+    async def _tried(self, attempt: Attempt) -> None:
         outcomes, job, part = self._outcomes, attempt.job, attempt.part
         try:
             if part.missing and not await self._has_come(attempt):
-                outcomes.still_missing(attempt)
+                if part.missing:  # else one came while the upstream was asked, and put it into the queue again
+                    outcomes.still_missing(attempt)
                 return
             self._begin(attempt)
             replaced = await sync_image(self._errand(attempt), self._meter(part), self._wires, _Hooks(self, attempt))
@@ -214,7 +222,7 @@ class Worker:
         try:
             for digest in missing:
                 await errand.destination.resolve(digest)
-        except (NotFound, UpstreamFailure) as error:
+        except (YarddeskError, OSError) as error:
             _log.debug("%s still waits for what it carries: %s", attempt.job.id, error)
             return False
         return True
