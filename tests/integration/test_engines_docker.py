@@ -318,6 +318,6 @@ async def test_a_user_without_rights_is_told_how(
     text = own_dockerd.config_file.read_text()
     words = run_as_nobody(own_dockerd, of_nobody, docker_registry)
     assert "belongs to root" in words
-    assert "sudo yarddesk setup docker" in words
+    assert f"sudo yarddesk setup docker --data-dir {of_nobody}" in words
     assert own_dockerd.config_file.read_text() == text
     assert not list((of_nobody / "state").iterdir())

@@ -8,6 +8,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QSystemTrayIcon, QWidget
 
 from yarddesk.content.credentials import Secret
+from yarddesk.content.upstream import UpstreamDenied
 from yarddesk.desktop import words
 from yarddesk.desktop.actions import Actions
 from yarddesk.desktop.bridge import Bridge
@@ -237,7 +238,9 @@ class Shell(QObject):
     def _on_sign_in_refused(self, key: str, error: YarddeskError) -> None:
         dialog = self._dialogs.get(key)
         if isinstance(dialog, SignIn):
-            dialog.show_wrong(str(error))
+            # The hint of a refusal is to sign in, which the person is about to do.
+            refused = isinstance(error, UpstreamDenied)
+            dialog.show_wrong(f"{error.title} {error.message}".strip() if refused else str(error))
 
     def _sign_out(self, upstream: str) -> None:
         self.tasks.spawn(

@@ -14,7 +14,7 @@
 Every call raises EngineError (title, message, hint) and nothing else that is to be expected; `status` doesn't raise, but
 says in its state BLOCKED what is wrong. Whatever blocks runs in threads with time limits, on any event loop.
 
-state_dir belongs below the data folder: there lies what undoes a set-up. It holds what we put in, not what was there, so
+state_dir is a folder of the data folder: there lies what undoes a set-up. It holds what we put in, not what was there, so
 no password of a configuration gets into it. A proof pushes to PROOF_REPOSITORY and deletes what it pushed; nobody
 should sync that repository. The registry must be running for a proof.
 """

@@ -6,6 +6,7 @@ A mirror with a path is taken from 24.0.8 on. Shown with dockerd 20.10; the rest
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -169,18 +170,20 @@ class DockerEngine(ConfiguredEngine):
         return TrackedFile(self.key, path, self._records, _strip, _says_nothing)
 
     def _write(self, change: FileChange) -> None:
-        self._switch(change)
+        self._switch(change, "")
 
     def _write_back(self, change: FileChange) -> str:
         try:
-            self._switch(change)
+            self._switch(change, " --undo")
         except ReloadFailed:
             return "Restart Docker: it still holds what was there."
         return ""
 
-    def _switch(self, change: FileChange) -> None:
+    def _switch(self, change: FileChange, option: str) -> None:
         daemon = self._reader(change.path)
-        with hand_for(self._environment, change.path, daemon.pid if daemon else None) as hand:
+        # Root has a data folder of its own, so that sudo would find no running instance without this one's name.
+        command = f"yarddesk setup {self.key} --data-dir {shlex.quote(str(self._records.folder.parent))}{option}"
+        with hand_for(self._environment, change.path, daemon.pid if daemon else None, command) as hand:
             _switch(daemon, change, hand)
 
     def _reader(self, path: Path) -> Daemon | None:

@@ -18,6 +18,7 @@ from yarddesk.engines.model import ChangedMeanwhile, EngineError, FileChange
 # A person has to find the password first.
 _ALLOW_SECONDS: Final = 180.0
 _STEP_SECONDS: Final = 20.0
+_COMMAND: Final = "yarddesk setup docker"
 _REFUSED: Final = (126, 127)
 
 # One command a line: VERB NAME SEEN CONTENT, name and content in base64, “-” for none; one line in answer. The same as
@@ -60,13 +61,16 @@ class Hand(Protocol):
 
 
 @contextlib.contextmanager
-def hand_for(environment: EngineEnvironment, path: Path, pid: int | None) -> Iterator[Hand]:
-    """What may write the file and signal the process. Raises EngineError where nothing may, before anything is done."""
+def hand_for(environment: EngineEnvironment, path: Path, pid: int | None, command: str = _COMMAND) -> Iterator[Hand]:
+    """What may write the file and signal the process. Raises EngineError where nothing may, before anything is done.
+
+    command: what a person can run as root instead.
+    """
     if _is_ours(path, pid):
         yield _OwnHand()
         return
     if not environment.elevate:
-        raise EngineError(f"{path} belongs to root.", hint="Run the command as root: sudo yarddesk setup docker.")
+        raise EngineError(f"{path} belongs to root.", hint=f"Run it as root: sudo {command}")
     with _RootHand(environment.elevate, path) as hand:
         yield hand
 

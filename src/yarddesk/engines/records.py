@@ -55,7 +55,7 @@ class Records:
     """The records of all set-ups, one JSON file each, 0600 in a folder of 0700."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def load(self, engine: str, path: Path) -> SetupRecord | None:
         """The record of a file, None where we changed nothing there. Raises EngineError."""
@@ -63,7 +63,7 @@ class Records:
 
     def of(self, engine: str) -> tuple[SetupRecord, ...]:
         """All records of an engine, whatever the file. Raises EngineError."""
-        found = (self._read(file) for file in sorted(self._folder.glob(f"{engine}-*.json")))
+        found = (self._read(file) for file in sorted(self.folder.glob(f"{engine}-*.json")))
         return tuple(record for record in found if record is not None)
 
     def _read(self, file: Path) -> SetupRecord | None:
@@ -89,7 +89,7 @@ class Records:
             raise EngineError(f"{file} could not be written.", f"{error.strerror or error}.") from error
 
     def _write(self, file: Path, content: bytes) -> None:
-        descriptor, temporary = tempfile.mkstemp(prefix=".", dir=self._folder)
+        descriptor, temporary = tempfile.mkstemp(prefix=".", dir=self.folder)
         try:
             with os.fdopen(descriptor, "wb") as output:
                 output.write(content)
@@ -110,10 +110,10 @@ class Records:
             raise EngineError(f"{file} could not be removed.", f"{error.strerror or error}.") from error
 
     def _file(self, engine: str, path: Path) -> Path:
-        return self._folder / f"{engine}-{fingerprint(os.fsencode(path))[:12]}.json"
+        return self.folder / f"{engine}-{fingerprint(os.fsencode(path))[:12]}.json"
 
     def _make_folder(self) -> None:
-        missing = [folder for folder in (self._folder, *self._folder.parents) if not folder.exists()]
+        missing = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(mode=0o700, exist_ok=True)
             self._give_away(str(folder))
