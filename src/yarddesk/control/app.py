@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import json
+import math
 import subprocess
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -24,6 +25,8 @@ from yarddesk.errors import YarddeskError
 _MAX_BODY_BYTES: Final = 64 * 1024
 _MAX_WAIT_SECONDS: Final = 30.0
 _MAX_HISTORY: Final = 1000
+_MAX_DIGITS: Final = 18
+_MAX_PAUSE_SECONDS: Final = 10 * 365 * 24 * 3600
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -85,7 +88,7 @@ class _Actions:
 
     async def history(self, request: Request) -> Response:
         limit = request.query_params.get("limit", "100")
-        if not limit.isdecimal():
+        if not (limit.isascii() and limit.isdecimal() and len(limit) < _MAX_DIGITS):
             raise _BadRequest("limit is a whole number.")
         return JSONResponse(history_document(self._surface.sync.history(min(int(limit), _MAX_HISTORY))))
 
@@ -97,8 +100,8 @@ class _Actions:
     async def pause(self, request: Request) -> Response:
         body = await _body(request)
         seconds = body.get("for_seconds")
-        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
-            raise _BadRequest("for_seconds is a number of seconds above 0.")
+        if seconds is not None and not (_is_number(seconds) and 0 < seconds <= _MAX_PAUSE_SECONDS):
+            raise _BadRequest(f"for_seconds is a number of seconds above 0, {_MAX_PAUSE_SECONDS:,} at most.")
         return _count(await self._surface.sync.pause(_target(body), for_seconds=seconds))
 
     async def resume(self, request: Request) -> Response:
@@ -113,7 +116,7 @@ class _Actions:
     async def wait(self, request: Request) -> Response:
         body = await _body(request)
         seconds = body.get("seconds", _MAX_WAIT_SECONDS)
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        if not _is_number(seconds) or seconds < 0:
             raise _BadRequest("seconds is a number, 0 at least.")
         outcome = await self._surface.wait(_target(body), min(float(seconds), _MAX_WAIT_SECONDS))
         return JSONResponse({"state": outcome.state, "reason": outcome.reason})
@@ -173,6 +176,10 @@ async def _body(request: Request) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise _BadRequest("The request's body is not a JSON object.")
     return document
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
 
 
 def _target(body: dict[str, Any]) -> str | None:

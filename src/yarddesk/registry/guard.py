@@ -37,7 +37,8 @@ class HostRules:
     """
 
     def __init__(self, host: str = "localhost", allowed_hosts: Iterable[str] = ()) -> None:
-        names = [*_OWN_NAMES, host, *allowed_hosts]
+        bound_to_all = host.strip("[]") in ("0.0.0.0", "::")  # every interface's address, and no name to come by
+        names = [*_OWN_NAMES, *([] if bound_to_all else [host]), *allowed_hosts]
         self._all = "*" in names
         self._names = frozenset(_host_of(name.lower()) for name in names if name)
         # Asked at every request, and there are few different ones.

@@ -11,7 +11,15 @@ _NEARLY_FULL_BYTES: Final = 500_000_000
 
 def disk_problem(data_dir: Path) -> Problem | None:
     """What to tell where pushes are about to fail for want of room. Blocking."""
-    free = shutil.disk_usage(data_dir).free
+    try:
+        free = shutil.disk_usage(data_dir).free
+    except OSError as error:
+        return Problem(
+            "The data folder can't be read.",
+            hint="Look whether its disk is still there.",
+            details=f"{data_dir}: {error.strerror or error}",
+            remedy=Remedy.OPEN_DATA_FOLDER,
+        )
     if free >= _NEARLY_FULL_BYTES:
         return None
     return Problem(

@@ -11,6 +11,8 @@ from yarddesk.service.reload import SettingsSource
 from yarddesk.service.yard import Yard, open_yard
 from yarddesk.settings.model import Settings
 
+_CLOSE_SECONDS: Final = 4.5
+"""Longer than any part of a yard takes to close; beyond that it hangs, and what it promised is on disk already."""
 _LEAVE_SECONDS: Final = 0.5
 
 
@@ -22,14 +24,23 @@ async def last_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
     matters any more once the yard is closed, so they are not waited for.
     """
     async with open_yard(settings, source) as yard:
-        yield yard
-    end = threading.Timer(_LEAVE_SECONDS, _leave)
+        status = 1
+        try:
+            yield yard
+            status = 0
+        finally:
+            _leave_after(_CLOSE_SECONDS, status)
+    _leave_after(_LEAVE_SECONDS, status)
+
+
+def _leave_after(seconds: float, status: int) -> None:
+    end = threading.Timer(seconds, _leave, (status,))
     end.daemon = True
     end.start()
 
 
-def _leave() -> None:
+def _leave(status: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    os._exit(0)
+    os._exit(status)

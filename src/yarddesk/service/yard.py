@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +34,7 @@ from yarddesk.service.routes import YardRoutes, make_routes
 from yarddesk.service.usage import StoredBytes
 from yarddesk.settings.edit import add_upstream, remove_upstream
 from yarddesk.settings.errors import SettingsError
-from yarddesk.settings.model import Settings, UpstreamSettings
+from yarddesk.settings.model import ServerSettings, Settings, UpstreamSettings
 from yarddesk.settings.upstreams import upstream_from_url
 from yarddesk.settings.watch import file_changes
 from yarddesk.storage.filesystem import FilesystemStore
@@ -44,6 +44,7 @@ from yarddesk.sync.service import SyncService
 _log = logging.getLogger(__name__)
 
 _DISK_LOOK_SECONDS: Final = 60.0
+_REPLACED_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,31 +209,32 @@ class Yard:
             self.events.publish(SettingsChanged())
 
     async def _apply(self, settings: Settings) -> None:
-        old = self._settings
-        if (settings.server.host, settings.server.port, settings.data_dir) != (
-            old.server.host,
-            old.server.port,
-            old.data_dir,
-        ):
-            _log.warning("server.host, server.port and data_dir take effect at the next start")
+        old, wanted = self._settings, settings
+        settings = replace(wanted, data_dir=old.data_dir, server=_with_socket_of(old.server, wanted.server))
+        if settings != wanted:
+            _log.warning("the server's host, port and TLS, and data_dir, take effect at the next start")
         self._settings = settings
         set_level(settings.logger.level)
         self._guard.rules = HostRules(settings.server.host, settings.server.allowed_hosts)
         if (settings.upstreams, settings.check_timeout) != (old.upstreams, old.check_timeout):
             left, self._routes = self._routes, make_routes(settings, self._parts.accounts)
-            await self._take_up(settings)
-            await left.aclose()
+            try:
+                await self._take_up(settings)
+            finally:
+                await left.aclose()
         elif settings != old:
             await self._take_up(settings)
 
     async def _take_up(self, settings: Settings) -> None:
-        await self._parts.sync.reload(self._routes, settings)
         self._parts.pulls.reload(self._routes, settings)
         self._registry.rename(self._routes)
+        await self._parts.sync.reload(self._routes, settings)  # the last: it alone can fail, for want of room
 
     async def _watch_settings(self, stop: asyncio.Event) -> None:
         """Put each change of the settings file in force until `stop` is set."""
         async for _ in file_changes(self.settings_file, stop):
+            if not await asyncio.to_thread(self.settings_file.exists):
+                await asyncio.sleep(_REPLACED_SECONDS)  # an editor that writes anew what it removed
             try:
                 await self.reload()
                 _log.info("the settings were read again")
@@ -311,6 +313,10 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         await stack.enter_async_context(yard.serving(lock))
         await stack.enter_async_context(yard.watching())
         yield yard
+
+
+def _with_socket_of(old: ServerSettings, new: ServerSettings) -> ServerSettings:
+    return replace(new, host=old.host, port=old.port, tls=old.tls, certfile=old.certfile, keyfile=old.keyfile)
 
 
 def _refuse_s3(settings: Settings) -> None:

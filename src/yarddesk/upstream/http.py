@@ -169,6 +169,12 @@ class Wire:
                 f"It is a {proxy.partition('://')[0]} proxy; only http and https ones are spoken to.",
                 hint="Look at HTTPS_PROXY, ALL_PROXY and NO_PROXY.",
             )
+        if proxy is not None and not _is_address(proxy):
+            raise self._failures.away(
+                f"The proxy on the way to {origin.shown} can't be used.",
+                "Its address can't be read. A # or / in its password reads %23 or %2F there.",
+                hint="Look at HTTPS_PROXY, ALL_PROXY and NO_PROXY.",
+            )
         return proxy
 
     async def _ssl_context(self) -> ssl.SSLContext:
@@ -268,6 +274,13 @@ class _Sent(httpx.AsyncByteStream):
         piece, self._rest = self._rest[:_PIECE_BYTES], self._rest[_PIECE_BYTES:]
         self._limit.allow(self._stall_seconds)
         return piece  # type: ignore[return-value]  # h11 takes any buffer, and a slice costs no copy
+
+
+def _is_address(proxy: str) -> bool:
+    try:
+        return bool(httpx.URL(proxy).host)
+    except httpx.InvalidURL:
+        return False  # the error's text may hold a part of the password
 
 
 def _request(

@@ -228,3 +228,14 @@ async def test_history_is_newest_first_and_bounded(client):
     assert entries[0]["at"] == "2026-11-24T13:00:00.250Z"
     assert json.dumps(entries[0]["bytes_saved"]) == "328"
     assert (await client.get("/api/v1/history", params={"limit": "x"})).status_code == 400
+
+
+@pytest.mark.parametrize("seconds", ["1e300", "Infinity", "NaN", "0"])
+async def test_a_pause_of_no_sensible_length_is_400(client, surface, seconds):
+    answer = await client.post("/api/v1/pause", content=f'{{"for_seconds": {seconds}}}')
+    assert answer.status_code == 400
+    assert surface.sync.asked == []
+
+
+async def test_a_limit_of_thousands_of_digits_is_400(client):
+    assert (await client.get("/api/v1/history", params={"limit": "9" * 5000})).status_code == 400

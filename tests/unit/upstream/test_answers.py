@@ -228,6 +228,17 @@ async def test_requests_go_through_the_proxy_that_is_set() -> None:
         assert proxy.asked[0].headers["proxy-authorization"].startswith("Basic ")
 
 
+async def test_a_proxy_address_that_cannot_be_read_is_told_without_its_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    proxies = Proxies({"https": f"http://user:{CANARY}#word@proxy.test:3128"})
+    async with opened_upstream("registry.test", plain_http=False, proxies=proxies) as repository:
+        with pytest.raises(UpstreamAway) as caught:
+            await repository.resolve(LATEST)
+    assert "proxy" in str(caught.value)
+    assert CANARY not in f"{caught.value!r} {caught.value} {caught.value.__context__!r} {caplog.text}"
+
+
 async def test_a_proxy_that_refuses_is_named_as_the_reason() -> None:
     async with scripted(lambda _: Reply(407)) as proxy:
         proxies = Proxies({"https": f"http://user:{CANARY}@{proxy.host}"})
