@@ -30,7 +30,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
         add(name, run, text).add_argument("--json", action="store_true", help="for programs")
     pause = add("pause", _pause, "pause everything, an upstream or a repository")
     pause.add_argument("target", nargs="?", help="an upstream's name or a repository; without it everything")
-    pause.add_argument("--for", dest="duration", metavar="DURATION", type=_duration, help="go on after, say, 30m or 2h")
+    pause.add_argument(
+        "--for", dest="duration", metavar="DURATION", type=_some_time, help="go on after, say, 30m or 2h"
+    )
     resume = add("resume", _resume, "go on")
     resume.add_argument("target", nargs="?", help="an upstream's name or a repository; without it everything")
     for name, run, text in (
@@ -182,6 +184,13 @@ def _check_reference(text: str) -> None:
 def _shown(entry: dict[str, Any]) -> str:
     reference = entry["reference"]
     return f"{entry['repository']}@{reference[:19]}…" if ":" in reference else f"{entry['repository']}:{reference}"
+
+
+def _some_time(text: str) -> float:
+    seconds = _duration(text)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError("a pause needs some time, such as 30m")
+    return seconds
 
 
 def _duration(text: str) -> float:

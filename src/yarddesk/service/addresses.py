@@ -10,12 +10,12 @@ ENGINE_STATE: Final = "engines"
 """The folder below the data folder where what undoes a set-up is kept."""
 
 _LOOPBACK: Final = "localhost"
-_ALL_INTERFACES: Final = frozenset({"", "0.0.0.0", "::", "[::]"})
+ALL_INTERFACES: Final = frozenset({"", "0.0.0.0", "::", "[::]"})
 
 
 def engine_address(server: ServerSettings, port: int | None = None) -> RegistryAddress:
     """The address that the settings give; `port` is the one in use where the settings leave it open."""
-    host = _LOOPBACK if server.host in _ALL_INTERFACES else server.host
+    host = _LOOPBACK if server.host in ALL_INTERFACES else server.host
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return RegistryAddress(host.lower(), port or server.port, server.tls)
 

@@ -24,7 +24,7 @@ from yarddesk.registry.app import RegistryApp
 from yarddesk.registry.guard import Guard, HostRules
 from yarddesk.registry.server import EmbeddedServer
 from yarddesk.service.accounts import Accounts, upstreams_at
-from yarddesk.service.addresses import ENGINE_STATE, engine_address
+from yarddesk.service.addresses import ALL_INTERFACES, ENGINE_STATE, engine_address
 from yarddesk.service.disk import disk_problem
 from yarddesk.service.front import Problem, Remedy, SignInResult
 from yarddesk.service.logs import set_level
@@ -270,6 +270,12 @@ class Yard:
         async with self._server:
             await asyncio.to_thread(announce, self.data_dir, self.url, self._token)
             await asyncio.to_thread(lock.announce, self.url)
+            if not self.engine_address.is_loopback or self._settings.server.host in ALL_INTERFACES:
+                _log.warning(
+                    "listening beyond this machine (server.host “%s”): whoever reaches it can push and pull without a password, "
+                    "and what they push is synced under your name",
+                    self._settings.server.host,
+                )
             try:
                 print(f"listening on {self.url}", file=sys.stderr, flush=True)  # noqa: T201 - programs wait for this line
                 yield

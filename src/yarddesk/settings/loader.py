@@ -31,6 +31,8 @@ from yarddesk.settings.upstreams import (
 from yarddesk.settings.yaml_file import expand, line_of, read_document
 
 _PREFIX: Final = "YARDDESK_"
+_SERVICE_LINK: Final = "tcp://"
+"""How Kubernetes' links to services begin, which it puts into every container's environment."""
 _UPSTREAM_VARIABLE: Final = "YARDDESK_UPSTREAM"
 # What Switchyard's variables are called here, and Dockyard's, which are its keys in capitals.
 _SWITCHYARD: Final = {
@@ -99,6 +101,7 @@ def load_settings(
     for key, given in (options or {}).items():
         if given is not None:
             reading.take("--" + key.rpartition(".")[2].replace("_", "-").replace("level", "log-level"), key, given)
+    _check_tls(reading.found, str(source or path))
     upstreams = DEFAULT_UPSTREAMS if upstreams is None else upstreams
     upstreams = _with_environment_upstream(upstreams, environ)
     return LoadedSettings(_build(reading.found, source, upstreams), tuple(reading.warnings))
@@ -219,12 +222,14 @@ def _read_environment(environ: Mapping[str, str], reading: _Reading) -> None:
     known = {**schema.SHORT_ENVIRONMENT, **schema.ENVIRONMENT}
     # Short names first: the long one wins.
     for name in (*schema.SHORT_ENVIRONMENT, *sorted(environ)):
-        if name not in environ or not name.startswith(_PREFIX) or name == _UPSTREAM_VARIABLE:
+        if name not in environ or not name.startswith(_PREFIX):
             continue
         if name in schema.SHORT_ENVIRONMENT and schema.environment_name(known[name]) in environ:
             continue
-        if environ[name].startswith("tcp://"):
+        if environ[name].startswith(_SERVICE_LINK):
             reading.warnings.append(f"{name} is ignored: it looks like a service link of Kubernetes.")
+        elif name == _UPSTREAM_VARIABLE:
+            continue  # taken up with the list of upstreams
         elif name not in known:
             reading.warnings.append(f"{name} is ignored: there is no such setting.")
         else:
@@ -248,7 +253,7 @@ def _with_environment_upstream(
     upstreams: tuple[UpstreamSettings, ...], environ: Mapping[str, str]
 ) -> tuple[UpstreamSettings, ...]:
     url = environ.get(_UPSTREAM_VARIABLE)
-    if url is None or url.startswith("tcp://"):
+    if url is None or url.startswith(_SERVICE_LINK):
         return upstreams
     if not url.strip():
         return ()
@@ -258,6 +263,11 @@ def _with_environment_upstream(
         raise SettingsError(_UPSTREAM_VARIABLE, "", str(error)) from error
     unnamed = UpstreamSettings(**{**_fields(catch_all), "name": ""})
     return name_upstreams(with_catch_all(upstreams, unnamed))
+
+
+def _check_tls(found: Mapping[str, Any], where: str) -> None:
+    if found.get("server.tls") and not found.get("server.certfile"):
+        raise SettingsError(where, "server.certfile", "server.tls needs a certificate", hint="Name its PEM file.")
 
 
 def _fields(upstream: UpstreamSettings) -> dict[str, Any]:

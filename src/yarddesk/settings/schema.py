@@ -12,7 +12,10 @@ LEVELS: Final = ("trace", "debug", "info", "warn", "warning", "error", "fatal", 
 
 
 def secret(given: object) -> Secret:
-    return Secret(values.text(given))
+    """A text that no message repeats."""
+    if not isinstance(given, str | None):
+        raise ValueError("a secret is a text; put it in quotes")
+    return Secret(given or "")
 
 
 KEYS: Final[Mapping[str, Parser]] = {

@@ -1,18 +1,54 @@
-"""Tells when the settings file changed, however an editor writes it."""
+"""Tells when the settings file changed, however an editor, a dotfile manager or Kubernetes writes it."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 from watchfiles import awatch
+
+_MOST_LINKS: Final = 40
+
+_State = tuple[int, int, int] | None
 
 
 async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
     """Yields after each change of the file, also when it's made, replaced or removed, until `stop` is set.
 
-    `path` is absolute. Its folder is watched, since editors write another file and rename it; it's made where it isn't there.
+    `path` is absolute, and may be a symbolic link. Folders are watched, since editors write another file and rename it; that of
+    `path` is made where it isn't there.
     """
     await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
-    async for changes in awatch(path.parent, stop_event=stop, recursive=False, debounce=200, step=50):
-        if any(Path(changed) == path for _, changed in changes):
-            yield
+    seen = await asyncio.to_thread(_state, path)
+    while not stop.is_set():
+        folders = await asyncio.to_thread(_folders, path)
+        async for _ in awatch(*folders, stop_event=stop, recursive=False, debounce=200, step=50):
+            now = await asyncio.to_thread(_state, path)
+            if now != seen:
+                seen = now
+                yield
+            if await asyncio.to_thread(_folders, path) != folders:
+                break  # a link leads elsewhere now
+
+
+def _state(path: Path) -> _State:
+    """What tells one content of the file from the next."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _folders(path: Path) -> tuple[Path, ...]:
+    """The folder of the file, and of each file on the way that links lead to it."""
+    folders = {path.parent: None}
+    for _ in range(_MOST_LINKS):
+        folders[Path(os.path.realpath(path.parent))] = None
+        if not path.is_symlink():
+            break
+        path = path.parent / os.readlink(path)
+        if path.parent.is_dir():
+            folders[path.parent] = None
+    return tuple(folder for folder in folders if folder.is_dir())

@@ -15,6 +15,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from yarddesk.settings.errors import SettingsError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
+_DUPLICATE = re.compile(r"found duplicate key (\S+)")
+_QUOTED_VALUE = re.compile(r"\s*\(?with value .*", re.DOTALL)
 _MAX_BYTES: Final = 1024 * 1024
 
 
@@ -30,14 +32,23 @@ def read_document(path: Path) -> CommentedMap:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise SettingsError(where, "", error.problem or error.context or "not valid YAML") from error
-    except YAMLError as error:
-        raise SettingsError(str(path), "", str(error).splitlines()[0]) from error
+        raise SettingsError(where, "", _without_values(error)) from None  # its text quotes the file, passwords and all
+    except YAMLError:
+        raise SettingsError(str(path), "", "the file is not valid YAML") from None
     if document is None:
         return CommentedMap()
     if not isinstance(document, CommentedMap):
         raise SettingsError(f"{path}:1", "", "the settings must be keys with values")
     return document
+
+
+def _without_values(error: MarkedYAMLError) -> str:
+    """What is wrong, without what the file says: there may be a password beside it."""
+    words = error.problem or error.context or "not valid YAML"
+    duplicate = _DUPLICATE.match(words)
+    if duplicate:
+        return f"the key {duplicate[1]} stands there twice"
+    return _QUOTED_VALUE.sub("", words)
 
 
 def line_of(node: object, key: object) -> int | None:

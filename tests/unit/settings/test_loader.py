@@ -241,3 +241,45 @@ def test_durations_are_gos_or_plain_seconds(given_value, seconds):
 )
 def test_sizes_are_decimal_binary_or_plain_bytes(given_value, count):
     assert values.size(given_value) == count
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "upstreams:\n  - {registry: a, auth: {type: basic, username: u, password: canary}}\nupstreams: []\n",
+        "upstreams:\n  - registry: a\n    auth:\n      password: canary\n      password: canary\n",
+        "upstreams:\n  - registry: a\n    auth:\n      password: [canary]\n",
+        "storage:\n  secret_key: [canary]\n",
+        "storage:\n  secret_key: {canary: 1}\n",
+        "storage:\n  secret_key: canary: x\n",
+        "storage:\n  secret_key: 'canary\n",
+    ],
+)
+def test_no_message_about_the_settings_repeats_a_secret(write, text):
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, file=write(text))
+    shown = f"{caught.value} {caught.value!r} {caught.value.__cause__!r}"
+    assert "canary" not in shown
+    assert (
+        caught.value.__suppress_context__
+        or caught.value.__context__ is None
+        or "canary" not in repr(caught.value.__context__)
+    )
+
+
+def test_a_password_that_yaml_takes_for_a_number_must_be_quoted(write):
+    entry = "upstreams:\n  - registry: a\n    auth: {{type: bearer, password: {}}}\n"
+    with pytest.raises(SettingsError, match="quotes"):
+        load_settings({}, file=write(entry.format("0123")))
+    assert load_settings({}, file=write(entry.format("'0123'"))).settings.upstreams[0].auth.password.reveal() == "0123"
+
+
+def test_tls_without_a_certificate_is_refused(write):
+    with pytest.raises(SettingsError, match=r"server\.certfile"):
+        load_settings({}, file=write("server:\n  tls: true\n"))
+
+
+def test_a_service_link_in_place_of_the_upstream_is_ignored_with_a_warning():
+    loaded = load_settings({"YARDDESK_UPSTREAM": "tcp://10.0.0.1:80"})
+    assert "YARDDESK_UPSTREAM" in " ".join(loaded.warnings)
+    assert [u.name for u in loaded.settings.upstreams] == ["docker.io", "ghcr.io"]

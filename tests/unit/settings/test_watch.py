@@ -1,0 +1,92 @@
+"""A change of the settings file is heard of, whichever way it's made."""
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+
+import pytest
+
+from yarddesk.settings.watch import file_changes
+
+WAIT_SECONDS = 20.0
+
+
+@asynccontextmanager
+async def watching(path):
+    """Gives a function that waits until a change of the file is heard of, made by `change` as often as need be."""
+    stop, heard = asyncio.Event(), asyncio.Event()
+
+    async def watch() -> None:
+        async for _ in file_changes(path, stop):
+            heard.set()
+
+    async def hears(change) -> None:
+        heard.clear()
+        async with asyncio.timeout(WAIT_SECONDS):
+            # The watch begins in its own time, so the change is made again until it's heard of.
+            while not heard.is_set():
+                change()
+                try:
+                    async with asyncio.timeout(0.5):
+                        await heard.wait()
+                except TimeoutError:
+                    continue
+
+    task = asyncio.create_task(watch())
+    try:
+        yield hears
+    finally:
+        stop.set()
+        await task
+
+
+def appender(path):
+    def append() -> None:
+        with path.open("a") as stream:
+            stream.write("# more\n")
+
+    return append
+
+
+async def test_writing_and_replacing_the_file(tmp_path):
+    path = tmp_path / "new" / "config.yaml"
+
+    def replace() -> None:
+        (tmp_path / "other").write_text("a: 1\n")
+        os.replace(tmp_path / "other", path)
+
+    async with watching(path) as hears:
+        await hears(lambda: path.parent.exists() and path.write_text("# x\n"))
+        await hears(appender(path))
+        await hears(replace)
+
+
+@pytest.mark.parametrize("kind", ["a link to the file", "links as a ConfigMap has them"])
+async def test_what_a_link_leads_to(tmp_path, kind):
+    target = tmp_path / "elsewhere" / "config.yaml"
+    target.parent.mkdir()
+    target.write_text("a: 1\n")
+    path = tmp_path / "etc" / "config.yaml"
+    path.parent.mkdir()
+    if kind == "a link to the file":
+        path.symlink_to(target)
+    else:
+        (path.parent / "..data").symlink_to(target.parent)
+        path.symlink_to("..data/config.yaml")
+    versions = iter(range(1000))
+
+    def another_version() -> None:
+        folder = tmp_path / f"version-{next(versions)}"
+        folder.mkdir()
+        (folder / "config.yaml").write_text(f"# {folder}\n")
+        if kind == "a link to the file":
+            os.symlink(folder / "config.yaml", path.parent / "next")
+            os.replace(path.parent / "next", path)
+        else:
+            os.symlink(folder, path.parent / "next")
+            os.replace(path.parent / "next", path.parent / "..data")
+
+    async with watching(path) as hears:
+        await hears(appender(target))
+        await hears(another_version)
+        await hears(another_version)
