@@ -68,7 +68,9 @@ def _made(module: str, name: str) -> KeyringBackend:
     except Exception as error:
         # A missing library, a bus without a socket, D-Bus' own errors: what each back-end raises has no common root.
         raise CredentialUnavailable(
-            "The keychain can't be used.", f"{error}"[:300], hint="`yarddesk doctor` looks for a keychain."
+            "The keychain can't be used.",
+            f"{error}"[:300],
+            hint="Look at the settings of keyring (keyringrc.cfg, PYTHON_KEYRING_BACKEND).",
         ) from error
     return backend
 

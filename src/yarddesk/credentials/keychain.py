@@ -80,7 +80,7 @@ def _unusable(error: Exception) -> CredentialUnavailable:
     return CredentialUnavailable(
         "The keychain can't be used.",
         f"{type(error).__name__}: {error}"[:300],
-        hint="Is a keychain running in this session? `yarddesk doctor` looks for one.",
+        hint="Is a keychain (such as gnome-keyring or KWallet) running in this session?",
     )
 
 

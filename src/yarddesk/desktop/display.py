@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-_X11_SOCKETS: Final = "/tmp/.X11-unix"  # noqa: S108 - where X servers listen
+_X11_SOCKETS: Final = "/tmp/.X11-unix"
 _X11_PORT: Final = 6000
 _CONNECT_SECONDS: Final = 3.0
 _DISPLAY = re.compile(r"(?P<host>[^:]*):(?P<number>\d+)(?:\.\d+)?")

@@ -24,9 +24,9 @@ class ChildrenMissing(YarddeskError):
     def __init__(self, digests: Sequence[Digest]) -> None:
         named = ", ".join(str(digest) for digest in digests[:5])
         more = f" and {len(digests) - 5} more" if len(digests) > 5 else ""
-        count = "One platform" if len(digests) == 1 else f"{len(digests)} platforms"
+        count = "One platform of this index is" if len(digests) == 1 else f"{len(digests)} platforms of this index are"
         super().__init__(
-            f"{count} of this index not pushed yet: {named}{more}.",
+            f"{count} of this index {'is' if count == 'One platform' else 'are'} not pushed yet: {named}{more}.",
             hint="It goes on by itself once they are here or upstream.",
         )
         self.digests = tuple(digests)
