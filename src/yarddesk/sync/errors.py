@@ -26,7 +26,7 @@ class ChildrenMissing(YarddeskError):
         more = f" and {len(digests) - 5} more" if len(digests) > 5 else ""
         count = "One platform of this index is" if len(digests) == 1 else f"{len(digests)} platforms of this index are"
         super().__init__(
-            f"{count} of this index {'is' if count == 'One platform' else 'are'} not pushed yet: {named}{more}.",
+            f"{count} not pushed yet: {named}{more}.",
             hint="It goes on by itself once they are here or upstream.",
         )
         self.digests = tuple(digests)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
+from yarddesk.content.errors import StorageError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, format_reference
 from yarddesk.storage import durable
@@ -160,20 +161,38 @@ class Journal:
                 self._end_turn(job.id, turn)
 
     async def deleted_by_hand(self, candidates: Iterable[Job]) -> list[Job]:
-        """Those of the candidates whose marker file is gone though they are queued; they leave the index."""
-        gone = []
+        """Those of the candidates whose marker file is gone though they are queued; they leave the index.
+
+        Where it can't be told of one it stays; where of none, StorageError is raised.
+        """
+        gone, failures = [], []
         for job in candidates:
-            async with self._turn(job.id):
-                path = self.path_of(job.repository, job.reference)
-                if self.is_current(job) and not await self._in_thread(is_there, path):
-                    self._leave(job)
+            try:
+                if await self._left_by_hand(job):
                     gone.append(job)
+            except StorageError as error:
+                failures.append(error)
+        if failures and not gone:
+            raise failures[0]
         return gone
 
+    async def _left_by_hand(self, job: Job) -> bool:
+        async with self._turn(job.id):
+            path = self.path_of(job.repository, job.reference)
+            with durable.in_words(str(self.folder)):
+                gone = self.is_current(job) and not await self._in_thread(is_there, path)
+            if gone:
+                self._leave(job)
+            return gone
+
     async def missing_files(self) -> list[Job]:
-        """Jobs of the index without a file as of a walk through the folder: candidates for `deleted_by_hand`."""
+        """Jobs of the index without a file as of a walk through the folder: candidates for `deleted_by_hand`.
+
+        Raises StorageError.
+        """
         known = list(self._jobs.values())
-        there = await self._in_thread(marker_names, self.folder)
+        with durable.in_words(str(self.folder)):
+            there = await self._in_thread(marker_names, self.folder)
         return [job for job in known if str(self.path_of(job.repository, job.reference)) not in there]
 
     def owner_of(self, path: Path) -> Job | None:

@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 _STOP_SECONDS: Final = 1.5
 _SLEPT_SECONDS: Final = 30.0
 _TICK_SECONDS: Final = 1.0
+_LONGEST_TICK_SECONDS: Final = 60.0
 
 
 class SyncService:
@@ -230,21 +231,27 @@ class SyncService:
         """The fallback scan of the folder, the end of timed pauses, and a look at whether the machine slept."""
         scanned = self._clock.monotonic()
         wall, steady = self._clock.now(), scanned
+        failures = 0
         while True:
             self._queue.timer.clear()
-            await self._clock.wait(self._queue.timer, self._until_tick(scanned))
+            await self._clock.wait(self._queue.timer, max(self._until_tick(scanned), _again_seconds(failures)))
+            drift = (self._clock.now() - wall).total_seconds() - (self._clock.monotonic() - steady)
+            wall, steady = self._clock.now(), self._clock.monotonic()
             try:
+                if drift > _SLEPT_SECONDS:
+                    _log.info("the machine slept, or its clock was set: what waits is tried now")
+                    await self._steering.retry(only_waiting=True)
                 await self._steering.expire()
                 if self._clock.monotonic() - scanned >= self._settings.sync.interval.total_seconds():
                     scanned = self._clock.monotonic()
                     await self._watch.scan()
+                failures = 0
             except YarddeskError as error:
+                failures += 1
                 _log.error("the queue could not be looked after: %s", error)
-            drift = (self._clock.now() - wall).total_seconds() - (self._clock.monotonic() - steady)
-            wall, steady = self._clock.now(), self._clock.monotonic()
-            if drift > _SLEPT_SECONDS:
-                _log.info("the machine slept, or its clock was set: what waits is tried now")
-                await self._steering.retry(only_waiting=True)
+            except Exception:  # noqa: BLE001 - logged with its traceback; what is synced must not end over it
+                failures += 1
+                _log.exception("the queue could not be looked after")
 
     def _until_tick(self, scanned: float) -> float:
         seconds = max(_TICK_SECONDS, self._settings.sync.interval.total_seconds()) - (self._clock.monotonic() - scanned)
@@ -273,6 +280,11 @@ class SyncService:
 
     def _stored(self, event: ManifestStored) -> None:
         self._intake.stored(event.repository, event.digest)
+
+
+def _again_seconds(failures: int) -> float:
+    """The least that is waited after so many failures in a row: an end of a pause that can't be written is due all the time."""
+    return 0.0 if not failures else min(_TICK_SECONDS * 2.0 ** min(failures, 6), _LONGEST_TICK_SECONDS)
 
 
 def _report(runner: asyncio.Task[None]) -> None:

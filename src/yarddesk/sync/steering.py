@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from yarddesk.content.errors import StorageError
 from yarddesk.events import PauseChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
@@ -42,9 +44,8 @@ class Steering:
             queue.events.publish(PauseChanged(paused=True, upstream=target or ""))
             ending = self._worker.stop_all(target)
         else:
-            for job in selected:
-                await self._pause_job(job, True, until)
-            ending = self._worker.stop([queue.key(job, part) for job in selected for part in job.parts.values()])
+            paused = [job for each in selected if (job := await self._pause_job(each, True, until)) is not None]
+            ending = self._worker.stop([queue.key(job, part) for job in paused for part in job.parts.values()])
         queue.timer.set()
         await self._ended(ending)
         return len(selected)
@@ -74,17 +75,24 @@ class Steering:
         self._worker.wake.set()
 
     async def expire(self) -> None:
-        """End the timed pauses whose time is over."""
+        """End the timed pauses whose time is over. Raises StorageError where one could not be ended; its end stays due."""
         queue = self._queue
         now = queue.clock.now()
         for ended in await queue.pauses.expire(now):
             self.follow_pauses(ended)
+        failures = []
         for job_id in [job_id for job_id, until in queue.timed_jobs.items() if until <= now]:
             job = queue.journal.get(job_id)
-            queue.timed_jobs.pop(job_id, None)
-            if job is not None and job.paused:
+            if job is None or not job.paused:
+                queue.timed_jobs.pop(job_id, None)
+                continue
+            try:
                 await self._pause_job(job, False)
-                self._worker.wake.set()
+            except StorageError as error:
+                failures.append(error)
+            self._worker.wake.set()
+        if failures:
+            raise failures[0]
 
     async def retry(self, target: str | None = None, *, only_waiting: bool = False) -> int:
         """Try now what waits, is blocked or failed; a shut gate is opened a little. `only_waiting`: not what needs a person."""
@@ -183,25 +191,40 @@ class Steering:
         await queue.history.add(entry)
         queue.changes += 1
 
-    async def _pause_job(self, job: Job, paused: bool, until: datetime | None = None) -> None:
-        queue = self._queue
+    async def _pause_job(self, job: Job, paused: bool, until: datetime | None = None) -> Job | None:
+        """Pause or resume an image; the job that it was done to (a push may bring a newer one meanwhile), None where it left."""
+        queue, current = self._queue, self._queue.journal.get(job.id)
+        while current is not None:
+            shown = {name: queue.shown(current, part).state for name, part in current.parts.items()}
+            await self._write_pause(current, paused, until)
+            if queue.journal.is_current(current):
+                self._paused(current, shown)
+                return current
+            current = queue.journal.get(job.id)
+        return None
+
+    async def _write_pause(self, job: Job, paused: bool, until: datetime | None) -> None:
         before = (job.paused, job.paused_until)
-        shown = [queue.shown(job, part).state for part in job.parts.values()]
         job.paused, job.paused_until = paused, until
         try:
-            await queue.journal.save(job)
+            await self._queue.journal.save(job)
         except BaseException:
             job.paused, job.paused_until = before
             raise
+
+    def _paused(self, job: Job, shown: Mapping[str, JobState]) -> None:
+        """It's written: let the schedule and the observers know."""
+        queue = self._queue
         queue.timed_jobs.pop(job.id, None)
-        if until is not None:
-            queue.timed_jobs[job.id] = until
+        if job.paused_until is not None:
+            queue.timed_jobs[job.id] = job.paused_until
         queue.touch(job)
-        queue.events.publish(PauseChanged(paused=paused, job_id=job.id))
-        for part, old in zip(job.parts.values(), shown, strict=True):
-            if (new := queue.shown(job, part)).state is not old:
+        queue.events.publish(PauseChanged(paused=job.paused, job_id=job.id))
+        for name, part in job.parts.items():
+            old, new = shown.get(name), queue.shown(job, part)
+            if old is not None and new.state is not old:
                 queue.tell(job, part, old, new)
-            if paused:
+            if job.paused:
                 queue.schedule.drop(queue.key(job, part))
             elif not part.state.is_over:
                 queue.enqueue(job, part)

@@ -40,7 +40,7 @@ class FolderWatch:
                 stop_event=self._stopping,
                 recursive=True,
             ):
-                await self._look({path for _, path in changes})
+                await self._look_safely({path for _, path in changes})
         except Exception:  # noqa: BLE001 - whatever keeps the folder from being watched must not keep images from being synced
             _log.exception("%s can't be watched; deleted markers are noticed later", self._journal.folder)
 
@@ -50,6 +50,12 @@ class FolderWatch:
     async def scan(self) -> None:
         """Look for markers that are gone: one walk through the folder."""
         await self._gone(await self._journal.missing_files())
+
+    async def _look_safely(self, paths: set[str]) -> None:
+        try:
+            await self._look(paths)
+        except Exception:  # noqa: BLE001 - logged with its traceback; the next change, or the scan, looks again
+            _log.exception("what was deleted in %s could not be looked at", self._journal.folder)
 
     async def _look(self, paths: set[str]) -> None:
         owners = {path: self._journal.owner_of(Path(path)) for path in paths}

@@ -142,10 +142,19 @@ class Worker:
         attempt.task.add_done_callback(lambda _: self._ended(attempt))
 
     def _ended(self, attempt: Attempt) -> None:
-        queue = self._queue
         del self.attempts[attempt.key]
-        queue.schedule.finished(attempt.key)
-        part = attempt.part
+        self._queue.schedule.finished(attempt.key)
+        self.wake.set()
+        try:
+            self._put_back(attempt)
+        except Exception:
+            # The loop would only say it in passing, and nothing tries this part any more.
+            _log.critical("%s to %s is not tried any more", attempt.job.id, attempt.key.upstream, exc_info=True)
+            raise
+
+    def _put_back(self, attempt: Attempt) -> None:
+        """One that was ended from outside is tried again when there is room for it."""
+        queue, part = self._queue, attempt.part
         if attempt.task is not None and attempt.task.cancelled() and queue.journal.is_current(attempt.job):
             with self._watched(attempt):
                 if part.state.is_active and part.state is not JobState.CANCELLING:
@@ -154,7 +163,6 @@ class Worker:
                     _take_back(part.meter)
             if part.state in (JobState.QUEUED, JobState.WAITING):
                 queue.enqueue(attempt.job, part)
-        self.wake.set()
 
     async def _attempt(self, attempt: Attempt) -> None:
         try:

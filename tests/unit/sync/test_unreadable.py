@@ -1,0 +1,72 @@
+"""What can't be read or written on this machine's disk: it is said, and nothing else stops because of it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_upstreams import FakeUpstream
+from tests.support.images import build_image
+from tests.unit.sync.yard import running, settle
+
+
+def denied(*_: object) -> bool:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+async def test_a_folder_that_can_not_be_looked_at_ends_no_syncing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream = FakeUpstream(away=True)
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        await yard.push(build_image("a"))
+        await yard.until_state("waiting")
+        with monkeypatch.context() as patch:
+            patch.setattr("yarddesk.sync.journal.marker_names", lambda _: set())
+            patch.setattr("yarddesk.sync.journal.is_there", denied)
+            yard.clock.advance(3601)
+            await yard.until(lambda: "looked after" in caplog.text, "it is said")
+        assert yard.job() is not None
+        upstream.away = False
+        await yard.service.retry()
+        await yard.until_empty()
+
+
+async def test_a_fault_in_the_look_at_the_folder_ends_no_syncing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(*_: object) -> set[str]:
+        raise RuntimeError("a fault")
+
+    async with running(tmp_path) as yard:
+        with monkeypatch.context() as patch:
+            patch.setattr("yarddesk.sync.journal.marker_names", fault)
+            yard.clock.advance(3601)
+            await yard.until(lambda: "a fault" in caplog.text, "it is said")
+        await yard.push(build_image("a"))
+        await yard.until_empty()
+
+
+async def test_the_end_of_a_pause_that_can_not_be_written_stays_due_and_is_not_tried_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream = FakeUpstream(away=True)
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        await yard.push(build_image("a"))
+        await yard.until_state("waiting")
+        await yard.service.pause("team/app:v1", for_seconds=60)
+        with monkeypatch.context() as patch:
+            patch.setattr("yarddesk.sync.journal.rewrite_marker", denied)
+            yard.clock.advance(61)
+            await yard.until(lambda: "looked after" in caplog.text, "it is said")
+            await settle(500)
+            assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+            assert yard.part().state == "paused"
+        upstream.away = False
+        yard.clock.advance(10)
+        await yard.until(lambda: not yard.job() or not yard.job().paused, "the pause ended")
+        await yard.service.retry()
+        await yard.until_empty()
