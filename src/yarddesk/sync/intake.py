@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from typing import Final
 
 from yarddesk.content.listener import ManifestPush
@@ -15,11 +14,10 @@ from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
-from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
-from yarddesk.settings.model import Settings, TagFilter
+from yarddesk.oci.name import Reference, RepositoryName, format_reference
 from yarddesk.sync.marker import Job, Marker, Part, job_of
 from yarddesk.sync.plan import descendants
-from yarddesk.sync.queue import Queue
+from yarddesk.sync.queue import Queue, no_route
 from yarddesk.sync.schedule import LONGEST_BACKOFF_SECONDS, PartKey
 from yarddesk.sync.states import JobState
 from yarddesk.sync.transfers import Transfers
@@ -37,11 +35,6 @@ class Intake:
         self._queue = queue
         self._worker = worker
         self._transfers = transfers
-        self._filters: dict[str, TagFilter] = {}
-
-    def use(self, settings: Settings) -> None:
-        """Whose tags are synced to which upstream."""
-        self._filters = {upstream.name: upstream.tags for upstream in settings.upstreams}
 
     async def manifest_pushed(self, push: ManifestPush) -> None:
         """Queue it for each push upstream of its route, durably. Raises StorageError, which fails the push."""
@@ -51,12 +44,12 @@ class Intake:
             carriers = queue.carriers(push.repository, manifest.digest)
             self._arrived(carriers, manifest.digest)
             taken_along = {name for job in carriers for name in job.parts}
-            if carriers and taken_along.issuperset(self.upstreams_of(push.repository, manifest.digest)):
+            if carriers and taken_along.issuperset(queue.upstreams_of(push.repository, manifest.digest)):
                 return
         wanted = [
             (reference, upstreams)
             for reference in (push.tags or (manifest.digest,))
-            if (upstreams := self.upstreams_of(push.repository, reference))
+            if (upstreams := queue.upstreams_of(push.repository, reference))
         ]
         if not wanted:
             return
@@ -65,14 +58,6 @@ class Intake:
             *(self._put(push.repository, reference, manifest, upstreams, carried) for reference, upstreams in wanted)
         )
         self._worker.wake.set()
-
-    def upstreams_of(self, repository: RepositoryName, reference: Reference) -> list[str]:
-        """The names of those that it's to be synced to."""
-        return [
-            upstream.name
-            for upstream in self._queue.routes.push_upstreams(repository)
-            if not isinstance(reference, Tag) or _passes(reference, self._filters.get(upstream.name, TagFilter()))
-        ]
 
     async def _carried(self, repository: RepositoryName, manifest: Manifest) -> set[Digest]:
         if not manifest.manifests:
@@ -200,7 +185,7 @@ class Intake:
 
     async def _adopt(self, marker: Marker, content: Descriptor) -> Job:
         queue = self._queue
-        route = self.upstreams_of(marker.repository, marker.reference)
+        route = queue.upstreams_of(marker.repository, marker.reference)
         same = marker.digest in (content.digest, None)
         if same and marker.upstreams is not None:
             parts = dict(marker.upstreams)
@@ -235,19 +220,20 @@ class Intake:
         Where an upstream went and another came to this route, the one takes the place of the other (it was renamed, or moved).
         Where none came the part stays, blocked, until the upstream is back or a person cancels it.
         """
-        route = self.upstreams_of(job.repository, job.reference)
+        route = self._queue.upstreams_of(job.repository, job.reference)
         lost = [part for part in job.open_parts if part.upstream not in route]
         come = [name for name in route if name not in job.parts]
         changed = False
         for part in lost:
             self._queue.schedule.drop(self._queue.key(job, part))
+            self._worker.stop([self._queue.key(job, part)])
             if come:
                 del job.parts[part.upstream]
                 changed = True
-            elif not (part.state is JobState.BLOCKED and part.reason == _no_route(part.upstream)):
+            elif not (part.state is JobState.BLOCKED and part.reason == no_route(part.upstream)):
                 if part.state is not JobState.BLOCKED:
                     part.move(JobState.BLOCKED)
-                part.reason, part.needs_credentials, part.missing = _no_route(part.upstream), False, ()
+                part.reason, part.needs_credentials, part.missing = no_route(part.upstream), False, ()
                 changed = True
         if lost or not job.parts:  # no parts: it came from a queue whose upstream wasn't known here
             job.parts |= {name: Part(name) for name in come}
@@ -265,12 +251,3 @@ class Intake:
             return
         queue.carry(job, carried)
         await self._supersede(job, carried)
-
-
-def _passes(tag: Tag, wanted: TagFilter) -> bool:
-    included = not wanted.include or any(fnmatchcase(tag, pattern) for pattern in wanted.include)
-    return included and not any(fnmatchcase(tag, pattern) for pattern in wanted.exclude)
-
-
-def _no_route(upstream: str) -> str:
-    return f"{upstream} takes no pushes of this image any more: the settings changed."

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from random import Random
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from yarddesk.content.store import Store
 from yarddesk.content.upstream import Routes
 from yarddesk.events import EventBus, JobRemoved, JobStateChanged, UpstreamStateChanged
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import RepositoryName
+from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.settings.model import TagFilter
 from yarddesk.sync.history import History
 from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import Job, Part
@@ -37,7 +39,7 @@ class Shown(NamedTuple):
 
 @dataclass(slots=True)
 class Queue:
-    """What the parts of this room share.
+    """What the parts of this room share. `filters`: whose tags are synced to which upstream.
 
     `changes` grows with every change; `world` with those that concern many jobs. `timer` is set when a timed pause begins.
     """
@@ -57,11 +59,24 @@ class Queue:
     carried: dict[tuple[RepositoryName, Digest], set[str]] = field(default_factory=dict)
     carries: dict[str, frozenset[Digest]] = field(default_factory=dict)
     timed_jobs: dict[str, datetime] = field(default_factory=dict)
+    filters: Mapping[str, TagFilter] = field(default_factory=dict)
 
     def registry_of(self, upstream: str) -> str:
         """Its host as people know it; its name where it's no longer among the settings."""
         found = self.routes.upstream(upstream)
         return found.registry if found else upstream
+
+    def upstreams_of(self, repository: RepositoryName, reference: Reference) -> list[str]:
+        """The names of those that it's to be synced to, as the settings are now."""
+        return [
+            upstream.name
+            for upstream in self.routes.push_upstreams(repository)
+            if not isinstance(reference, Tag) or _passes(reference, self.filters.get(upstream.name, TagFilter()))
+        ]
+
+    def has_route(self, job: Job, part: Part) -> bool:
+        """Whether the settings, as they are now, let the part go where it was to go."""
+        return part.upstream in self.upstreams_of(job.repository, job.reference)
 
     def is_paused(self, job: Job, part: Part) -> bool:
         return job.paused or self.pauses.everything or part.upstream in self.pauses.upstreams
@@ -192,6 +207,16 @@ class Queue:
             reason=reason,
             replaced=replaced,
         )
+
+
+def no_route(upstream: str) -> str:
+    """Why a part stays though its upstream is there."""
+    return f"{upstream} takes no pushes of this image any more: the settings changed."
+
+
+def _passes(tag: Tag, wanted: TagFilter) -> bool:
+    included = not wanted.include or any(fnmatchcase(tag, pattern) for pattern in wanted.include)
+    return included and not any(fnmatchcase(tag, pattern) for pattern in wanted.exclude)
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

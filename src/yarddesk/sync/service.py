@@ -22,6 +22,7 @@ from yarddesk.sync.copy import Wires
 from yarddesk.sync.history import History
 from yarddesk.sync.intake import Intake
 from yarddesk.sync.journal import Journal
+from yarddesk.sync.marker import Job
 from yarddesk.sync.pauses import Pauses
 from yarddesk.sync.queue import Queue
 from yarddesk.sync.schedule import Schedule
@@ -82,7 +83,7 @@ class SyncService:
         self._worker = Worker(self._queue, self._wires, self._spawn)
         self._intake = Intake(self._queue, self._worker, self._wires.transfers)
         self._steering = Steering(self._queue, self._worker)
-        self._waiting = Waiting(self._queue, self._intake)
+        self._waiting = Waiting(self._queue)
         self._views = Views(self._queue, self._worker.attempts)
         self._watch = FolderWatch(self._queue.journal, self._steering.deleted_by_hand)
         self._group: asyncio.TaskGroup | None = None
@@ -134,35 +135,45 @@ class SyncService:
         await self._queue.journal.close()
 
     async def reload(self, routes: Routes, settings: Settings) -> None:
-        """Other settings are in force: transfers over connections that are no longer used begin again over the new ones.
+        """Other settings are in force: what goes to upstreams that changed or went begins again, or ends; the rest goes on.
 
-        What was blocked gets another try. Raises StorageError where a marker can't be written; the settings are in force.
+        What was blocked gets another try. A marker that can't be written is reported in the log: what it says is put right
+        with the next change of its job, or at the next start.
         """
         queue = self._queue
-        before = {upstream.name for upstream in queue.routes.all()}
+        changed = _changed(self._settings, queue.routes, settings, routes)
         queue.routes = routes
         self._settings = settings
         self._follow(settings)
         self._apply_pauses()
-        self._worker.stop_all()
-        after = {upstream.name for upstream in routes.all()}
-        for name in before | after:
+        for name in changed:
+            self._worker.stop_all(name)
+            self._worker.forget(name)
             gate = queue.schedule.gate(name)
             if gate.opened():
                 gate.state = "unknown"
         queue.touch_world()
+        unwritten: list[YarddeskError] = []
         for job in list(queue.journal.jobs.values()):
-            parts = set(job.parts)
-            with queue.changing(job):
-                rerouted = self._intake.reroute(job)
-            for part in job.open_parts:
-                if part.state is JobState.BLOCKED and part.upstream in self._route_of(job.repository):
-                    queue.requeue(job, part)
-                elif part.upstream not in parts:
-                    queue.enqueue(job, part)
-            if rerouted:
-                await queue.journal.save(job)
+            if queue.journal.is_current(job) and self._rerouted(job):
+                try:
+                    await queue.journal.save(job)
+                except YarddeskError as error:
+                    unwritten.append(error)
+        if unwritten:
+            _log.error("%d markers do not say yet what the settings made of them: %s", len(unwritten), unwritten[0])
         self._worker.wake.set()
+
+    def _rerouted(self, job: Job) -> bool:
+        queue, parts = self._queue, set(job.parts)
+        with queue.changing(job):
+            changed = self._intake.reroute(job)
+        for part in job.open_parts:
+            if part.state is JobState.BLOCKED and queue.has_route(job, part):
+                queue.requeue(job, part)
+            elif part.upstream not in parts:
+                queue.enqueue(job, part)
+        return changed
 
     # PushListener
 
@@ -267,7 +278,7 @@ class SyncService:
         pushes = sum(upstream.push for upstream in self._queue.routes.all())
         self._wires.slots.resize(settings.sync.concurrency, pushes)
         self._wires.bandwidth.bytes_per_second = settings.sync.bandwidth
-        self._intake.use(settings)
+        self._queue.filters = {upstream.name: upstream.tags for upstream in settings.upstreams}
 
     def _apply_pauses(self) -> None:
         queue = self._queue
@@ -275,11 +286,16 @@ class SyncService:
         for upstream in queue.routes.all():
             queue.schedule.pause_upstream(upstream.name, upstream.name in queue.pauses.upstreams)
 
-    def _route_of(self, repository: RepositoryName) -> set[str]:
-        return {upstream.name for upstream in self._queue.routes.push_upstreams(repository)}
-
     def _stored(self, event: ManifestStored) -> None:
         self._intake.stored(event.repository, event.digest)
+
+
+def _changed(before: Settings, old: Routes, after: Settings, new: Routes) -> set[str]:
+    """The upstreams that came, went, or are not what they were."""
+    was = {upstream.name: upstream for upstream in before.upstreams}
+    now = {upstream.name: upstream for upstream in after.upstreams}
+    other = {name for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
+    return other | ({upstream.name for upstream in old.all()} ^ {upstream.name for upstream in new.all()})
 
 
 def _again_seconds(failures: int) -> float:

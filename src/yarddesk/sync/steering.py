@@ -95,7 +95,10 @@ class Steering:
             raise failures[0]
 
     async def retry(self, target: str | None = None, *, only_waiting: bool = False) -> int:
-        """Try now what waits, is blocked or failed; a shut gate is opened a little. `only_waiting`: not what needs a person."""
+        """Try now what waits, is blocked or failed; a shut gate is opened a little. `only_waiting`: not what needs a person.
+
+        What the settings let go nowhere stays as it is.
+        """
         queue = self._queue
         now, moment = queue.clock.monotonic(), queue.clock.now()
         retried = {JobState.WAITING} if only_waiting else _RETRIED
@@ -103,7 +106,7 @@ class Steering:
         upstreams = {target} if target is not None and is_upstream(queue, target) else set()
         for job, parts in selected.items():
             for part in parts:
-                if part.state in retried or self._is_held_up(part):
+                if (part.state in retried or self._is_held_up(part)) and queue.has_route(job, part):
                     upstreams.add(part.upstream)
                     queue.requeue(job, part)
         for upstream in upstreams:

@@ -10,7 +10,6 @@ from yarddesk.errors import YarddeskError
 from yarddesk.events import JobAdded, JobRemoved, JobStateChanged, UpstreamStateChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import ImageReference, Reference, RepositoryName, format_reference
-from yarddesk.sync.intake import Intake
 from yarddesk.sync.marker import Job
 from yarddesk.sync.queue import Queue
 from yarddesk.sync.selection import is_upstream, select
@@ -32,9 +31,8 @@ class SyncOutcome:
 class Waiting:
     """Answers from what is queued, from the history, and where that doesn't tell from the upstreams themselves."""
 
-    def __init__(self, queue: Queue, intake: Intake) -> None:
+    def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._intake = intake
 
     async def wait_synced(self, target: str | None) -> SyncOutcome:
         """Return when it's decided; goes on waiting while it's paused or an upstream is away. Cancel it to stop waiting."""
@@ -108,7 +106,7 @@ class Waiting:
             digest = (await self._queue.store.resolve(repository, reference)).digest
         except NotFound:
             return SyncOutcome(False, f"{name} is not here.")
-        wanted = set(self._intake.upstreams_of(repository, reference))
+        wanted = set(self._queue.upstreams_of(repository, reference))
         if not wanted:
             return SyncOutcome(False, f"{name} has no push upstream: it stays here.")
         for upstream in self._queue.routes.push_upstreams(repository):

@@ -15,7 +15,7 @@ from yarddesk.sync.errors import LocalContentGone
 from yarddesk.sync.known import KnownContent
 from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.outcomes import Attempt, Outcomes
-from yarddesk.sync.queue import Queue
+from yarddesk.sync.queue import Queue, no_route
 from yarddesk.sync.schedule import PartKey
 from yarddesk.sync.states import JobState
 
@@ -125,6 +125,10 @@ class Worker:
             self._known[upstream] = KnownContent(self._queue.clock.monotonic)
         return self._known[upstream]
 
+    def forget(self, upstream: str) -> None:
+        """It's another registry now, or another place in it: what we know of it isn't true any more."""
+        self._known.pop(upstream, None)
+
     def _watched(self, attempt: Attempt) -> AbstractContextManager[None]:
         return self._queue.changing(attempt.job, [attempt.part])
 
@@ -216,6 +220,8 @@ class Worker:
             raise YarddeskError(
                 f"{attempt.key.upstream} is not among the upstreams any more.", hint="Add it again, or cancel this."
             )
+        if not self._queue.has_route(job, attempt.part):
+            raise YarddeskError(no_route(upstream.name))
         way = Way(attempt.key, job.repository, self.known(attempt.key.upstream))
         source = self._queue.store.repository(job.repository)
         return Errand(source, upstream.repository(job.repository), job.reference, job.digest, way)
