@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
@@ -48,7 +49,7 @@ class Origins:
     async def load(self) -> None:
         """Read the file; lines that can't be read are left out, so that those tags count as ours until they're pulled again."""
         try:
-            content = await asyncio.to_thread(durable.read_whole, str(self._path), _MAX_BYTES)
+            content = await in_thread(durable.read_whole, str(self._path), _MAX_BYTES)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -103,9 +104,9 @@ class Origins:
                 if self._lines > 2 * len(self._origins) + _SPARE_LINES:
                     batch = self._all()
                     self._lines = len(batch)
-                    await asyncio.to_thread(_replace, self._path, b"".join(batch))
+                    await in_thread(_replace, self._path, b"".join(batch))
                 else:
-                    await asyncio.to_thread(_append, self._path, b"".join(batch))
+                    await in_thread(_append, self._path, b"".join(batch))
         except OSError as error:
             _log.error("%s can't be written: %s", self._path, error)
         finally:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from yarddesk.content.target import DigestMismatch
+from yarddesk.content.threads import start_in_thread
 from yarddesk.oci.digest import Digest
 
 _BATCH_BYTES: Final = 256 * 1024
@@ -58,7 +59,7 @@ class VerifyingReader:
         if self._batch_bytes >= _BATCH_BYTES:
             await self._hashed()
             batch, self._batch, self._batch_bytes = self._batch, [], 0
-            self._hashing = asyncio.get_running_loop().run_in_executor(None, self._update, batch)
+            self._hashing = start_in_thread(self._update, batch)
 
     def _update(self, batch: list[bytes]) -> None:
         # One call for many small pieces: each one gives the interpreter lock away and has to get it back.

@@ -6,6 +6,7 @@ import binascii
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,8 @@ from yarddesk.credentials.docker_helper import ask_helper
 
 _HUB_KEYS: Final = ("https://index.docker.io/v1/", "index.docker.io", DOCKER_HUB, "registry-1.docker.io")
 _MAX_BYTES: Final = 1024 * 1024
+_THREADS: Final = ThreadPoolExecutor(4, "yarddesk-docker-keychain")
+"""Of their own: a helper that hangs keeps neither names from being looked up nor files from being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class DockerKeychain:
 
     async def get(self, registry: str) -> Credential | None:
         """None where Docker keeps none. Raises CredentialUnavailable: the file can't be read, or a helper fails."""
-        return await asyncio.to_thread(self._get, registry_key(registry))
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, self._get, registry_key(registry))
 
     @property
     def path(self) -> Path:

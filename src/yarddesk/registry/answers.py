@@ -1,6 +1,5 @@
 """Answers, each an ASGI application of its own: whole, from a file, or as a stream."""
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -10,6 +9,7 @@ from typing import BinaryIO
 
 from starlette.types import Receive, Scope, Send
 
+from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.error_codes import ErrorCode, ErrorInfo, render_errors
 from yarddesk.registry.exchange import SENDFILE, AnswerCut
@@ -81,10 +81,10 @@ class FileAnswer:
             self.file.close()
 
     async def _read_and_send(self, send: Send) -> None:
-        await asyncio.to_thread(self.file.seek, self.offset)
+        await in_thread(self.file.seek, self.offset)
         left = self.count
         while left:
-            piece = await asyncio.to_thread(self.file.read, min(left, _READ_BYTES))
+            piece = await in_thread(self.file.read, min(left, _READ_BYTES))
             if not piece:
                 raise AnswerCut("The file is shorter than it was.")
             left -= len(piece)

@@ -1,6 +1,5 @@
 """Blobs: read, whole or in part, and deleted (distribution specification v1.1, end-2, end-10)."""
 
-import asyncio
 import os
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import PullThrough
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
+from yarddesk.content.threads import in_thread
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.error_codes import ErrorCode
 from yarddesk.oci.media_types import OCTET_STREAM
@@ -48,7 +48,7 @@ class Blobs:
     async def get(self, request: Request, route: Route) -> BlobAnswer:
         digest = Digest.parse(route.rest)
         path = self._store.blob_path(digest)
-        opened = await asyncio.to_thread(_open, path) if path is not None else None
+        opened = await in_thread(_open, path) if path is not None else None
         if opened is not None:
             return _from_file(request, digest, *opened)
         size = await self._store.blob_size(digest) if path is None else None

@@ -10,6 +10,7 @@ from yarddesk.content.listener import ManifestPush, PushListener
 from yarddesk.content.pull_through import PullThrough
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
+from yarddesk.content.threads import in_thread
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.error_codes import ErrorCode, ErrorInfo
@@ -106,7 +107,7 @@ class Manifests:
         digest = _claimed_digest(reference, content)
         media_type = _media_type(request.headers.get("content-type", ""))
         if len(content) > _PARSED_HERE_BYTES:
-            manifest = await asyncio.to_thread(parse_manifest, content, media_type, digest=digest)
+            manifest = await in_thread(parse_manifest, content, media_type, digest=digest)
         else:
             manifest = parse_manifest(content, media_type, digest=digest)
         _media_type(manifest.media_type)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import BinaryIO, Final
 
+from yarddesk.content.threads import start_in_thread
 from yarddesk.registry.unsent import unsent_bytes
 
 logger = logging.getLogger(__name__)
@@ -96,16 +97,15 @@ async def _send_by_reading(
     count: int,
     drain: Callable[[], Awaitable[None]],
 ) -> None:
-    loop = asyncio.get_running_loop()
     end = offset + count
-    reading = loop.run_in_executor(None, _read, file, offset, min(_READ_BYTES, count))
+    reading = start_in_thread(_read, file, offset, min(_READ_BYTES, count))
     while offset < end:
         piece = await reading
         if not piece:
             raise FileTruncated
         offset += len(piece)
         if offset < end:
-            reading = loop.run_in_executor(None, _read, file, offset, min(_READ_BYTES, end - offset))
+            reading = start_in_thread(_read, file, offset, min(_READ_BYTES, end - offset))
         transport.write(piece)
         await drain()
         if transport.is_closing():

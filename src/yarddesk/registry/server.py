@@ -9,6 +9,7 @@ from typing import Final, Self
 import uvicorn
 from uvicorn.server import ServerState
 
+from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.registry.guard import GuardedApp
 from yarddesk.registry.limits import Limits
@@ -75,7 +76,7 @@ class EmbeddedServer:
 
     async def start(self) -> None:
         """Return when requests are answered. Raises PortTaken, CannotBind or TlsUnusable."""
-        config = await asyncio.to_thread(self._configuration)
+        config = await in_thread(self._configuration)
         sockets = await asyncio.to_thread(bind, self._host, self._port)
         self._port = sockets[0].getsockname()[1]
         loop = asyncio.get_running_loop()

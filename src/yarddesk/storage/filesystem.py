@@ -10,6 +10,7 @@ from typing import Final
 
 from yarddesk.content.store import UploadSession
 from yarddesk.content.target import ContentStream, NotFound
+from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -65,7 +66,7 @@ class FilesystemStore:
 
         `on_usage_changed` hears the bytes stored, on the loop, after each change, once they are counted.
         """
-        store = cls(await asyncio.to_thread(prepare_root, data_dir), on_usage_changed)
+        store = cls(await in_thread(prepare_root, data_dir), on_usage_changed)
         try:
             await store._threads.small(store._begin)
             tasks = (asyncio.create_task(store._count()), asyncio.create_task(store._sweep()))
@@ -74,7 +75,7 @@ class FilesystemStore:
             finally:
                 await store._end(tasks)
         finally:
-            await asyncio.to_thread(store._threads.close)
+            await in_thread(store._threads.close)
 
     @property
     def previous_run_ended_cleanly(self) -> bool:

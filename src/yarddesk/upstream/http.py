@@ -12,6 +12,7 @@ import httpx
 
 from yarddesk import __version__
 from yarddesk.content.target import ContentStream
+from yarddesk.content.threads import in_thread
 from yarddesk.content.upstream import UpstreamAway
 from yarddesk.errors import YarddeskError
 from yarddesk.settings.model import TlsSettings
@@ -181,7 +182,7 @@ class Wire:
         async with self._reading:
             if self._context is None:
                 try:
-                    self._context = await asyncio.to_thread(create_context, self._tls)
+                    self._context = await in_thread(create_context, self._tls)
                 except OSError as error:
                     reason = error.strerror or str(error)
                     raise self._failures.away(

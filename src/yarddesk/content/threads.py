@@ -1,0 +1,30 @@
+"""Threads for work that blocks on the disk or the processor, apart from those that wait for the network.
+
+asyncio's own executor looks up names. Without an answer of the name server each of its few threads is busy for many
+seconds, and cannot be called back: nothing that a local push or pull needs may stand in line behind them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_THREADS: Final = 8
+_POOL: Final = ThreadPoolExecutor(_THREADS, "yarddesk-disk")
+
+
+def start_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+    """Begin `function` in one of the process's threads for disk and hashing; the future has what it gives or raises.
+
+    For work whose end is near: never for what waits for a network, another program or a person. Cancelling the future
+    takes the work back only while no thread has begun it.
+    """
+    return asyncio.get_running_loop().run_in_executor(_POOL, lambda: function(*args, **kwargs))
+
+
+async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `function` gives or raises, from a thread (see `start_in_thread`)."""
+    return await start_in_thread(function, *args, **kwargs)
