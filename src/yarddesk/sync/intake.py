@@ -17,10 +17,11 @@ from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, format_reference
 from yarddesk.sync.marker import Job, Marker, Part, job_of
 from yarddesk.sync.plan import descendants
-from yarddesk.sync.queue import Queue, no_route
-from yarddesk.sync.schedule import LONGEST_BACKOFF_SECONDS, PartKey
+from yarddesk.sync.queue import Queue, no_route, seconds_from
+from yarddesk.sync.schedule import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, PartKey
 from yarddesk.sync.states import JobState
 from yarddesk.sync.transfers import Transfers
+from yarddesk.sync.verdicts import in_words
 from yarddesk.sync.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -144,17 +145,19 @@ class Intake:
         markers = await queue.journal.read(queue.clock.now)
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def look(marker: Marker) -> Descriptor | None:
+        async def look(marker: Marker) -> Descriptor | Exception | None:
             async with turns:
-                return await self._content_of(marker)
+                try:
+                    return await self._content_of(marker)
+                except Exception as error:  # noqa: BLE001 - logged below; one image's trouble must not keep us from starting
+                    return error
 
         found = await asyncio.gather(*(look(marker) for marker in markers))
         jobs = []
         for marker, content in zip(markers, found, strict=True):
-            if content is None:
-                await self._gone(marker)
-            else:
-                jobs.append(await self._adopt(marker, content))
+            job = await self._take_up(marker, content)
+            if job is not None:
+                jobs.append(job)
         for job in jobs:
             if job.media_type in media_types.INDEXES:
                 await self._carry_again(job)
@@ -163,6 +166,26 @@ class Intake:
                 for part in job.open_parts:
                     if part.state is not JobState.BLOCKED or part.missing:
                         queue.enqueue(job, part)
+
+    async def _take_up(self, marker: Marker, content: Descriptor | Exception | None) -> Job | None:
+        """The job for a marker and what was found of its image."""
+        if content is None:
+            await self._gone(marker)
+            return None
+        if not isinstance(content, Exception):
+            return await self._adopt(marker, content)
+        name = format_reference(marker.repository, marker.reference)
+        if marker.digest is None:
+            _log.error("%s can't be read; its marker is looked at with the next start", name, exc_info=content)
+            return None
+        _log.error("%s can't be read, and is tried again later", name, exc_info=content)
+        job = await self._adopt(marker, Descriptor(marker.media_type, marker.digest, 0, manifest=True))
+        for part in job.open_parts:
+            if part.state is JobState.QUEUED:
+                part.move(JobState.WAITING)
+                part.reason = in_words(content)
+                part.next_attempt = seconds_from(self._queue.clock.now(), FIRST_BACKOFF_SECONDS)
+        return job
 
     async def _content_of(self, marker: Marker) -> Descriptor | None:
         """What the marker is about now: what the tag names, else the marker's digest; None where neither is here."""
@@ -178,7 +201,11 @@ class Intake:
         queue = self._queue
         words = "The image was deleted here before it was synced."
         _log.warning("%s leaves the queue: %s", format_reference(marker.repository, marker.reference), words)
-        await queue.journal.discard(marker)
+        try:
+            await queue.journal.discard(marker)
+        except YarddeskError as error:
+            _log.error("its marker could not be removed: %s", error)
+            return
         if marker.digest is not None and marker.upstreams:
             job = job_of(marker, marker.digest, "", marker.upstreams, marker.generation)
             await queue.history.add(*(queue.entry(job, part, JobState.CANCELLED, words) for part in job.open_parts))
@@ -202,7 +229,11 @@ class Intake:
         for part in job.open_parts:
             self._freshen(part, rerouted)
         if rerouted or not same or marker.upstreams is None:
-            await queue.journal.write(job)
+            try:
+                await queue.journal.write(job)
+            except YarddeskError as error:
+                # What the marker says is still true enough to come to the same after the next start.
+                _log.error("the marker of %s could not be written: %s", job.id, error)
         return job
 
     def _freshen(self, part: Part, rerouted: bool) -> None:
@@ -245,7 +276,7 @@ class Intake:
         try:
             manifest = await queue.store.get_manifest(job.repository, job.digest)
             carried = await self._carried(job.repository, manifest)
-        except YarddeskError as error:
+        except (YarddeskError, OSError) as error:
             # Its attempt will meet the same error, and make it the job's reason.
             _log.warning("%s can't be read yet: %s", job.id, error)
             return

@@ -39,13 +39,16 @@ def marker_names(folder: Path) -> set[str]:
 def read_markers(folder: Path, now: datetime) -> list[Marker]:
     make_folders(folder)
     markers: dict[str, Marker] = {}
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder, onerror=_not_looked_at):
         for name in names:
             path = Path(parent, name)
-            if name.startswith(TEMPORARY_PREFIX):
-                durable.remove_if_there(str(path))
-            elif name.endswith(SUFFIX):
-                _read_one(folder, path, now, markers)
+            try:
+                if name.startswith(TEMPORARY_PREFIX):
+                    durable.remove_if_there(str(path))
+                elif name.endswith(SUFFIX):
+                    _read_one(folder, path, now, markers)
+            except OSError as error:
+                _log.error("%s in the queue can't be read; it stays where it is: %s", path, error)
     return sorted(markers.values(), key=lambda marker: marker.created)
 
 
@@ -66,8 +69,10 @@ def _read_one(folder: Path, path: Path, now: datetime, markers: dict[str, Marker
     except DamagedMarker as damage:
         aside = _set_aside(path)
         _log.error("%s in the queue can't be used and was set aside as %s: %s", path, aside.name, damage)
-    except OSError as error:
-        _log.error("%s in the queue can't be read; it stays where it is: %s", path, error)
+
+
+def _not_looked_at(error: OSError) -> None:
+    _log.error("what is queued in %s can't be read: %s", error.filename, error)
 
 
 def _set_aside(path: Path) -> Path:
