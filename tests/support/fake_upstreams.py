@@ -89,6 +89,11 @@ class FakeRepository:
             return await self._target.exists(descriptor)
         return descriptor.digest in self._blobs | self._upstream.claimed
 
+    async def is_readable(self, descriptor: Descriptor) -> bool:
+        await asyncio.sleep(0)
+        self._upstream.ask("is_readable", self._name, descriptor.digest)
+        return descriptor.digest in self._blobs
+
     async def fetch_manifest(self, reference: Reference) -> Manifest:
         await asyncio.sleep(0)
         self._upstream.ask("fetch_manifest", self._name, reference)

@@ -61,7 +61,11 @@ class Target(Protocol):
 
 
 class MountingTarget(Target, Protocol):
-    """A target that may have a blob under another repository's name already."""
+    """A target that may have a blob under another repository's name already, and may say that it has what it lost."""
+
+    async def is_readable(self, descriptor: Descriptor) -> bool:
+        """Whether a blob's bytes can be had, from a look at the first: `exists` may answer from what was true once."""
+        ...
 
     async def mount(self, descriptor: Descriptor, source: RepositoryName) -> bool:
         """Make a blob of the repository `source` one of this one's; False where it must be pushed after all."""

@@ -43,6 +43,9 @@ class StoreTarget:
         else:
             await self._push_blob(descriptor, source)
 
+    async def is_readable(self, descriptor: Descriptor) -> bool:
+        return await self.exists(descriptor)
+
     async def mount(self, descriptor: Descriptor, source: RepositoryName) -> bool:
         return await self.exists(descriptor)
 

@@ -160,7 +160,8 @@ class _Copy:
         """Whether it must be sent, after all that spares sending it was tried."""
         known, repository = self._way.known, self._way.repository
         if self._trust:
-            if known.is_fresh(blob.digest, repository) or await self._destination.exists(blob):
+            says_so = known.is_fresh(blob.digest, repository) or await self._destination.exists(blob)
+            if says_so and await self._destination.is_readable(blob):
                 known.add(blob.digest, repository)
                 self._finish(blob, LayerState.THERE)
                 return False
@@ -169,7 +170,7 @@ class _Copy:
                 return False
         if await self._source.exists(blob):
             return True
-        if not blob.may_be_missing and not await self._destination.exists(blob):
+        if not blob.may_be_missing and not await self._destination.is_readable(blob):
             raise LocalContentMissing(f"{blob.digest} is neither here nor upstream.", hint="Push the image again.")
         self._finish(blob, LayerState.THERE)
         return False

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote
 
 from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound
-from yarddesk.content.upstream import UpstreamRefused, UpstreamTimeout
+from yarddesk.content.upstream import UpstreamAway, UpstreamRefused, UpstreamTimeout
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest, InvalidDigest
 from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
@@ -77,6 +77,28 @@ class RegistryRepository:
                 return False
             raise failure
 
+    async def is_readable(self, descriptor: Descriptor) -> bool:
+        # The HEAD of a registry whose storage lost a blob (a garbage collection, a cache that outlived it) is still answered
+        # with 200, and so may be the GET: only the body then lacks.
+        if not descriptor.size:
+            return True
+        url = self._client.url(f"{self._name}/blobs/{descriptor.digest}")
+        headers, answered = {"Accept": "*/*", "Range": "bytes=0-0"}, False
+        try:
+            async with self._client.request("GET", url, self._reading, headers=headers) as answer:
+                if answer.status in (200, 206):
+                    self._refuse_pages(answer)
+                    answered = True
+                    return bool(await answer.read(1))
+                failure = await self._client.failure(answer, f"blob {descriptor.digest.short}")
+                if isinstance(failure, NotFound | UpstreamRefused) or answer.status == 500:
+                    return False
+                raise failure
+        except UpstreamAway:
+            if answered:
+                return False
+            raise
+
     async def blob_size(self, digest: Digest) -> int:
         url = self._client.url(f"{self._name}/blobs/{digest}")
         for method in ("HEAD", "GET"):
@@ -101,7 +123,7 @@ class RegistryRepository:
             raise self._client.failures.not_a_registry(f"The bytes that it sent for {what} are other ones.")
         try:
             known = reference if isinstance(reference, Digest) else None
-            return parse_manifest(content, _manifest_type(content_type), digest=known)
+            return parse_manifest(content, _manifest_type(content_type), digest=known, lenient=True)
         except InvalidManifest as error:
             message = " ".join(part for part in (error.title, error.message) if part)
             raise self._client.failures.untrue(

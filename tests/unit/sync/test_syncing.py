@@ -153,8 +153,40 @@ async def test_an_upstream_that_says_it_has_what_it_has_not_is_sent_everything(t
     async with running(tmp_path, upstreams=[upstream]) as yard:
         manifest = await yard.push(image)
         await yard.until_empty()
-        assert upstream.asked["push"] == 3
+        assert upstream.asked["push"] == 6, "what can't be read, and after the lie all of it"
         assert await upstream_tag("team/app", "v1") == manifest.digest
+
+
+async def test_blobs_that_an_upstream_says_it_has_and_can_not_give_are_sent(tmp_path: Path) -> None:
+    image = build_image("collected")
+    lost = image.layers[0]
+    async with running(tmp_path) as yard:
+        await yard.push(build_image("collected"), repository=RepositoryName.parse("team/other"))
+        await yard.until_empty()
+        # As a registry whose garbage collection took the blob, while what it remembers of it did not go.
+        yard.upstream.mounts = False
+        yard.upstream.claimed = {parse(blob.digest) for blob in image.blobs}
+        yard.upstream.blobs[manifest_repository()] = yard.upstream.claimed - {parse(lost.digest)}
+        yard.upstream.log.clear()
+        manifest = await yard.push(image)
+        await yard.until_empty()
+        assert [of for what, _, of in yard.upstream.log if what == "push"] == [lost.digest]
+        assert await yard.upstream.tag_of("team/app", "v1") == manifest.digest
+
+
+async def test_a_blob_that_was_sent_lately_and_is_lost_there_is_sent_again(tmp_path: Path) -> None:
+    image = build_image("a")
+    async with running(tmp_path) as yard:
+        await yard.push(image)
+        await yard.until_empty()
+        repository = manifest_repository()
+        await yard.upstream.store.delete_manifest(repository, parse(image.manifest.digest))
+        yard.upstream.blobs[repository].discard(parse(image.layers[0].digest))
+        yard.upstream.asked.clear()
+        await yard.push(image)
+        await yard.until_empty()
+        assert yard.upstream.asked["push"] == 1
+        assert yard.upstream.asked["is_readable"] == 3
 
 
 async def test_an_upstream_that_goes_on_lying_is_named_and_the_image_not_called_synced(tmp_path: Path) -> None:
