@@ -14,6 +14,7 @@ MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """Larger manifests are refused (distribution specification: a registry SHOULD take 4 MiB)."""
 
 _MAX_SIZE: Final = 2**63 - 1
+_PLAIN_JSON: Final = "application/json"
 
 
 class InvalidManifest(YarddeskError):
@@ -55,12 +56,17 @@ class Manifest:
         return self.media_type in media_types.INDEXES
 
 
-def parse_manifest(content: bytes, content_type: str = "", *, digest: Digest | None = None) -> Manifest:
+def parse_manifest(
+    content: bytes, content_type: str = "", *, digest: Digest | None = None, lenient: bool = False
+) -> Manifest:
     """Read a manifest and what it refers to.
 
     `content_type` is the request's or answer's; without one the document's own `mediaType` counts. `digest` is given where it
-    is known (and was checked) in another algorithm than sha256. Raises InvalidManifest, also for what one reader could take
-    for an image and another for an index (CVE-2021-41190), and for duplicate keys.
+    is known (and was checked) in another algorithm than sha256. `lenient`: another registry, or this one, has taken it as a
+    manifest, so it need not say itself that it is one (by its `schemaVersion`, or a media type that is not ours).
+
+    Raises InvalidManifest, also for what one reader could take for an image and another for an index (CVE-2021-41190), and
+    for duplicate keys.
     """
     if len(content) > MAX_MANIFEST_BYTES:
         raise InvalidManifest(f"The manifest has {len(content):,} bytes; {MAX_MANIFEST_BYTES:,} is the most.")
@@ -73,6 +79,8 @@ def parse_manifest(content: bytes, content_type: str = "", *, digest: Digest | N
         raise InvalidManifest(f"The manifest says it is {declared[:100]}, its Content-Type {media_type[:100]}.")
     media_type = media_type or (declared or "").lower() or _guess(document)
     _check_unambiguous(document, media_type)
+    if not lenient:
+        _check_says_so(document, media_type)
     config = document.get("config")
     subject = document.get("subject")
     annotations = document.get("annotations")
@@ -125,6 +133,18 @@ def _no_constant(name: str) -> None:
 def _guess(document: dict[str, Any]) -> str:
     # OCI manifests may leave mediaType out; what they hold tells.
     return media_types.OCI_INDEX if "manifests" in document else media_types.OCI_MANIFEST
+
+
+def _check_says_so(document: dict[str, Any], media_type: str) -> None:
+    """Not every JSON object is a manifest. Types that are not ours (artifacts of tomorrow) must show only that they are meant."""
+    if media_type == _PLAIN_JSON:
+        raise InvalidManifest(f"{_PLAIN_JSON} is not a manifest's media type.", hint="Send the manifest's own.")
+    version = document.get("schemaVersion")
+    if media_type in media_types.ALL_MANIFESTS:
+        if type(version) is not int or version != 2:
+            raise InvalidManifest("The manifest's schemaVersion is not 2.")
+    elif version is None and document.get("mediaType") is None:
+        raise InvalidManifest("The document has neither a schemaVersion nor a mediaType: it is no manifest.")
 
 
 def _check_unambiguous(document: dict[str, Any], media_type: str) -> None:

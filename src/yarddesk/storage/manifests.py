@@ -65,7 +65,7 @@ class ManifestFiles:
             _log.error("the file of manifest %s in %s is damaged: it's taken for missing", digest, repository)
             return None
         try:
-            return parse_manifest(content, self._read_type(repository, digest), digest=digest)
+            return parse_manifest(content, self._read_type(repository, digest), digest=digest, lenient=True)
         except YarddeskError as error:
             _log.error("manifest %s in %s is taken for missing: %s", digest, repository, error)
             return None

@@ -87,7 +87,7 @@ async def _from_api(
             content = await client.read(answer, _MAX_LIST_BYTES, "referrers")
             url = _next(client, answer)
         try:
-            found.extend(parse_manifest(content, OCI_INDEX).manifests)
+            found.extend(parse_manifest(content, OCI_INDEX, lenient=True).manifests)
         except InvalidManifest as error:
             raise client.failures.not_a_registry(f"Its list of referrers can't be read: {error.title}") from error
     return found

@@ -88,11 +88,36 @@ def test_a_subject_and_the_artifact_type_are_read():
         (b'{"schemaVersion": 1, "fsLayers": []}', ""),
         (b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json"}', ""),
         (b" " * (MAX_MANIFEST_BYTES + 1), ""),
+        (image(schemaVersion=None), media_types.OCI_MANIFEST),
+        (image(schemaVersion="2"), media_types.OCI_MANIFEST),
+        (image(schemaVersion=3), media_types.OCI_MANIFEST),
+        (image(schemaVersion=True), media_types.DOCKER_MANIFEST),
+        (b'{"manifests": []}', media_types.OCI_INDEX),
+        (b"{}", "application/json"),
+        (image(mediaType=None), "application/json"),
+        (b"{}", "application/vnd.example.thing.v1+json"),
+        (b'{"mediaType": "a/b"}', "application/vnd.example.thing.v1+json"),
     ],
 )
 def test_what_is_no_manifest_or_ambiguous_is_refused(content, content_type):
     with pytest.raises(InvalidManifest):
         parse_manifest(content, content_type)
+
+
+@pytest.mark.parametrize("media_type", [media_types.DOCKER_MANIFEST, media_types.OCI_MANIFEST])
+def test_the_content_type_does_where_the_document_has_no_media_type(media_type):
+    assert parse_manifest(image(mediaType=None), media_type).media_type == media_type
+
+
+@pytest.mark.parametrize("content", [b'{"mediaType": "application/vnd.x+json"}', b'{"schemaVersion": 3, "a": 1}'])
+def test_a_type_that_is_not_ours_is_taken_as_it_is(content):
+    manifest = parse_manifest(content, "application/vnd.x+json")
+    assert (manifest.content, manifest.media_type) == (content, "application/vnd.x+json")
+
+
+def test_what_another_registry_took_is_read_though_it_does_not_say_what_it_is():
+    index = parse_manifest(b'{"manifests": []}', media_types.OCI_INDEX, lenient=True)
+    assert index.is_index
 
 
 json_values = st.recursive(
@@ -106,6 +131,7 @@ json_values = st.recursive(
         | st.dictionaries(
             st.sampled_from(
                 [
+                    "schemaVersion",
                     "config",
                     "layers",
                     "manifests",

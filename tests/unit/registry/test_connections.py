@@ -359,7 +359,7 @@ async def push(server: EmbeddedServer, content: bytes) -> str:
 
 async def test_an_answer_before_the_close_is_waited_for_as_long_as_it_is_read(serve: Serve) -> None:
     server = await serve(linger_seconds=0.2, write_stall_seconds=1)
-    content = b'{"manifests": [], "pad": "%b"}' % (b"x" * 4_000_000)
+    content = b'{"schemaVersion": 2, "manifests": [], "pad": "%b"}' % (b"x" * 4_000_000)
     connection = await connect(server)
     await connection.send(
         b"PUT /v2/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(content)

@@ -28,6 +28,7 @@ from yarddesk.oci.name import RepositoryName, Tag
 IMAGE = build_image("app")
 INDEX = build_index("app")
 BARE = manifest_without_blobs()
+THING = "application/vnd.example.thing.v3+json"
 
 
 @pytest.mark.parametrize("image", [IMAGE, INDEX, build_image("d", docker=True), build_index("d", docker=True)])
@@ -162,12 +163,14 @@ async def test_the_content_type_may_be_left_out_and_have_parameters(
     assert (await client.get("/v2/app/manifests/v1")).headers["content-type"] == OCI_INDEX
 
 
-async def test_media_types_that_nobody_knows_are_kept(client: httpx.AsyncClient) -> None:
-    kind = "application/vnd.example.thing.v3+json"
-    content = Content(kind, json.dumps({"schemaVersion": 2, "mediaType": kind, "anything": [1]}).encode())
+@pytest.mark.parametrize(
+    "says_so", [{"schemaVersion": 2, "mediaType": THING}, {"schemaVersion": 3}, {"mediaType": THING}], ids=str
+)
+async def test_media_types_that_nobody_knows_are_kept(client: httpx.AsyncClient, says_so: dict[str, object]) -> None:
+    content = Content(THING, json.dumps({**says_so, "anything": [1]}).encode())
     assert (await put_manifest(client, "app", "v1", content)).status_code == 201
     answer = await client.get("/v2/app/manifests/v1")
-    assert (answer.content, answer.headers["content-type"]) == (content.content, kind)
+    assert (answer.content, answer.headers["content-type"]) == (content.content, THING)
 
 
 @pytest.mark.parametrize(
@@ -179,14 +182,26 @@ async def test_media_types_that_nobody_knows_are_kept(client: httpx.AsyncClient)
         (OCI_INDEX, b""),
         (OCI_INDEX, b"{"),
         (OCI_INDEX, b"[]"),
-        (OCI_INDEX, b'{"manifests": [], "layers": []}'),
-        (OCI_INDEX, b'{"manifests": [], "manifests": []}'),
-        (OCI_INDEX, b'{"manifests": {}}'),
-        (OCI_INDEX, b'{"manifests": [{"digest": "sha256:../../x", "size": 1, "mediaType": "a/b"}]}'),
-        (OCI_INDEX, b'{"manifests": [{"digest": "' + BARE.digest.encode() + b'", "size": -1, "mediaType": "a/b"}]}'),
-        (OCI_INDEX, b'{"manifests": [NaN]}'),
-        (OCI_INDEX, b'{"manifests": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        (OCI_INDEX, b'{"schemaVersion": 2, "manifests": [], "layers": []}'),
+        (OCI_INDEX, b'{"schemaVersion": 2, "manifests": [], "manifests": []}'),
+        (OCI_INDEX, b'{"schemaVersion": 2, "manifests": {}}'),
+        (
+            OCI_INDEX,
+            b'{"schemaVersion": 2, "manifests": [{"digest": "sha256:../../x", "size": 1, "mediaType": "a/b"}]}',
+        ),
+        (
+            OCI_INDEX,
+            b'{"schemaVersion": 2, "manifests": [{"digest": "'
+            + BARE.digest.encode()
+            + b'", "size": -1, "mediaType": "a/b"}]}',
+        ),
+        (OCI_INDEX, b'{"schemaVersion": 2, "manifests": [NaN]}'),
+        (OCI_INDEX, b'{"schemaVersion": 2, "manifests": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
         (DOCKER_LIST, b'{"schemaVersion": 1, "manifests": []}'),
+        (OCI_INDEX, b'{"manifests": []}'),
+        ("application/json", b"{}"),
+        ("application/json", b'{"schemaVersion": 2, "manifests": []}'),
+        (THING, b"{}"),
     ],
 )
 async def test_what_is_no_manifest_is_refused(
@@ -211,7 +226,7 @@ async def test_a_manifest_of_more_than_four_mebibytes_is_413(client: httpx.Async
 
 
 async def test_a_manifest_of_four_mebibytes_is_taken(client: httpx.AsyncClient) -> None:
-    frame = b'{"manifests": [], "pad": "%b"}'
+    frame = b'{"schemaVersion": 2, "manifests": [], "pad": "%b"}'
     content = frame % (b"x" * ((4 << 20) - len(frame) + 2))
     assert len(content) == 4 << 20
     answer = await put_manifest(client, "app", "v1", Content(OCI_INDEX, content))
