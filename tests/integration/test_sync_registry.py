@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.peers.registry import DockerRegistry
-from tests.support.images import Content, Image, Index, build_image, build_index
+from tests.support.images import Content, Image, Index, build_image, build_index, manifest_of
 from tests.support.upstreams import GivenCredentials, settings_for
 from tests.support.waiting import until_async
 from yarddesk.cache.pull_through import CachedPulls
@@ -189,6 +189,35 @@ async def test_a_registry_that_lost_what_it_says_it_has_is_not_called_synced(
             assert registry.holds("team/app", "v2", image)
         else:
             assert "doesn't have it" in yard.parts()[0].reason
+
+
+async def test_a_layer_that_a_garbage_collection_took_while_the_registry_still_says_it_has_it_is_sent(
+    tmp_path: Path, make_registry: Callable[..., DockerRegistry]
+) -> None:
+    folder = tmp_path / "content"
+    registry = make_registry(
+        settings={
+            "storage": {
+                "filesystem": {"rootdirectory": str(folder)},
+                "delete": {"enabled": True},
+                "cache": {"blobdescriptor": "inmemory"},
+            }
+        }
+    )
+    older, top = build_image("base"), build_image("new")
+    layers = (older.layers[0], top.layers[1])
+    newer = Image(manifest_of(top.config, layers), top.config, layers, top.platform)
+    async with running(tmp_path / "data", registry) as yard:
+        await yard.push(older, "older")
+        await yard.until_empty()
+        registry.request("DELETE", f"/v2/team/app/manifests/{older.manifest.digest}")
+        for blob in older.blobs:
+            plain = blob.digest.removeprefix("sha256:")
+            for path in folder.rglob(f"blobs/sha256/{plain[:2]}/{plain}/data"):
+                path.unlink()
+        await yard.push(newer, "newer")
+        await yard.until_empty()
+    assert registry.holds("team/app", "newer", newer)
 
 
 async def test_what_is_upstream_comes_through_the_cache(tmp_path: Path, docker_registry: DockerRegistry) -> None:

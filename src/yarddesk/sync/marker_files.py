@@ -8,7 +8,13 @@ from typing import Final
 
 from yarddesk.oci.name import Reference, RepositoryName, format_reference
 from yarddesk.storage import durable
-from yarddesk.storage.layout import encode_reference, encode_repository
+from yarddesk.storage.layout import (
+    NotOurFileName,
+    decode_reference,
+    decode_repository,
+    encode_reference,
+    encode_repository,
+)
 from yarddesk.sync.files import TEMPORARY_PREFIX, make_folders, replace_file
 from yarddesk.sync.marker import MAX_MARKER_BYTES, DamagedMarker, Marker, decode_marker
 
@@ -69,6 +75,21 @@ def _read_one(folder: Path, path: Path, now: datetime, markers: dict[str, Marker
     except DamagedMarker as damage:
         aside = _set_aside(path)
         _log.error("%s in the queue can't be used and was set aside as %s: %s", path, aside.name, damage)
+        named = _named(folder, path, now)
+        if named is not None:
+            markers.setdefault(format_reference(named.repository, named.reference), named)
+
+
+def _named(folder: Path, path: Path, now: datetime) -> Marker | None:
+    """What a marker's place says that it queued, for all the upstreams of its route: a push must not be forgotten."""
+    *parents, name = path.relative_to(folder).parts
+    try:
+        repository, reference = decode_repository(tuple(parents)), decode_reference(name.removesuffix(SUFFIX))
+    except NotOurFileName:
+        return None
+    if marker_path(folder, repository, reference) != path:
+        return None
+    return Marker(repository, reference, None, "", 1, now, None)
 
 
 def _not_looked_at(error: OSError) -> None:

@@ -27,6 +27,22 @@ def select(queue: Queue, target: str | None) -> dict[Job, list[Part]]:
     }
 
 
+def is_meant(queue: Queue, target: str | None, job: Job) -> bool:
+    """Whether `select` would give this job, without a look at the others."""
+    if target is None or target == job.id:
+        return True
+    if is_upstream(queue, target):
+        return target in job.parts
+    if target in queue.journal.jobs:
+        return False
+    try:
+        image = ImageReference.parse(target)
+    except YarddeskError:
+        return False
+    same = queue.routes.canonical(image.repository) == job.repository
+    return same and image.reference in (None, job.reference)
+
+
 def is_upstream(queue: Queue, target: str) -> bool:
     """Whether it's the name of an upstream; an upstream's name wins over a repository's."""
     return queue.routes.upstream(target) is not None

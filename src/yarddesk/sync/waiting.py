@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import Upstream, UpstreamFailure
@@ -12,7 +12,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import ImageReference, Reference, RepositoryName, format_reference
 from yarddesk.sync.marker import Job
 from yarddesk.sync.queue import Queue
-from yarddesk.sync.selection import is_upstream, select
+from yarddesk.sync.selection import is_meant, is_upstream, select
 from yarddesk.sync.states import JobState
 
 _log = logging.getLogger(__name__)
@@ -28,6 +28,32 @@ class SyncOutcome:
     reason: str = ""
 
 
+@dataclass(slots=True)
+class _News:
+    """What was heard since the last look: a queue may be long, so only the jobs that events name are looked at."""
+
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    everything: bool = True
+    touched: set[str] = field(default_factory=set)
+    removed: list[tuple[str, str]] = field(default_factory=list)
+
+    def heard(self, event: JobAdded | JobRemoved | JobStateChanged | UpstreamStateChanged) -> None:
+        if isinstance(event, UpstreamStateChanged):
+            self.everything = True
+        else:
+            self.touched.add(event.job_id)
+        if isinstance(event, JobRemoved):
+            self.removed.append((event.job_id, event.outcome))
+        self.changed.set()
+
+    def take(self) -> tuple[bool, set[str], list[tuple[str, str]]]:
+        """Whether all is to be looked at, the jobs that changed, and those that left and how."""
+        taken = self.everything, self.touched, self.removed
+        self.everything, self.touched, self.removed = False, set(), []
+        self.changed.clear()
+        return taken
+
+
 class Waiting:
     """Answers from what is queued, from the history, and where that doesn't tell from the upstreams themselves."""
 
@@ -36,31 +62,38 @@ class Waiting:
 
     async def wait_synced(self, target: str | None) -> SyncOutcome:
         """Return when it's decided; goes on waiting while it's paused or an upstream is away. Cancel it to stop waiting."""
-        changed = asyncio.Event()
-        removed: list[tuple[str, str]] = []
-
-        def heard(event: object) -> None:
-            if isinstance(event, JobRemoved):
-                removed.append((event.job_id, event.outcome))
-            changed.set()
-
-        events = self._queue.events
-        with events.subscribe(heard, JobAdded, JobRemoved, JobStateChanged, UpstreamStateChanged):
+        news = _News()
+        with self._queue.events.subscribe(news.heard, JobAdded, JobRemoved, JobStateChanged, UpstreamStateChanged):
             waited: set[str] = set()
+            left: set[str] = set()
             while True:
-                changed.clear()
+                everything, touched, removed = news.take()
                 for job_id, outcome in removed:
                     if job_id in waited and outcome in ("cancelled", "gone"):
                         return SyncOutcome(False, f"{job_id}: {_words(outcome)}")
-                removed.clear()
-                jobs = self._queued(target)
-                waited |= {job.id for job in jobs}
+                if everything:
+                    jobs = self._queued(target)
+                    left = {job.id for job in jobs}
+                else:
+                    jobs = self._meant(target, touched, left)
+                    left.difference_update(job_id for job_id in touched if self._queue.journal.get(job_id) is None)
+                    left.update(job.id for job in jobs)
+                if not left:
+                    # What waits now may be another one: an index that took a platform's manifest along, say.
+                    jobs = self._queued(target)
+                    left.update(job.id for job in jobs)
+                waited |= left
                 hopeless = self._hopeless(jobs)
                 if hopeless is not None:
                     return hopeless
-                if not jobs:
+                if not left:
                     return SyncOutcome(True) if target is None else await self._not_queued(target)
-                await changed.wait()
+                await news.changed.wait()
+
+    def _meant(self, target: str | None, job_ids: set[str], left: set[str]) -> list[Job]:
+        """Those of the jobs that are queued and waited for."""
+        jobs = [job for job_id in job_ids if (job := self._queue.journal.get(job_id)) is not None]
+        return [job for job in jobs if job.id in left or is_meant(self._queue, target, job)]
 
     def _queued(self, target: str | None) -> list[Job]:
         jobs = list(select(self._queue, target))

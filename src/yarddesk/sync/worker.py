@@ -177,7 +177,7 @@ class Worker:
             self._outcomes.unsettled(attempt)
 
     async def _tried(self, attempt: Attempt) -> None:
-        outcomes, job, part = self._outcomes, attempt.job, attempt.part
+        outcomes, part = self._outcomes, attempt.part
         try:
             if part.missing and not await self._has_come(attempt):
                 if part.missing:  # else one came while the upstream was asked, and put it into the queue again
@@ -187,6 +187,7 @@ class Worker:
             replaced = await sync_image(self._errand(attempt), self._meter(part), self._wires, _Hooks(self, attempt))
         except LocalContentGone as gone:
             attempt.settling = True
+            job = attempt.job  # the newest generation, where the same was pushed again meanwhile
             self.stop([key for key in self.attempts if key.job_id == job.id and key != attempt.key])
             await outcomes.gone(job, gone)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes the part's state, in words and in the log

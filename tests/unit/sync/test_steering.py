@@ -7,12 +7,17 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image, build_index
 from tests.unit.sync.yard import REPOSITORY, Yard, running, settle
 from yarddesk.content.upstream import UpstreamDenied, UpstreamTrouble
 from yarddesk.events import CredentialRequired, JobRemoved, JobStateChanged, PauseChanged
 from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.sync import waiting as waiting_module
+from yarddesk.sync.marker import Job, Part
+from yarddesk.sync.queue import Queue
 from yarddesk.sync.snapshot import OverallState, overall_state
 from yarddesk.sync.states import JobState
 
@@ -348,6 +353,39 @@ async def test_waiting_tells_when_an_image_is_upstream_and_why_it_can_not_be(tmp
         await yard.service.cancel("team/app:v2")
         assert "cancelled" in (await cancelled).reason
         assert "ancelled" in (await yard.service.wait_synced("team/app:v2")).reason
+
+
+async def test_waiting_looks_only_at_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path) as yard:
+        await yard.service.pause()
+        for number in range(30):
+            await yard.push(build_image("same"), f"v{number}")
+        waiting = [asyncio.create_task(yard.service.wait_synced(target)) for target in (None, "corp", "team/app")]
+        await settle()
+        looks = 0
+        selected = waiting_module.select
+
+        def select(queue: Queue, target: str | None) -> dict[Job, list[Part]]:
+            nonlocal looks
+            looks += 1
+            return selected(queue, target)
+
+        monkeypatch.setattr(waiting_module, "select", select)
+        await yard.service.resume()
+        assert all(outcome.synced for outcome in await asyncio.gather(*waiting))
+        assert looks <= 12, "at the upstream's state and at the end, not at each event"
+
+
+async def test_waiting_for_all_hears_of_what_is_pushed_meanwhile_and_can_not_be_synced(tmp_path: Path) -> None:
+    def fault(_what: str, of: str) -> Exception | None:
+        return UpstreamDenied("corp", "not yours", status=403) if of == "secret" else None
+
+    async with running(tmp_path, upstreams=[FakeUpstream(fault=fault, held=asyncio.Event())]) as yard:
+        await yard.push(build_image("a"))
+        waiting = [asyncio.create_task(yard.service.wait_synced(target)) for target in (None, "corp", "team/app")]
+        await sending(yard)
+        await yard.push(build_image("b"), "secret")
+        assert all("not yours" in outcome.reason for outcome in await asyncio.gather(*waiting))
 
 
 async def test_waiting_for_a_platform_that_its_index_carries(tmp_path: Path) -> None:
