@@ -91,6 +91,21 @@ async def test_a_damaged_marker_is_set_aside_and_told_and_the_rest_goes_on(
         assert "broken.json" in caplog.text
 
 
+@pytest.mark.parametrize("content", ["", "{", '{"schema": 2}'])
+async def test_what_a_damaged_marker_queued_is_queued_again(tmp_path: Path, content: str) -> None:
+    async with running(tmp_path, upstreams=away()) as yard:
+        manifest = await yard.push(build_image("a"), "v1")
+        await yard.push(build_image("b"), "v2")
+        await yard.service.stop()
+        yard.marker("v1").write_text(content)
+        await yard.restart()
+        jobs = {job.id: job for job in yard.service.snapshot().jobs}
+        assert set(jobs) == {"team/app:v1", "team/app:v2"}
+        assert jobs["team/app:v1"].digest == manifest.digest
+        assert [part.upstream for part in jobs["team/app:v1"].parts] == ["corp"]
+        assert json.loads(yard.marker("v1").read_text())["digest"] == manifest.digest
+
+
 async def test_the_markers_of_switchyard_go_on_as_ours(tmp_path: Path) -> None:
     async with running(tmp_path, upstreams=away()) as yard:
         manifest = await yard.push(build_image("a"), "Mixed")
