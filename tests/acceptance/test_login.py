@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
 import sys
@@ -51,7 +50,7 @@ def log_in(
 
 
 def state(app: YarddeskProcess) -> str:
-    jobs = json.loads(app.run("queue", "--json").stdout)["jobs"]
+    jobs = app.control("queue")["jobs"]
     return str(jobs[0]["upstreams"][0]["state"]) if jobs else ""
 
 
@@ -221,7 +220,7 @@ def test_a_push_that_waits_for_a_user_goes_on_by_itself_after_login(
     image = build_image("signed in", (200_000, 3000))
     running.push("team/app", "1", image)
     until(lambda: state(running) == "blocked", 30, "a job that is blocked")
-    (part,) = json.loads(running.run("queue", "--json").stdout)["jobs"][0]["upstreams"]
+    (part,) = running.control("queue")["jobs"][0]["upstreams"]
     assert f"yarddesk login {guarded.host}" in part["reason"]
     with processes_watched(forms_of(USER, PASSWORD)) as seen:
         log_in(running, guarded.host)
@@ -265,7 +264,7 @@ def test_all_upstreams_of_a_registry_go_on_after_one_login(
 
 
 def app_states(app: YarddeskProcess) -> list[str]:
-    jobs = json.loads(app.run("queue", "--json").stdout)["jobs"]
+    jobs = app.control("queue")["jobs"]
     return [part["state"] for job in jobs for part in job["upstreams"]]
 
 
@@ -328,7 +327,7 @@ def test_a_password_that_changed_blocks_and_a_new_login_goes_on(
     registry.start()
     app.push("team/app", "2", build_image("after"))
     until(lambda: state(app) == "blocked", 30, "a job that is blocked")
-    assert f"refused the password for `{USER}`" in app.run("queue", "--json").stdout
+    assert f"refused the password for `{USER}`" in app.control("queue")["jobs"][0]["upstreams"][0]["reason"]
     log_in(app, registry.host)
     app.run("wait", "--timeout", "60")
 
@@ -342,7 +341,7 @@ def test_while_the_keychain_is_locked_the_queue_says_so_and_goes_on_once_it_is_n
     image = build_image("locked")
     app.push("team/app", "1", image)
     until(lambda: state(app) == "blocked", 60, "a job that is blocked")
-    (part,) = json.loads(app.run("queue", "--json").stdout)["jobs"][0]["upstreams"]
+    (part,) = app.control("queue")["jobs"][0]["upstreams"]
     assert "The keychain is locked." in part["reason"]
     secret_service.unlock()
     app.run("retry", "--all")

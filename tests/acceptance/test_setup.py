@@ -64,8 +64,8 @@ def expect_no_trace_of_the_proof(serve: YarddeskProcess, registry: DockerRegistr
     """The proof's image is not here any more, was never queued, and no upstream was ever asked about it."""
     assert serve.tags(PROOF) == []
     assert json.loads(serve.request("GET", "/v2/_catalog")[2])["repositories"] == []
-    assert json.loads(serve.run("queue", "--json").stdout)["jobs"] == []
-    assert json.loads(serve.run("history", "--json").stdout)["entries"] == []
+    assert serve.control("queue")["jobs"] == []
+    assert serve.control("history")["entries"] == []
     assert not registry.seen(path=PROOF)
     blobs = [path for path in (serve.data_dir / "blobs").rglob("*") if path.is_file()]
     assert blobs == []
