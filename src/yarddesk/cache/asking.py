@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import Upstream, UpstreamAway, UpstreamFailure, UpstreamNotAsked
+from yarddesk.content.upstream import Upstream, UpstreamAway, UpstreamFailure, UpstreamNotAsked, UpstreamTimeout
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 FIRST_REST_SECONDS: Final = 3.0
 LONGEST_REST_SECONDS: Final = 30.0
+QUICK_SECONDS: Final = 1.0
+QUICK_REST_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -32,6 +36,8 @@ class Asking:
         self.offline = offline
         self._monotonic = monotonic
         self._absences: dict[str, _Absence] = {}
+        self._waiting: Counter[str] = Counter()
+        self._slow_until: dict[str, float] = {}
 
     def is_away(self, upstream: str) -> bool:
         """Whether it's known to be away."""
@@ -42,13 +48,35 @@ class Asking:
         """Whether it's no use to ask any of them now."""
         return self.offline or all(self.is_away(upstream.name) for upstream in upstreams)
 
+    def quick(self, upstreams: Sequence[Upstream]) -> Sequence[Upstream]:
+        """Those of them of whom a quick answer may be hoped for."""
+        now = self._monotonic()
+        return [each for each in upstreams if now >= self._slow_until.get(each.name, now)]
+
+    @asynccontextmanager
+    async def quickly(self, upstreams: Sequence[Upstream]) -> AsyncIterator[None]:
+        """Around a quick question. Those that owe an answer when time is up get no other for a while, or until they answer.
+
+        Raises TimeoutError.
+        """
+        try:
+            async with asyncio.timeout(QUICK_SECONDS):
+                yield
+        except TimeoutError:
+            for upstream in upstreams:
+                if self._waiting[upstream.name]:
+                    self._slow_until[upstream.name] = self._monotonic() + QUICK_REST_SECONDS
+            raise
+
     def returned(self, upstream: str) -> None:
         """It was heard of."""
         self._absences.pop(upstream, None)
+        self._slow_until.pop(upstream, None)
 
     def forget(self) -> None:
         """Other settings: nothing is known."""
         self._absences.clear()
+        self._slow_until.clear()
 
     async def first(
         self, upstreams: Sequence[Upstream], work: Callable[[Upstream], Awaitable[_T]]
@@ -83,6 +111,7 @@ class Asking:
             raise UpstreamNotAsked(
                 upstream.name, f"{upstream.registry} is away.", absence.title, hint="Try again soon.", temporary=True
             )
+        self._waiting[upstream.name] += 1
         try:
             found = await work()
         except UpstreamAway as error:
@@ -91,6 +120,8 @@ class Asking:
         except (NotFound, UpstreamFailure):
             self.returned(upstream.name)
             raise
+        finally:
+            self._waiting[upstream.name] -= 1
         self.returned(upstream.name)
         return found
 
@@ -129,3 +160,10 @@ class Shared:
         if not task.cancelled() and (error := task.exception()) is not None:
             # Whoever still waits hears of it; if all went away nobody else would.
             _log.debug("%s: %s", key, error)
+
+
+def no_answer(upstream: Upstream, error: Exception) -> UpstreamFailure:
+    """The failure that `error` is, or that it means: our time for the question was up."""
+    if isinstance(error, UpstreamFailure):
+        return error
+    return UpstreamTimeout(upstream.name, f"{upstream.registry} gave no answer.", temporary=True)

@@ -9,7 +9,7 @@ from heapq import merge
 from types import TracebackType
 from typing import Final, Self
 
-from yarddesk.cache.asking import Asking, Shared
+from yarddesk.cache.asking import Asking, Shared, no_answer
 from yarddesk.cache.fills import Fill, FillEnded, Fills
 from yarddesk.cache.lifetimes import Lifetimes
 from yarddesk.cache.origins import Origins
@@ -18,7 +18,7 @@ from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import BlobContent, FetchedManifest, ReferrerList, ResolvedManifest, TagPage
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure, UpstreamTimeout
+from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure
 from yarddesk.events import EventBus, ImageSynced, ManifestStored, Subscription, UpstreamStateChanged
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -29,7 +29,6 @@ from yarddesk.settings.model import Settings
 
 _log = logging.getLogger(__name__)
 
-_QUICK_SECONDS: Final = 1.0
 _FILLS_AT_ONCE: Final = 32
 _KNOWN_SIZES: Final = 50_000
 
@@ -105,25 +104,38 @@ class CachedPulls:
         here = await self._here(repository, reference)
         if not upstreams or self._is_ours(repository, reference, here):
             return ResolvedManifest(here) if here else None
-        pushes = quick and bool(self._routes.push_upstreams(repository))
-        if pushes and self._asking.none_answers(upstreams):
-            return ResolvedManifest(here, stale=True) if here else None
+        if quick and self._routes.push_upstreams(repository):
+            return await self._resolve_quickly(upstreams, repository, reference, here)
         try:
-            async with asyncio.timeout(_QUICK_SECONDS if pushes else None):
-                there = await self._shared.do(
-                    ("resolve", repository, reference), lambda: self._resolve(upstreams, repository, reference)
-                )
+            there = await self._resolve_once(upstreams, repository, reference)
         except (UpstreamFailure, TimeoutError) as error:
             if here is not None:
                 return ResolvedManifest(here, stale=True)
-            if pushes:
-                return None
-            if isinstance(error, UpstreamFailure):
-                raise
-            raise UpstreamTimeout(
-                upstreams[0].name, f"{upstreams[0].registry} gave no answer.", temporary=True
-            ) from error
+            raise no_answer(upstreams[0], error) from error
         return None if there is None else ResolvedManifest(there)
+
+    async def _resolve_quickly(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference, here: Descriptor | None
+    ) -> ResolvedManifest | None:
+        """For a push, which waits for no network: only those that answer at once have a say."""
+        unknown = ResolvedManifest(here, stale=True) if here else None
+        asked = self._asking.quick(upstreams)
+        if self._asking.none_answers(asked):
+            return unknown
+        try:
+            async with self._asking.quickly(asked):
+                there = await self._resolve_once(asked, repository, reference)
+        except (UpstreamFailure, TimeoutError):
+            return unknown
+        if there is None:
+            return unknown if len(asked) < len(upstreams) else None
+        return ResolvedManifest(there)
+
+    async def _resolve_once(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
+    ) -> Descriptor | None:
+        key = ("resolve", repository, reference, tuple(upstream.name for upstream in upstreams))
+        return await self._shared.do(key, lambda: self._resolve(upstreams, repository, reference))
 
     async def fetch_manifest(self, repository: RepositoryName, reference: Reference) -> FetchedManifest | None:
         upstreams = self._routes.pull_upstreams(repository)
@@ -341,7 +353,7 @@ class CachedPulls:
         except (UpstreamFailure, TimeoutError) as error:
             if ours is not None:
                 return TagPage(ours, stale=True)
-            raise _no_answer(upstreams[0], error) from error
+            raise no_answer(upstreams[0], error) from error
         if found is None:
             return None if ours is None else TagPage(ours)
         union = list(dict.fromkeys(merge(ours or (), found[1])))
@@ -374,8 +386,6 @@ class CachedPulls:
                     self._origins.is_ours(event.repository, tag)
             case UpstreamStateChanged(state="ok"):
                 self._asking.returned(event.upstream)
-            case _:
-                pass
 
     def _synced(self, event: ImageSynced) -> None:
         """Once a tag is at all its push upstreams it follows the one that serves its pulls, from the read-back on."""
@@ -386,9 +396,3 @@ class CachedPulls:
             if upstream.name in pushed:
                 self._origins.followed(event.repository, event.reference, event.digest, upstream.name)
                 return
-
-
-def _no_answer(upstream: Upstream, error: Exception) -> UpstreamFailure:
-    if isinstance(error, UpstreamFailure):
-        return error
-    return UpstreamTimeout(upstream.name, f"{upstream.registry} gave no answer.", temporary=True)

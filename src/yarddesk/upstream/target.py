@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
 from urllib.parse import quote
@@ -28,7 +29,8 @@ class RegistryRepository:
     """`name` is the repository's name at the upstream; `remote_name` maps a name of ours to one there, None where it has none.
 
     `for_pushes`: reads come with the rights to write, as Docker's pushes do: Docker Hub denies reading what doesn't exist yet,
-    and one token does for all. `check_timeout` bounds the question whether a tag changed; 0: no bound.
+    and one token does for all. `check_timeout` bounds the question whether a tag changed, and a manifest's answer up to its
+    body; 0: no bound.
     """
 
     def __init__(
@@ -54,12 +56,7 @@ class RegistryRepository:
             async with asyncio.timeout(self._check_seconds):
                 return await self._head_manifest(reference) or (await self.fetch_manifest(reference)).descriptor
         except TimeoutError as error:
-            raise UpstreamTimeout(
-                self._client.failures.name,
-                f"{self._client.registry} gave no answer.",
-                f"Nothing for {self._check_seconds:g} s.",
-                temporary=True,
-            ) from error
+            raise self._silent() from error
 
     async def exists(self, descriptor: Descriptor) -> bool:
         kind = "manifests" if descriptor.is_manifest else "blobs"
@@ -114,7 +111,13 @@ class RegistryRepository:
     async def fetch_manifest(self, reference: Reference) -> Manifest:
         what = self._called(reference)
         url = self._client.url(f"{self._name}/manifests/{reference}")
-        async with self._client.request("GET", url, self._reading, headers=_ACCEPT) as answer:
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._check_seconds):
+                    request = self._client.request("GET", url, self._reading, headers=_ACCEPT)
+                    answer = await stack.enter_async_context(request)
+            except TimeoutError as error:
+                raise self._silent() from error
             if answer.status != 200:
                 raise await self._client.failure(answer, what)
             content = await self._client.read(answer, MAX_MANIFEST_BYTES, what)
@@ -216,6 +219,14 @@ class RegistryRepository:
                     f"{self._client.registry} lacks content that it said it had.", failure.message, status=answer.status
                 )
             raise failure
+
+    def _silent(self) -> UpstreamTimeout:
+        return UpstreamTimeout(
+            self._client.failures.name,
+            f"{self._client.registry} gave no answer.",
+            f"Nothing for {self._check_seconds:g} s.",
+            temporary=True,
+        )
 
     def _refuse_pages(self, answer: Answer) -> None:
         if is_page(answer.headers.get("content-type", "")):

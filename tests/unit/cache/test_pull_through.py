@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from tests.support.clocks import HandClock
-from tests.support.fake_upstreams import FakeRoutes, FakeUpstream
+from tests.support.fake_upstreams import FakeRepository, FakeRoutes, FakeUpstream
 from tests.support.images import Image, build_image
+from tests.support.waiting import until_async
+from yarddesk.cache import asking
 from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.content.upstream import (
     UpstreamAway,
@@ -22,9 +25,10 @@ from yarddesk.content.upstream import (
     UpstreamTrouble,
 )
 from yarddesk.events import EventBus, ImageSynced, ManifestStored
+from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest, parse_manifest
-from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.settings.model import CacheSettings, Settings, UpstreamSettings
 from yarddesk.storage.memory import MemoryStore
 
@@ -254,6 +258,69 @@ async def test_a_quick_question_on_a_push_route_never_fails_and_is_not_asked_of_
     asked = cache.upstream.asked.total()
     assert await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=True) is None
     assert cache.upstream.asked.total() == asked
+
+
+@dataclass
+class SilentUpstream(FakeUpstream):
+    """Says nothing about manifests until it's told to."""
+
+    speaks: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def repository(self, name: RepositoryName) -> FakeRepository:
+        return SilentRepository(self, name)
+
+
+class SilentRepository(FakeRepository):
+    async def resolve(self, reference: Reference) -> Descriptor:
+        assert isinstance(self._upstream, SilentUpstream)
+        self._upstream.asked["begun"] += 1
+        await self._upstream.speaks.wait()
+        return await super().resolve(reference)
+
+
+@pytest.fixture
+def silent(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> SilentUpstream:
+    """The first upstream, of a route that pushes."""
+    monkeypatch.setattr(asking, "QUICK_SECONDS", 0.05)
+    upstream = SilentUpstream(name="silent")
+    cache.upstream.push = True
+    cache.routes.upstreams = [upstream, cache.upstream]
+    return upstream
+
+
+async def quick_answer(cache: Cache, tag: str) -> Digest | None:
+    found = await cache.pulls.resolve_manifest(REPOSITORY, Tag.parse(tag), quick=True)
+    return found.descriptor.digest if found else None
+
+
+async def test_an_upstream_that_hangs_costs_pushes_one_wait_and_not_one_each(
+    cache: Cache, silent: SilentUpstream
+) -> None:
+    cache.routes.upstreams = [silent]
+    for number in range(5):
+        assert await quick_answer(cache, f"v{number}") is None
+    assert silent.asked["begun"] == 1
+    cache.clock.advance(asking.QUICK_REST_SECONDS)
+    assert await quick_answer(cache, "later") is None
+    assert silent.asked["begun"] == 2
+
+
+async def test_an_upstream_that_hung_is_asked_again_as_soon_as_it_answers(cache: Cache, silent: SilentUpstream) -> None:
+    cache.routes.upstreams = [silent]
+    manifest = await put(silent.store, build_image("a"), "v1")
+    assert await quick_answer(cache, "v0") is None
+    silent.speaks.set()
+    await until_async(lambda: silent.asked["resolve"] == 1)
+    assert await quick_answer(cache, "v1") == manifest.digest
+
+
+async def test_while_the_first_upstream_hangs_pushes_hear_what_the_next_one_has(
+    cache: Cache, silent: SilentUpstream
+) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    assert await quick_answer(cache, "v1") is None
+    assert await quick_answer(cache, "v1") == manifest.digest
+    assert silent.asked["begun"] == 1
 
 
 async def test_the_size_of_a_blob_is_asked_for_only_where_the_route_does_not_push(cache: Cache) -> None:

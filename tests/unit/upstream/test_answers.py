@@ -5,18 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.support.scripted import RESET, Asked, Reply, Script, scripted
-from tests.support.upstreams import GivenCredentials, blob, credential, manifest, opened_upstream, source_of
+from tests.support.upstreams import (
+    GivenCredentials,
+    blob,
+    credential,
+    manifest,
+    opened_upstream,
+    settings_for,
+    source_of,
+)
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import (
     UpstreamAway,
     UpstreamDenied,
     UpstreamFailure,
     UpstreamRefused,
+    UpstreamRepository,
     UpstreamTimeout,
     UpstreamTrouble,
     UpstreamUntrue,
@@ -27,6 +39,7 @@ from yarddesk.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.upstream.http import Timeouts
 from yarddesk.upstream.proxies import Proxies
+from yarddesk.upstream.routes import UpstreamRoutes
 
 LATEST = Tag.parse("latest")
 CANARY = "canary-77ab"
@@ -201,6 +214,31 @@ async def test_silence_ends() -> None:
         with pytest.raises(UpstreamTimeout) as caught:
             await asyncio.wait_for(repository.resolve(LATEST), 5)
         assert caught.value.title == f"{server.host} gave no answer."
+
+
+@asynccontextmanager
+async def pulled_from(host: str, check_seconds: float) -> AsyncIterator[UpstreamRepository]:
+    """The repository as pulls see it."""
+    name = RepositoryName.parse("team/app")
+    routes = UpstreamRoutes([settings_for(host)], GivenCredentials(), check_timeout=timedelta(seconds=check_seconds))
+    try:
+        yield routes.pull_upstreams(name)[0].repository(name)
+    finally:
+        await routes.aclose()
+
+
+async def test_a_pull_waits_no_longer_for_a_manifests_answer_than_a_check() -> None:
+    async with scripted(lambda _: None) as server, pulled_from(server.host, 0.2) as repository:
+        with pytest.raises(UpstreamTimeout) as caught:
+            await asyncio.wait_for(repository.fetch_manifest(LATEST), 5)
+        assert caught.value.message == "Nothing for 0.2 s."
+
+
+async def test_a_manifest_that_comes_slowly_is_read_to_its_end() -> None:
+    content = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()
+    slow = Reply(200, {"Content-Type": OCI_INDEX}, content, drip_seconds=0.02)
+    async with scripted(lambda _: slow) as server, pulled_from(server.host, 0.5) as repository:
+        assert (await asyncio.wait_for(repository.fetch_manifest(LATEST), 15)).content == content
 
 
 async def test_a_slow_drip_ends() -> None:
