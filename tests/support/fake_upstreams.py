@@ -30,6 +30,8 @@ class FakeUpstream:
     fault: Callable[[str, str], Exception | None] | None = None
     held: asyncio.Event | None = None
     """While it's set to an event that isn't set, blobs stop after their first piece."""
+    stops: dict[str, asyncio.Event] = field(default_factory=dict)
+    """By what it's asked (`tag`, `push_manifest`): it answers only once the event is set."""
     store: MemoryStore = field(default_factory=MemoryStore)
     asked: Counter[str] = field(default_factory=Counter)
     log: list[tuple[str, str, str]] = field(default_factory=list)
@@ -57,6 +59,10 @@ class FakeUpstream:
         error = self.fault(what, of) if self.fault else None
         if error is not None:
             raise error
+
+    async def stop_at(self, what: str) -> None:
+        if what in self.stops:
+            await self.stops[what].wait()
 
     async def tag_of(self, repository: str, tag: str) -> Digest | None:
         try:
@@ -140,6 +146,7 @@ class FakeRepository:
         what = "push_manifest" if descriptor.is_manifest else "push"
         upstream.ask(what, self._name, descriptor.digest)
         if descriptor.is_manifest:
+            await upstream.stop_at(what)
             await self._push_manifest(descriptor, await self._read(descriptor, source))
             return
         upstream.sending += 1
@@ -183,6 +190,7 @@ class FakeRepository:
     async def tag(self, descriptor: Descriptor, tag: Tag) -> None:
         await asyncio.sleep(0)
         self._upstream.ask("tag", self._name, tag)
+        await self._upstream.stop_at("tag")
         if self._upstream.fault and self._upstream.fault("forget_manifest", descriptor.digest):
             return
         await self._upstream.store.put_tag(self._name, tag, descriptor.digest)

@@ -179,6 +179,17 @@ async def test_a_newer_push_of_a_tag_wins_while_the_older_is_being_sent(tmp_path
         assert entries == {older.digest: JobState.CANCELLED, newer.digest: JobState.DONE}
 
 
+async def test_a_push_while_the_older_is_being_tagged_is_not_taken_for_done_with_it(tmp_path: Path) -> None:
+    upstream = FakeUpstream(stops={"tag": asyncio.Event()})
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        await yard.push(build_image("older"))
+        await yard.until(lambda: upstream.asked["tag"])
+        newer = await yard.push(build_image("newer"))
+        upstream.stops["tag"].set()
+        await yard.until_empty()
+        assert await upstream.tag_of("team/app", "v1") == newer.digest
+
+
 async def test_a_newer_push_that_shares_a_layer_goes_on_with_what_is_halfway_through(tmp_path: Path) -> None:
     async with running(tmp_path, upstreams=[held()]) as yard:
         image = build_image("same")

@@ -81,6 +81,21 @@ async def test_children_go_before_their_index_and_their_own_jobs_are_taken_over(
         assert not list((tmp_path / "pending").rglob("*.json"))
 
 
+async def test_no_index_is_sent_before_all_its_children_are_there(tmp_path: Path) -> None:
+    upstream = FakeUpstream(stops={"push_manifest": asyncio.Event()})
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        await yard.service.pause()
+        index = build_index("multi")
+        await yard.push(index)
+        await yard.service.resume()
+        await yard.until(lambda: upstream.asked["push_manifest"] == 2)
+        await settle()
+        asked = [of for what, _, of in upstream.log if what == "push_manifest"]
+        assert set(asked) == {image.manifest.digest for image in index.images}
+        upstream.stops["push_manifest"].set()
+        await yard.until_empty()
+
+
 async def test_a_child_in_flight_is_not_sent_twice_when_its_index_takes_over(tmp_path: Path) -> None:
     upstream = FakeUpstream(held=asyncio.Event())
     async with running(tmp_path, upstreams=[upstream]) as yard:
