@@ -15,7 +15,7 @@ from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, format_reference
-from yarddesk.sync.marker import Job, Marker, Part, job_of
+from yarddesk.sync.marker import ALSO_WANTED, Job, Marker, Part, job_of
 from yarddesk.sync.plan import descendants
 from yarddesk.sync.queue import Queue, no_route, seconds_from
 from yarddesk.sync.schedule import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, PartKey
@@ -45,7 +45,8 @@ class Intake:
             carriers = queue.carriers(push.repository, manifest.digest)
             self._arrived(carriers, manifest.digest)
             taken_along = {name for job in carriers for name in job.parts}
-            if carriers and taken_along.issuperset(queue.upstreams_of(push.repository, manifest.digest)):
+            wanted_by = queue.upstreams_of(push.repository, manifest.digest)
+            if carriers and taken_along.issuperset(wanted_by) and await self._promised(carriers, manifest.digest):
                 return
         wanted = [
             (reference, upstreams)
@@ -58,6 +59,33 @@ class Intake:
         await asyncio.gather(
             *(self._put(push.repository, reference, manifest, upstreams, carried) for reference, upstreams in wanted)
         )
+        self._worker.wake.set()
+
+    async def _promised(self, carriers: Sequence[Job], digest: Digest) -> bool:
+        """Note in the indexes' markers that the manifest is wanted by itself too; False where they left meanwhile."""
+        for job in carriers:
+            wanted = job.extra.setdefault(ALSO_WANTED, [])
+            if digest not in wanted:
+                wanted.append(str(digest))
+        written = [await self._queue.journal.save(job) for job in carriers]
+        return any(written) and all(self._queue.journal.is_current(job) for job in carriers)
+
+    async def orphaned(self, index: Job) -> None:
+        """An index left before it was synced: what it took along and is wanted by itself gets jobs of its own."""
+        queue, repository = self._queue, index.repository
+        for text in index.extra.pop(ALSO_WANTED, ()):
+            try:
+                digest = Digest.parse(text)
+                upstreams = queue.upstreams_of(repository, digest)
+                if queue.carriers(repository, digest) or not upstreams or queue.journal.get(f"{repository}@{digest}"):
+                    continue
+                manifest = await queue.store.get_manifest(repository, digest)
+                carried = await self._carried(repository, manifest)
+                await self._put(repository, digest, manifest, upstreams, carried)
+            except NotFound:
+                continue  # it was deleted here
+            except (YarddeskError, OSError) as error:
+                _log.error("%s of %s could not be queued by itself: %s", text, index.id, error)
         self._worker.wake.set()
 
     async def _carried(self, repository: RepositoryName, manifest: Manifest) -> set[Digest]:
@@ -105,6 +133,7 @@ class Intake:
             words = "A newer push of this tag took its place."
             entries = [queue.entry(old, part, JobState.CANCELLED, words) for part in old.open_parts]
             await queue.history.add(*entries)
+            await self.orphaned(old)
 
     async def _supersede(self, index: Job, carried: set[Digest]) -> None:
         """Children that were queued by digest go on as part of their index's job, with what they are sending right now."""
@@ -129,7 +158,9 @@ class Intake:
         """A manifest that queued indexes may be waiting for is here."""
         for job in carriers:
             for part in job.parts.values():
-                if digest in part.missing and part.state is JobState.BLOCKED:
+                if part.state.is_active:
+                    part.arrived.add(digest)
+                elif digest in part.missing and part.state is JobState.BLOCKED:
                     self._queue.requeue(job, part)
         self._worker.wake.set()
 

@@ -20,7 +20,7 @@ from yarddesk.oci.name import Reference, RepositoryName, format_reference
 from yarddesk.storage import durable
 from yarddesk.storage.layout import decode_reference, decode_repository
 from yarddesk.sync.files import remove_files, replace_file
-from yarddesk.sync.marker import Job, Marker, Part, encode_marker
+from yarddesk.sync.marker import ALSO_WANTED, Job, Marker, Part, encode_marker
 from yarddesk.sync.marker_files import SUFFIX, is_there, marker_names, marker_path, read_markers, rewrite_marker
 
 _T = TypeVar("_T")
@@ -103,7 +103,8 @@ class Journal:
             old = self._jobs.get(job.id)
             if old is not None:
                 job.generation = old.generation + 1
-                job.paused, job.paused_until, job.extra = old.paused, old.paused_until, old.extra
+                job.paused, job.paused_until, job.extra = old.paused, old.paused_until, dict(old.extra)
+                job.extra.pop(ALSO_WANTED, None)
             path = self.path_of(repository, reference)
             with durable.in_words(str(self.folder)):
                 await self._in_thread(replace_file, path, encode_marker(job))

@@ -14,6 +14,9 @@ from yarddesk.sync.snapshot import JobSnapshot
 from yarddesk.sync.states import JobState, step
 
 SCHEMA: Final = 1
+ALSO_WANTED: Final = "also_wanted"
+"""Key of an index's marker: manifests that it takes along and that were pushed by themselves while it was queued."""
+
 MAX_MARKER_BYTES: Final = 1024 * 1024
 
 _RESTING = frozenset({JobState.WAITING, JobState.BLOCKED, JobState.DONE, JobState.CANCELLED, JobState.FAILED})
@@ -33,6 +36,7 @@ class Part:
     """One upstream's part of a job. Below `extra` is what a marker doesn't keep.
 
     `meter` is the last attempt's; `started` (the first attempt's start, monotonic) and `bytes_sent` add up over attempts.
+    `looks`: how often the manifests that lack were looked for; `arrived`: those that came in during this attempt.
     """
 
     upstream: str
@@ -46,6 +50,8 @@ class Part:
     meter: ProgressMeter | None = None
     started: float | None = None
     bytes_sent: int = 0
+    looks: int = 0
+    arrived: set[Digest] = field(default_factory=set)
 
     def move(self, new: JobState) -> JobState:
         """Take a step of the table, and give the state before it. Raises IllegalStep."""

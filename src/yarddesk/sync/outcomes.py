@@ -49,13 +49,11 @@ class Outcomes:
         self._queue = queue
         self._answered = answered
         self._troubles: dict[str, int] = {}
-        self._looks: dict[PartKey, int] = {}
 
     async def synced(self, attempt: Attempt, replaced: Digest | None) -> None:
         """It's there, and was read back. A newer push of the tag keeps its place in the queue."""
         queue, job, part = self._queue, attempt.job, attempt.part
         self._troubles.pop(attempt.key.upstream, None)
-        self._looks.pop(attempt.key, None)
         self._answered(attempt)
         entry = queue.entry(job, part, JobState.DONE, replaced=replaced)
         _log.info("%s is synced to %s (%s)", job.id, part.upstream, job.digest)
@@ -106,7 +104,9 @@ class Outcomes:
             part.next_attempt = again if verdict.state is JobState.WAITING else None
             part.needs_credentials = verdict.needs_credentials
             part.missing = verdict.missing
-        if again is not None and not job.paused:
+        if part.arrived.intersection(verdict.missing):
+            queue.requeue(job, part)  # it came in after the attempt had looked for it
+        elif again is not None and not job.paused:
             self._schedule(attempt, again)
         if verdict.needs_credentials:
             registry = queue.registry_of(part.upstream)
@@ -164,8 +164,8 @@ class Outcomes:
         return seconds_from(queue.clock.now(), seconds)
 
     def _look_again(self, attempt: Attempt) -> datetime:
-        looks = self._looks[attempt.key] = self._looks.get(attempt.key, 0) + 1
-        seconds = min(_MISSING_AGAIN_SECONDS * looks, _MISSING_AGAIN_AT_MOST_SECONDS)
+        attempt.part.looks += 1
+        seconds = min(_MISSING_AGAIN_SECONDS * attempt.part.looks, _MISSING_AGAIN_AT_MOST_SECONDS)
         return seconds_from(self._queue.clock.now(), seconds)
 
     def _schedule(self, attempt: Attempt, at: datetime) -> None:

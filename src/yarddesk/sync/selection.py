@@ -46,3 +46,13 @@ def is_meant(queue: Queue, target: str | None, job: Job) -> bool:
 def is_upstream(queue: Queue, target: str) -> bool:
     """Whether it's the name of an upstream; an upstream's name wins over a repository's."""
     return queue.routes.upstream(target) is not None
+
+
+def names_one(queue: Queue, target: str | None) -> bool:
+    """Whether it's one image that is meant, not all, an upstream's, or a repository's."""
+    if target is None or is_upstream(queue, target):
+        return False
+    try:
+        return ImageReference.parse(target).reference is not None
+    except YarddeskError:
+        return False

@@ -82,7 +82,7 @@ class SyncService:
         )
         self._worker = Worker(self._queue, self._wires, self._spawn)
         self._intake = Intake(self._queue, self._worker, self._wires.transfers)
-        self._steering = Steering(self._queue, self._worker)
+        self._steering = Steering(self._queue, self._worker, self._intake.orphaned)
         self._waiting = Waiting(self._queue)
         self._views = Views(self._queue, self._worker.attempts)
         self._watch = FolderWatch(self._queue.journal, self._steering.deleted_by_hand)

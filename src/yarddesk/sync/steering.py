@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,7 +12,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.queue import Queue
-from yarddesk.sync.selection import is_upstream, select
+from yarddesk.sync.selection import is_upstream, names_one, select
 from yarddesk.sync.states import JobState
 from yarddesk.sync.worker import Worker
 
@@ -23,11 +23,12 @@ _END_SECONDS: Final = 0.9
 
 
 class Steering:
-    """Implements SyncController's commands."""
+    """Implements SyncController's commands. `orphaned` is told of jobs that were cancelled while others stay."""
 
-    def __init__(self, queue: Queue, worker: Worker) -> None:
+    def __init__(self, queue: Queue, worker: Worker, orphaned: Callable[[Job], Awaitable[None]]) -> None:
         self._queue = queue
         self._worker = worker
+        self._orphaned = orphaned
 
     async def pause(self, target: str | None = None, *, for_seconds: float | None = None) -> int:
         """Raises StorageError, and then nothing is paused."""
@@ -126,15 +127,17 @@ class Steering:
                 partly += [(job, part) for part in parts if not part.state.is_over]
             else:
                 whole.append(job)
-        cancelled = await self.cancel_jobs(whole, "Cancelled.")
+        cancelled = await self.cancel_jobs(whole, "Cancelled.", alone=names_one(queue, target))
         for job, part in partly:
             await self._cancel_part(job, part)
         return cancelled + len({job for job, _ in partly})
 
-    async def cancel_jobs(self, jobs: list[Job], reason: str) -> int:
-        """Whole jobs; how many there still were. Raises StorageError."""
+    async def cancel_jobs(self, jobs: list[Job], reason: str, *, alone: bool = True) -> int:
+        """Whole jobs; how many there still were. Not `alone`: also what they take along. Raises StorageError."""
         gone = await self._queue.journal.remove_many(jobs) if jobs else []
         await self._cancelled(gone, reason)
+        for job in gone if alone else ():
+            await self._orphaned(job)
         return len(gone)
 
     async def deleted_by_hand(self, jobs: list[Job]) -> None:
@@ -142,6 +145,8 @@ class Steering:
         for job in jobs:
             _log.info("%s is cancelled: its marker was deleted", job.id)
         await self._cancelled(jobs, "Its file in the queue's folder was deleted.")
+        for job in jobs:
+            await self._orphaned(job)
 
     async def tag_deleted(self, repository: RepositoryName, tag: Tag) -> None:
         """Nothing is deleted upstream."""

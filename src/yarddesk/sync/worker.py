@@ -203,6 +203,7 @@ class Worker:
             part.move(JobState.QUEUED)
             part.move(JobState.PREPARING)
             part.tries += 1
+            part.arrived.clear()
             part.reason, part.next_attempt, part.needs_credentials, part.missing = "", None, False, ()
             if part.meter is not None:
                 part.bytes_sent += part.meter.snapshot().bytes_sent

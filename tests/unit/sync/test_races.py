@@ -244,3 +244,65 @@ async def test_pausing_an_image_while_it_is_pushed_again_pauses_the_newer_one_an
         await yard.service.retry()
         await yard.until_empty()
         assert await upstream.tag_of("team/app", "v1") == last.digest
+
+
+@pytest.mark.parametrize("how", ["replaced", "cancelled", "replaced after a restart"])
+async def test_a_child_that_is_pushed_while_its_index_is_queued_goes_up_without_it(tmp_path: Path, how: str) -> None:
+    async with running(tmp_path) as yard:
+        await yard.service.pause()
+        index = build_index("multi")
+        await yard.push(index)
+        yard.clock.advance(1)
+        child = index.manifests[0]
+        await yard.push_manifest(child)
+        if how.endswith("restart"):
+            await yard.restart()
+        if how == "cancelled":
+            assert await yard.service.cancel("team/app:v1") == 1
+        else:
+            await yard.push(build_image("another"))
+        await yard.service.resume()
+        await yard.until_empty()
+        assert await has_manifest(yard.upstream, child)
+        assert not await has_manifest(yard.upstream, index.manifest)
+
+
+async def test_cancelling_everything_cancels_what_an_index_takes_along_too(tmp_path: Path) -> None:
+    async with running(tmp_path) as yard:
+        await yard.service.pause()
+        index = build_index("multi")
+        await yard.push(index)
+        await yard.push_manifest(index.manifests[0])
+        assert await yard.service.cancel() == 1
+        assert not yard.service.snapshot().jobs
+
+
+async def test_a_child_that_is_pushed_while_its_index_is_queued_is_sent_once(tmp_path: Path) -> None:
+    upstream = FakeUpstream(held=asyncio.Event())
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        index = build_index("multi", platforms=("linux/amd64",))
+        await yard.push(index)
+        await yard.until(lambda: upstream.sending == 3, "the blobs are on their way")
+        yard.clock.advance(1)
+        await yard.push_manifest(index.manifests[0])
+        await settle(200)
+        upstream.held.set()
+        await yard.until_empty()
+        assert upstream.asked["push"] == 3
+
+
+async def test_a_child_that_comes_while_its_index_is_tried_without_it_lets_it_go_on_at_once(tmp_path: Path) -> None:
+    upstream = FakeUpstream(held=asyncio.Event())
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        index = build_index("multi")
+        await yard.put_blobs(index)
+        await yard.service.pause()
+        early, late = index.manifests[:2]
+        await yard.push_manifest(early)
+        await yard.push_manifest(index.manifest, "v1")
+        await yard.service.resume()
+        await yard.until(lambda: upstream.sending, "what is here is being sent")
+        await yard.push_manifest(late)
+        upstream.held.set()
+        await yard.until_empty()
+        assert await upstream.tag_of("team/app", "v1") == parse_digest(index.manifest.digest)
