@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, parse_reference
@@ -36,7 +37,7 @@ class History:
 
     async def load(self) -> None:
         """Read the file; lines that can't be read (the machine died while one was written) are dropped and counted in the log."""
-        entries, damaged = await asyncio.to_thread(_read, self._path)
+        entries, damaged = await in_thread(_read, self._path)
         self._lines = len(entries) + damaged
         for entry in entries:
             self._keep(entry)
@@ -54,7 +55,7 @@ class History:
             if not batch:
                 return
             try:
-                await asyncio.to_thread(_append, self._path, batch)
+                await in_thread(_append, self._path, batch)
             except OSError as error:
                 _log.error("the history could not be written: %s", error)
                 return
@@ -84,7 +85,7 @@ class History:
         async with self._writing:
             kept = list(self._entries)
             try:
-                await asyncio.to_thread(_rewrite, self._path, kept)
+                await in_thread(_rewrite, self._path, kept)
             except OSError as error:
                 _log.error("the history could not be written anew: %s", error)
                 return

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from yarddesk.content.threads import in_thread
 from yarddesk.storage import durable
 from yarddesk.sync.files import remove_files, replace_file
 
@@ -40,7 +41,7 @@ class Pauses:
     async def load(self, now: datetime) -> None:
         """Take up what was paused before the restart; what ended meanwhile is over."""
         try:
-            document = await asyncio.to_thread(_read, self._path)
+            document = await in_thread(_read, self._path)
         except (OSError, ValueError) as error:
             _log.error("%s can't be read (%s): nothing counts as paused", self._path, error)
             return
@@ -83,7 +84,7 @@ class Pauses:
     async def _become(self, everything: bool, until: datetime | None, upstreams: Mapping[str, datetime | None]) -> None:
         async with self._writing:
             with durable.in_words(str(self._path.parent)):
-                await asyncio.to_thread(_write, self._path, everything, until, dict(upstreams))
+                await in_thread(_write, self._path, everything, until, dict(upstreams))
             self._everything, self._all, self._upstreams = everything, until, dict(upstreams)
 
 
