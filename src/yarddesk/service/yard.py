@@ -190,8 +190,11 @@ class Yard:
 
     # Other settings.
 
-    async def reload(self) -> None:
-        """Read the settings again and put in force what can be. Raises SettingsError; the old ones then stay in force."""
+    async def reload(self) -> bool:
+        """Read the settings again and put in force what can be; whether they are others.
+
+        Raises SettingsError, and the old ones stay in force.
+        """
         async with self._reloading:
             try:
                 settings = await self._source.load()
@@ -204,11 +207,13 @@ class Yard:
                 )
                 self.events.publish(SettingsChanged())
                 raise
-            self._settings_problem = None
-            await self._apply(settings)
-            self.events.publish(SettingsChanged())
+            before, self._settings_problem = self._settings_problem, None
+            changed = await self._apply(settings)
+            if changed or before is not None:
+                self.events.publish(SettingsChanged())
+            return changed
 
-    async def _apply(self, settings: Settings) -> None:
+    async def _apply(self, settings: Settings) -> bool:
         old, wanted = self._settings, settings
         settings = replace(wanted, data_dir=old.data_dir, server=_with_socket_of(old.server, wanted.server))
         if settings != wanted:
@@ -224,6 +229,7 @@ class Yard:
                 await left.aclose()
         elif settings != old:
             await self._take_up(settings)
+        return settings != old
 
     async def _take_up(self, settings: Settings) -> None:
         self._parts.pulls.reload(self._routes, settings)
@@ -236,8 +242,8 @@ class Yard:
             if not await asyncio.to_thread(self.settings_file.exists):
                 await asyncio.sleep(_REPLACED_SECONDS)  # an editor that writes anew what it removed
             try:
-                await self.reload()
-                _log.info("the settings were read again")
+                if await self.reload():
+                    _log.info("other settings are in force")
             except YarddeskError as error:
                 _log.error("the settings stay as they were: %s", error)
 

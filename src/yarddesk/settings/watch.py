@@ -9,21 +9,33 @@ from typing import Final
 from watchfiles import awatch
 
 _MOST_LINKS: Final = 40
+_LOOK_MILLISECONDS: Final = 5_000
 
 _State = tuple[int, int, int] | None
 
 
 async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Yields after each change of the file, also when it's made, replaced or removed, until `stop` is set.
+    """Yields at once, since the file may have changed after it was read, and after each change until `stop` is set.
 
+    It's a change, too, when the file is made, replaced or removed.
     `path` is absolute, and may be a symbolic link. Folders are watched, since editors write another file and rename it; that of
     `path` is made where it isn't there.
     """
     await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
     seen = await asyncio.to_thread(_state, path)
+    yield
     while not stop.is_set():
         folders = await asyncio.to_thread(_folders, path)
-        async for _ in awatch(*folders, stop_event=stop, recursive=False, debounce=200, step=50):
+        watch = awatch(
+            *folders,
+            stop_event=stop,
+            recursive=False,
+            debounce=200,
+            step=50,
+            rust_timeout=_LOOK_MILLISECONDS,
+            yield_on_timeout=True,  # what changed before the watch was there, or where the system tells nothing of changes
+        )
+        async for _ in watch:
             now = await asyncio.to_thread(_state, path)
             if now != seen:
                 seen = now
