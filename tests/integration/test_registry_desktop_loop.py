@@ -27,7 +27,7 @@ def test_pushes_and_pulls_at_once_come_whole(
         loop = asyncio.get_running_loop()
         sendfile = loop.sendfile
 
-        async def counted(*arguments, **options):  # type: ignore[no-untyped-def]
+        async def counted(*arguments, **options):
             sent.append(await sendfile(*arguments, **options))
             return sent[-1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 
 class HandClock:
@@ -27,8 +28,9 @@ class HandClock:
         if seconds is not None:
             self._waits[rung] = self._monotonic + seconds
         set_ = asyncio.ensure_future(event.wait())
+        either: list[asyncio.Future[Any]] = [rung, set_]
         try:
-            await asyncio.wait([rung, set_], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             return event.is_set()
         finally:
             self._waits.pop(rung, None)

@@ -48,6 +48,11 @@ class FakeUpstream:
     most_at_once: int = 0
     cut_off: int = 0
 
+    def release(self) -> None:
+        """What was held goes on."""
+        assert self.held is not None
+        self.held.set()
+
     def repository(self, name: RepositoryName) -> FakeRepository:
         return FakeRepository(self, name)
 

@@ -21,7 +21,15 @@ from yarddesk.storage import durable
 from yarddesk.storage.layout import decode_reference, decode_repository
 from yarddesk.sync.files import remove_files, replace_file
 from yarddesk.sync.marker import ALSO_WANTED, Job, Marker, Part, encode_marker
-from yarddesk.sync.marker_files import SUFFIX, is_there, marker_names, marker_path, read_markers, rewrite_marker
+from yarddesk.sync.marker_files import (
+    SUFFIX,
+    is_there,
+    marker_names,
+    marker_path,
+    place_marker,
+    read_markers,
+    rewrite_marker,
+)
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -42,6 +50,7 @@ class Journal:
         self._by_repository: dict[RepositoryName, dict[str, None]] = {}
         self._turns: dict[str, _Turn] = {}
         self._sequence = 0
+        self._fresh: list[Job] = []
         self._writes: set[asyncio.Task[Any]] = set()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="journal")
 
@@ -107,7 +116,8 @@ class Journal:
                 job.extra.pop(ALSO_WANTED, None)
             path = self.path_of(repository, reference)
             with durable.in_words(str(self.folder)):
-                await self._in_thread(replace_file, path, encode_marker(job))
+                if await self._in_thread(place_marker, path, encode_marker(job)):
+                    self._fresh.append(job)
             self._enter(job)
         return job, old
 
@@ -198,6 +208,8 @@ class Journal:
 
     def owner_of(self, path: Path) -> Job | None:
         """The job whose marker this path is."""
+        if not path.name.endswith(SUFFIX):
+            return None
         try:
             parts = path.relative_to(self.folder).parts
             repository = decode_repository(parts[:-1])
@@ -205,6 +217,11 @@ class Journal:
         except (ValueError, IndexError):
             return None
         return self._jobs.get(format_reference(repository, reference))
+
+    def take_fresh(self) -> list[Job]:
+        """The jobs whose folders were made since this was last asked: whoever watches the folder may not have watched those yet."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
 
     async def close(self) -> None:
         """Return when everything that was begun is on disk."""

@@ -28,6 +28,13 @@ def marker_path(folder: Path, repository: RepositoryName, reference: Reference) 
     return folder.joinpath(*encode_repository(repository), encode_reference(reference) + SUFFIX)
 
 
+def place_marker(path: Path, content: bytes) -> bool:
+    """Write a marker; whether its folder had to be made. Raises OSError."""
+    is_new = not path.parent.is_dir()
+    replace_file(path, content)
+    return is_new
+
+
 def rewrite_marker(path: Path, content: bytes) -> bool:
     return replace_file(path, content, only_if_there=True)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -222,13 +223,14 @@ class SyncService:
         async with asyncio.TaskGroup() as group:
             self._group = group
             running.set_result(None)
+            # First, so that the watch has begun when the clock has its first look.
+            group.create_task(self._watch.run(), name="sync folder watch")
             loops = [
                 group.create_task(self._worker.run(), name="sync worker"),
                 group.create_task(self._tick(), name="sync clock"),
-                group.create_task(self._watch.run(), name="sync folder watch"),
             ]
             await self._stopping.wait()
-            for task in loops[:2]:
+            for task in loops:
                 task.cancel()
             self._worker.stop_all()
 
@@ -240,8 +242,9 @@ class SyncService:
 
     async def _tick(self) -> None:
         """The fallback scan of the folder, the end of timed pauses, and a look at whether the machine slept."""
-        scanned = self._clock.monotonic()
-        wall, steady = self._clock.now(), scanned
+        # The first scan comes at once: for what was deleted after the markers were read and before the watch began.
+        scanned = -math.inf
+        wall, steady = self._clock.now(), self._clock.monotonic()
         failures = 0
         while True:
             self._queue.timer.clear()

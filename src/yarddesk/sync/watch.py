@@ -11,6 +11,7 @@ from watchfiles import Change, awatch
 from yarddesk.sync.files import TEMPORARY_PREFIX
 from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import Job
+from yarddesk.sync.marker_files import SUFFIX
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +35,13 @@ class FolderWatch:
         try:
             async for changes in awatch(
                 self._journal.folder,
-                watch_filter=_is_deletion,
+                watch_filter=_matters,
                 debounce=_GATHER_MILLISECONDS,
                 step=_STEP_MILLISECONDS,
                 stop_event=self._stopping,
                 recursive=True,
             ):
-                await self._look_safely({path for _, path in changes})
+                await self._look_safely(changes)
         except Exception:  # noqa: BLE001 - whatever keeps the folder from being watched must not keep images from being synced
             _log.exception("%s can't be watched; deleted markers are noticed later", self._journal.folder)
 
@@ -49,19 +50,25 @@ class FolderWatch:
 
     async def scan(self) -> None:
         """Look for markers that are gone: one walk through the folder."""
+        self._journal.take_fresh()
         await self._gone(await self._journal.missing_files())
 
-    async def _look_safely(self, paths: set[str]) -> None:
+    async def _look_safely(self, changes: set[tuple[Change, str]]) -> None:
         try:
-            await self._look(paths)
+            await self._look(changes)
         except Exception:  # noqa: BLE001 - logged with its traceback; the next change, or the scan, looks again
             _log.exception("what was deleted in %s could not be looked at", self._journal.folder)
 
-    async def _look(self, paths: set[str]) -> None:
-        owners = {path: self._journal.owner_of(Path(path)) for path in paths}
-        candidates = [job for job in owners.values() if job is not None]
+    async def _look(self, changes: set[tuple[Change, str]]) -> None:
+        candidates: list[Job] = []
+        for change, path in changes:
+            if change is Change.added:
+                # A marker that is deleted before its new folder is watched is told of by nobody.
+                candidates += self._journal.take_fresh()
+            elif (owner := self._journal.owner_of(Path(path))) is not None:
+                candidates.append(owner)
         # A folder that is deleted as a whole need not be told file by file.
-        if any(job is None and not path.endswith(".json") for path, job in owners.items()):
+        if any(change is Change.deleted and not path.endswith(SUFFIX) for change, path in changes):
             candidates += await self._journal.missing_files()
         await self._gone(candidates)
 
@@ -71,5 +78,9 @@ class FolderWatch:
             await self._cancelled(deleted)
 
 
-def _is_deletion(change: Change, path: str) -> bool:
-    return change is Change.deleted and not Path(path).name.startswith(TEMPORARY_PREFIX)
+def _matters(change: Change, path: str) -> bool:
+    """What is deleted, and folders that are new; not what is written, which is ours."""
+    name = Path(path).name
+    if name.startswith(TEMPORARY_PREFIX):
+        return False
+    return change is Change.deleted or (change is Change.added and not name.endswith(SUFFIX))

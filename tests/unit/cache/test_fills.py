@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,7 @@ async def test_a_fill_that_nobody_waits_for_ends_unless_most_of_it_is_there(
         cache.upstream.held, cache.upstream.hold_after = asyncio.Event(), there
         pieces: list[bytes] = []
         reading = asyncio.create_task(read(cache, into=pieces))
-        await until_async(lambda there=there, pieces=pieces: sum(map(len, pieces)) == there)
+        await until_async(partial(_all_came, pieces, there))
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -146,3 +147,7 @@ async def test_an_empty_blob_comes_too(cache: Cache) -> None:
     async with cache.pulls.open_blob(REPOSITORY, Digest.of(b"")) as blob:
         assert [piece async for piece in blob.pieces] == []
     assert await cache.store.blob_size(Digest.of(b"")) == 0
+
+
+def _all_came(pieces: list[bytes], there: int) -> bool:
+    return sum(map(len, pieces)) == there

@@ -252,14 +252,14 @@ async def test_a_client_that_leaves_lets_go_of_the_upstream(client: httpx.AsyncC
         def __len__(self) -> int:
             return 1 << 30
 
-        def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        def __getitem__(self, index):
             return CONTENT * 20
 
     upstream.blob_pieces = Endless()
     original = upstream.open_blob
 
     @asynccontextmanager
-    async def watched(*arguments, **options):  # type: ignore[no-untyped-def]
+    async def watched(*arguments, **options):
         async with original(*arguments, **options) as blob:
             try:
                 yield BlobContent(1 << 40, blob.pieces)

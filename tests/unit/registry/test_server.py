@@ -207,7 +207,7 @@ async def test_a_blob_that_is_deleted_while_it_is_read_is_read_to_its_end(store:
 class WithoutSendfile(asyncio.SelectorEventLoop):
     """A loop that has none of its own, as uvloop's."""
 
-    sendfile = asyncio.AbstractEventLoop.sendfile  # type: ignore[assignment]
+    sendfile = asyncio.AbstractEventLoop.sendfile
 
 
 def test_a_loop_without_sendfile_reads_instead(tmp_path: Path) -> None:

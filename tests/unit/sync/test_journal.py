@@ -7,6 +7,7 @@ import json
 import logging
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -259,7 +260,9 @@ _FIELDS = st.fixed_dictionaries(
 
 
 @given(_FIELDS)
-def test_a_marker_of_the_wrong_shape_is_damaged_and_one_of_the_right_shape_survives_writing(document: dict) -> None:
+def test_a_marker_of_the_wrong_shape_is_damaged_and_one_of_the_right_shape_survives_writing(
+    document: dict[str, Any],
+) -> None:
     from datetime import UTC, datetime
 
     now = datetime.now(UTC)

@@ -39,7 +39,7 @@ async def test_settings_that_concern_no_upstream_cut_nothing_off(tmp_path: Path)
             await yard.service.reload(yard.routes, other)
             await settle(100)
         assert upstream.cut_off == 0
-        upstream.held.set()
+        upstream.release()
         await yard.until_empty()
         assert upstream.asked["push"] == 3
 
@@ -54,8 +54,8 @@ async def test_only_what_goes_to_an_upstream_that_changed_begins_again(tmp_path:
         await yard.service.reload(yard.routes, settings_of(yard, _CORP, replace(_MIRROR, path="elsewhere")))
         await yard.until(lambda: mirror.cut_off, "the changed one's are cut off")
         assert corp.cut_off == 0
-        corp.held.set()
-        mirror.held.set()
+        corp.release()
+        mirror.release()
         await yard.until_empty()
         assert await mirror.tag_of("team/app", "v1")
 
@@ -104,7 +104,7 @@ async def test_what_is_sent_to_an_upstream_that_takes_no_pushes_any_more_ends(tm
         upstream.push = False
         await yard.service.reload(yard.routes, settings_of(yard))
         await yard.until(lambda: not upstream.sending, "it ended")
-        upstream.held.set()
+        upstream.release()
         await settle(300)
         assert "settings" in (await yard.until_state("blocked")).reason
         assert await upstream.tag_of("team/app", "v1") is None

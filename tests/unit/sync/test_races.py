@@ -82,7 +82,7 @@ async def test_a_push_right_after_a_cancel_of_the_same_tag_goes_up(tmp_path: Pat
         cancelling = asyncio.create_task(yard.service.cancel("team/app:v1"))
         await yard.until(lambda: not yard.marker().exists(), "the marker is gone")
         await yard.until(lambda: not yard.job() or yard.part().state != "transferring")
-        upstream.held.set()
+        upstream.release()
         manifest = await yard.push(build_image("b"))
         upstream.let_go.set()
         assert await cancelling == 1
@@ -186,13 +186,13 @@ async def test_what_arrives_while_an_upstreams_parts_are_cancelled_is_not_in_the
         await yard.until(lambda: lingering.sending >= 4, "both are being sent")
         cancelling = asyncio.create_task(yard.service.cancel("a"))
         await yard.until_state("cancelling", "team/app:v1", "a")
-        lingering.held.set()
+        lingering.release()
         await yard.until_state("done", "team/app:v2", "a")
         lingering.let_go.set()
         await cancelling
         assert yard.part("team/app:v1", "a").state == "cancelled"
         assert yard.part("team/app:v2", "a").state == "done"
-        other.held.set()
+        other.release()
         await yard.until_empty()
 
 
@@ -286,7 +286,7 @@ async def test_a_child_that_is_pushed_while_its_index_is_queued_is_sent_once(tmp
         yard.clock.advance(1)
         await yard.push_manifest(index.manifests[0])
         await settle(200)
-        upstream.held.set()
+        upstream.release()
         await yard.until_empty()
         assert upstream.asked["push"] == 3
 
@@ -303,6 +303,6 @@ async def test_a_child_that_comes_while_its_index_is_tried_without_it_lets_it_go
         await yard.service.resume()
         await yard.until(lambda: upstream.sending, "what is here is being sent")
         await yard.push_manifest(late)
-        upstream.held.set()
+        upstream.release()
         await yard.until_empty()
         assert await upstream.tag_of("team/app", "v1") == parse_digest(index.manifest.digest)

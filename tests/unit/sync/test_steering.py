@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.sync import waiting as waiting_module
 from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.queue import Queue
+from yarddesk.sync.selection import select as select_jobs
 from yarddesk.sync.snapshot import OverallState, overall_state
 from yarddesk.sync.states import JobState
 
@@ -40,7 +42,7 @@ async def test_pausing_all_stops_what_is_under_way_and_resuming_goes_on(tmp_path
         assert overall_state(yard.service.snapshot()) is OverallState.PAUSED
         await yard.service.resume()
         await sending(yard)
-        yard.upstream.held.set()
+        yard.upstream.release()
         await yard.until_empty()
 
 
@@ -59,7 +61,7 @@ async def test_one_image_is_paused_and_others_go_on(tmp_path: Path) -> None:
         await yard.push(build_image("a"), "v1")
         await sending(yard)
         assert await yard.service.pause("team/app:v1") == 1
-        yard.upstream.held.set()
+        yard.upstream.release()
         await yard.push(build_image("b"), "v2")
         await yard.until(lambda: not yard.job("team/app:v2"))
         assert json.loads(yard.marker().read_text())["upstreams"]["corp"]["state"] == "paused"
@@ -103,7 +105,7 @@ async def test_a_pause_of_one_image_for_some_time_ends_by_itself(tmp_path: Path)
         await yard.push(build_image("a"))
         await yard.service.pause("team/app", for_seconds=60)
         await yard.restart()
-        yard.upstream.held.set()
+        yard.upstream.release()
         assert yard.part().state == "paused"
         yard.clock.advance(61)
         await yard.until_empty()
@@ -146,7 +148,6 @@ async def test_deleting_the_marker_by_hand_cancels_at_once(tmp_path: Path) -> No
 
 
 async def test_deleting_a_whole_folder_of_markers_cancels_them_all(tmp_path: Path) -> None:
-    import shutil
 
     async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
         for tag in ("v1", "v2", "v3"):
@@ -172,7 +173,7 @@ async def test_a_newer_push_of_a_tag_wins_while_the_older_is_being_sent(tmp_path
         await sending(yard)
         newer = await yard.push(build_image("newer"))
         assert yard.job().generation == 2
-        yard.upstream.held.set()
+        yard.upstream.release()
         await yard.until_empty()
         assert await yard.upstream.tag_of("team/app", "v1") == newer.digest
         entries = {entry.digest: entry.outcome for entry in yard.service.history()}
@@ -203,7 +204,7 @@ async def test_a_newer_push_that_shares_a_layer_goes_on_with_what_is_halfway_thr
         await yard.push(newer)
         await settle(100)
         assert yard.upstream.cut_off == 0
-        yard.upstream.held.set()
+        yard.upstream.release()
         await yard.until_empty()
         assert yard.upstream.asked["push"] == 3
         assert await yard.upstream.tag_of("team/app", "v1") == newer.manifest.digest
@@ -215,7 +216,7 @@ async def test_the_same_image_pushed_again_while_it_is_sent_goes_on(tmp_path: Pa
         await sending(yard)
         await yard.push(build_image("a"))
         assert yard.part().state == "transferring"
-        yard.upstream.held.set()
+        yard.upstream.release()
         await yard.until_empty()
         assert [entry.outcome for entry in yard.service.history()] == [JobState.DONE]
 
@@ -353,7 +354,7 @@ async def test_waiting_tells_when_an_image_is_upstream_and_why_it_can_not_be(tmp
         ]
         await settle()
         assert not any(task.done() for task in waiting)
-        yard.upstream.held.set()
+        yard.upstream.release()
         assert all(outcome.synced for outcome in await asyncio.gather(*waiting))
         assert (await yard.service.wait_synced("team/app:v1")).synced
         assert "not here" in (await yard.service.wait_synced("team/app:v9")).reason
@@ -374,7 +375,7 @@ async def test_waiting_looks_only_at_what_changed(tmp_path: Path, monkeypatch: p
         waiting = [asyncio.create_task(yard.service.wait_synced(target)) for target in (None, "corp", "team/app")]
         await settle()
         looks = 0
-        selected = waiting_module.select
+        selected = select_jobs
 
         def select(queue: Queue, target: str | None) -> dict[Job, list[Part]]:
             nonlocal looks
@@ -406,7 +407,7 @@ async def test_waiting_for_a_platform_that_its_index_carries(tmp_path: Path) -> 
         waiting = asyncio.create_task(yard.service.wait_synced(f"team/app@{index.images[0].manifest.digest}"))
         await settle()
         assert not waiting.done()
-        yard.upstream.held.set()
+        yard.upstream.release()
         assert (await waiting).synced
 
 
@@ -468,3 +469,20 @@ async def test_other_repositories_are_not_met(tmp_path: Path) -> None:
         assert await yard.service.cancel("team/app") == 1
         assert await yard.service.cancel("nothing/here") == 0
         assert await yard.service.pause("localhost:5050/team/app-two:v1") == 1
+
+
+async def test_a_marker_in_a_folder_that_was_made_just_now_can_be_deleted_too(tmp_path: Path) -> None:
+    async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
+        image = build_image("a")
+        for number in range(30):
+            await yard.push(image, repository=RepositoryName.parse(f"team{number}/app"))
+            yard.marker(repository=f"team{number}/app").unlink()
+        await yard.until(lambda: not yard.service.snapshot().jobs, f"{yard.service.snapshot().jobs}")
+
+
+async def test_a_folder_that_is_deleted_is_not_mistaken_for_a_tag_of_that_name(tmp_path: Path) -> None:
+    async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
+        await yard.push(build_image("a"), "app", repository=RepositoryName.parse("team"))
+        await yard.push(build_image("b"), "v1")
+        shutil.rmtree(tmp_path / "pending" / "team" / "app")
+        await yard.until(lambda: [job.id for job in yard.service.snapshot().jobs] == ["team:app"])

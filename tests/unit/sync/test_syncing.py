@@ -106,7 +106,7 @@ async def test_a_child_in_flight_is_not_sent_twice_when_its_index_takes_over(tmp
         await yard.push_manifest(index.manifest, "v1")
         await settle()
         assert upstream.cut_off == 0
-        upstream.held.set()
+        upstream.release()
         await yard.until_empty()
         assert upstream.asked["push"] == 3
 
@@ -249,7 +249,7 @@ async def test_two_images_with_the_same_layer_send_it_once(tmp_path: Path) -> No
         await yard.until(lambda: upstream.sending == 3)
         await yard.push(build_image("base"), repository=RepositoryName.parse("team/other"))
         await settle(200)
-        upstream.held.set()
+        upstream.release()
         await yard.until_empty()
         assert (upstream.asked["push"], upstream.asked["mount"]) == (3, 3)
 

@@ -89,7 +89,8 @@ async def test_one_image_that_can_not_be_read_keeps_no_other_from_being_synced_a
         async def unreadable(repository: RepositoryName, reference: Reference) -> Descriptor:
             if reference == "v1":
                 raise trouble
-            return await resolve(repository, reference)
+            found: Descriptor = await resolve(repository, reference)
+            return found
 
         with monkeypatch.context() as patch:
             patch.setattr(yard.store, "resolve", unreadable)
