@@ -46,10 +46,18 @@ class History:
             await self._compact()
 
     async def add(self, *entries: HistoryEntry) -> None:
-        """Keep what became of jobs. A file that can't be written is reported in the log: it's no reason to stop syncing."""
+        """`keep` and `write`."""
+        self.keep(*entries)
+        await self.write()
+
+    def keep(self, *entries: HistoryEntry) -> None:
+        """Know what became of jobs; before observers hear that they left the queue, so that who then looks here finds it."""
         for entry in entries:
             self._keep(entry)
         self._unwritten += entries
+
+    async def write(self) -> None:
+        """Have all that is known in the file. One that can't be written is reported in the log: it's no reason to stop syncing."""
         async with self._writing:
             batch, self._unwritten = self._unwritten, []
             if not batch:

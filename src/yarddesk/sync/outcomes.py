@@ -57,6 +57,7 @@ class Outcomes:
         self._answered(attempt)
         entry = queue.entry(job, part, JobState.DONE, replaced=replaced)
         _log.info("%s is synced to %s (%s)", job.id, part.upstream, job.digest)
+        queue.history.keep(entry)
         if queue.journal.is_current(job) and not part.state.is_over:
             with queue.changing(job, [part]):
                 part.move(JobState.DONE)
@@ -64,8 +65,8 @@ class Outcomes:
                 await queue.out_or_saved(job)
             except YarddeskError as error:
                 self._not_written(attempt, error)
-        await queue.history.add(entry)
         queue.changes += 1
+        await queue.history.write()
         queue.events.publish(
             ImageSynced(
                 repository=job.repository,
@@ -82,9 +83,9 @@ class Outcomes:
         _log.warning("%s leaves the queue: %s", job.id, in_words(error))
         entries = [queue.entry(job, part, JobState.CANCELLED, in_words(error)) for part in job.open_parts]
         if await queue.journal.remove(job):
+            queue.history.keep(*entries)
             queue.left(job, "gone")
-            await queue.history.add(*entries)
-            queue.changes += 1
+            await queue.history.write()
 
     async def failed(self, attempt: Attempt, error: Exception) -> None:
         """It waits for its next try, or for a person."""

@@ -174,14 +174,14 @@ class Steering:
                 for part in job.open_parts:
                     part.move(JobState.CANCELLING if part.state.is_active else JobState.CANCELLED)
             ending += self._worker.stop(keys)
+        queue.history.keep(*entries)
         await self._ended(ending)
         for job in jobs:
             with queue.changing(job):
                 for part in job.open_parts:
                     part.move(JobState.CANCELLED)
             queue.left(job, "cancelled")
-        await queue.history.add(*entries)
-        queue.changes += 1
+        await queue.history.write()
 
     async def _cancel_part(self, job: Job, part: Part) -> None:
         queue = self._queue

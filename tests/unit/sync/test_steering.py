@@ -144,6 +144,7 @@ async def test_deleting_the_marker_by_hand_cancels_at_once(tmp_path: Path) -> No
         yard.marker().unlink()
         await yard.until_empty()
         assert yard.upstream.sending == 0
+        await yard.until(yard.service.history)
         assert "deleted" in yard.service.history()[0].reason
 
 
