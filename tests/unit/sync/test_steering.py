@@ -151,6 +151,7 @@ async def test_deleting_the_marker_by_hand_cancels_at_once(tmp_path: Path) -> No
 async def test_deleting_a_whole_folder_of_markers_cancels_them_all(tmp_path: Path) -> None:
 
     async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
+        await yard.service.pause()  # nothing is written there while it's deleted
         for tag in ("v1", "v2", "v3"):
             await yard.push(build_image(tag), tag)
         shutil.rmtree(tmp_path / "pending" / "team")
@@ -483,6 +484,7 @@ async def test_a_marker_in_a_folder_that_was_made_just_now_can_be_deleted_too(tm
 
 async def test_a_folder_that_is_deleted_is_not_mistaken_for_a_tag_of_that_name(tmp_path: Path) -> None:
     async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
+        await yard.service.pause()
         await yard.push(build_image("a"), "app", repository=RepositoryName.parse("team"))
         await yard.push(build_image("b"), "v1")
         shutil.rmtree(tmp_path / "pending" / "team" / "app")
