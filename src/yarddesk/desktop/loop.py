@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QApplication
 
 from yarddesk.desktop.loop_delay import DelayReport, LoopDelay
 from yarddesk.desktop.loop_descriptor import DescriptorLoop
+from yarddesk.desktop.loop_garbage import GarbageHere
 from yarddesk.desktop.loop_queue import QueueLoop
 
 __all__ = ["DelayReport", "DesktopLoop", "LoopDelay", "run"]
@@ -26,10 +27,17 @@ def run(main: Coroutine[Any, Any, T], app: QApplication) -> T:
     """Run `main` on a new loop inside `app`'s and return what it returns, or raise what it raises.
 
     When it has ended, the tasks it left are cancelled and waited for, asynchronous generators and the default
-    executor's threads are ended, and the loop is closed. When Qt quits first (the session ends), `main` is cancelled
-    and Qt runs on until it has cleaned up; `asyncio.CancelledError` is raised where it lets that pass.
+    executor's threads are ended, and the loop is closed. Until then garbage is collected in this thread alone. When Qt
+    quits first (`QApplication.exit`), `main` is cancelled and Qt runs on until it has cleaned up;
+    `asyncio.CancelledError` is raised where it lets that pass.
     """
     loop = DesktopLoop(app)
+    with GarbageHere() as garbage:
+        loop.after_turn = garbage.collect_if_due
+        return _run_and_close(loop, main)
+
+
+def _run_and_close(loop: QueueLoop, main: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.set_event_loop(loop)  # for libraries that ask before the loop runs
         task = loop.create_task(_main_then_clean_up(main), name="main")

@@ -4,6 +4,7 @@ import asyncio
 import selectors
 from typing import TYPE_CHECKING, Any
 
+import shiboken6
 from PySide6.QtCore import QSocketNotifier, QTimer
 from PySide6.QtWidgets import QApplication
 
@@ -41,8 +42,9 @@ class DescriptorLoop(QueueLoop):
         self._poll.timeout.connect(self._on_poll)
 
     def close(self) -> None:
-        if not self.is_running():
-            self._notifier.setEnabled(False)  # before its descriptor is closed and the number given to another file
+        if not self.is_running() and not self.is_closed():
+            shiboken6.delete(self._notifier)  # before its descriptor is closed and the number given to another file
+            shiboken6.delete(self._poll)
         super().close()
 
     def _make_self_pipe(self) -> None:
