@@ -31,6 +31,7 @@ from yarddesk.service.logs import set_level
 from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.reload import SettingsSource
 from yarddesk.service.routes import YardRoutes, make_routes
+from yarddesk.service.unheeded import unheeded_keys
 from yarddesk.service.usage import StoredBytes
 from yarddesk.settings.edit import add_upstream, remove_upstream
 from yarddesk.settings.errors import SettingsError
@@ -305,6 +306,8 @@ class Yard:
 async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator[Yard]:
     """Start everything, in order, and end it in the reverse order. Raises YarddeskError."""
     _refuse_s3(settings)
+    for key in unheeded_keys(settings):
+        _log.warning("%s is set, and this version does not act on it yet", key)
     os.umask(0o077)
     async with AsyncExitStack() as stack:
         lock = await asyncio.to_thread(InstanceLock.acquire, settings.data_dir)
