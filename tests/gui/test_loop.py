@@ -19,6 +19,7 @@ from PySide6.QtCore import QEventLoop, QTimer
 from PySide6.QtWidgets import QApplication
 
 from tests.gui.loops import LOOPS, closing, run_on
+from tests.support.descriptors import open_descriptors, opened_since
 from yarddesk.desktop.loop import DesktopLoop
 from yarddesk.desktop.loop_descriptor import DescriptorLoop
 from yarddesk.desktop.loop_queue import QueueLoop
@@ -400,9 +401,9 @@ def test_closed_loops_leave_nothing_behind(kind, qapp):
         await asyncio.to_thread(int)
 
     def make_and_close() -> weakref.ref[asyncio.AbstractEventLoop]:
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         run_on(kind, qapp, use())
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert opened_since(before) == {}
         with closing(lambda: kind(qapp)) as loop:
             loop.run_until_complete(use())
             loop.run_until_complete(loop.shutdown_default_executor())

@@ -65,6 +65,7 @@ class InstanceLock:
         """Let another have the folder; releasing twice does nothing. The file stays: removing it would race with the next."""
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, 0)
+            _unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -100,6 +101,19 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _unlock(descriptor: int) -> None:
+    """Give the lock back at once: closing alone would leave it to a child that has not closed what it inherited yet."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        return
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _holder(data_dir: Path) -> AlreadyRunning:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import socket
 import ssl
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.descriptors import open_descriptors, opened_since
 from tests.support.lonely_registry import lonely_registry
 from tests.support.waiting import until_async
 from tests.unit.registry.pushing import digest_of, push_blob
@@ -263,13 +263,13 @@ async def test_descriptors_do_not_leak(store: FilesystemStore) -> None:
     async with server_for(store) as server:
         async with httpx.AsyncClient(base_url=server.address, trust_env=False, verify=False) as client:
             digest = await push_blob(client, "app", CONTENT)
-            before = len(os.listdir("/proc/self/fd"))
+            before = open_descriptors()
             for headers in ({}, {"Range": "bytes=0-9"}, {"Range": "bytes=99999999-"}, {"If-None-Match": "*"}) * 5:
                 await client.get(f"/v2/app/blobs/{digest}", headers=headers)
-            assert len(os.listdir("/proc/self/fd")) == before
+            assert opened_since(before) == {}
         for _ in range(5):
             connection = await connect(server, limit=1000)
             await connection.send(f"GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             await connection.reader.readexactly(100)
             connection.writer.transport.abort()
-        assert await until_async(lambda: len(os.listdir("/proc/self/fd")) < before)
+        assert await until_async(lambda: opened_since(before) == {})

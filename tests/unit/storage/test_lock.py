@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.descriptors import open_below
 from yarddesk.content.errors import StorageError
 from yarddesk.storage.lock import AlreadyRunning, InstanceLock
 
@@ -68,8 +69,18 @@ def test_a_released_lock_is_free(tmp_path: Path) -> None:
 def test_children_do_not_keep_the_lock(tmp_path: Path) -> None:
     with InstanceLock.acquire(tmp_path):
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
-    with InstanceLock.acquire(tmp_path):
+    with child, InstanceLock.acquire(tmp_path):
         child.communicate(b"\n")
+
+
+def test_a_released_lock_is_free_while_a_child_still_has_what_it_inherited(tmp_path: Path) -> None:
+    with InstanceLock.acquire(tmp_path):
+        inherited = os.dup(*open_below(tmp_path / "lock"))
+    try:
+        with InstanceLock.acquire(tmp_path):
+            pass
+    finally:
+        os.close(inherited)
 
 
 @pytest.mark.parametrize("content", [b"", b"not json", b"[]", b"\xff", b'{"pid": "x"}'])

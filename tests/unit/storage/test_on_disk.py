@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.content import LATEST, OTHER, REPOSITORY, about, image, push_blob, push_image, read_blob
+from tests.support.descriptors import open_below
 from tests.support.waiting import until_async
 from yarddesk.content.errors import StorageError
 from yarddesk.content.target import NotFound
@@ -144,11 +145,10 @@ async def test_the_same_session_is_given_to_all_who_ask_for_it(data: Path) -> No
 async def test_a_flushed_session_holds_no_file_open(data: Path) -> None:
     async with FilesystemStore.open(data) as store:
         sessions = [await store.start_upload(REPOSITORY) for _ in range(20)]
-        before = len(os.listdir("/proc/self/fd"))
         for session in sessions:
             await session.write(b"x" * 3_000_000)
             await session.flush()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_below(data / "uploads") == []
 
 
 async def test_leftovers_go_at_the_start_and_sessions_stay_a_day(data: Path) -> None:
