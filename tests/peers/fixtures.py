@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.peers.containerd import Containerd
 from tests.peers.desktop import Desktop
 from tests.peers.dockerd import Docker, Dockerd
 from tests.peers.engines import Buildah, Podman, Skopeo
@@ -89,6 +90,17 @@ def _running_dockerd() -> Iterator[Dockerd]:
 def docker(dockerd: Dockerd, tmp_path: Path) -> Docker:
     """`docker` on the shared engine, with a configuration of its own."""
     return dockerd.client(tmp_path / "docker-home")
+
+
+@pytest.fixture
+def containerd(short_path: Path) -> Iterator[Containerd]:
+    """A containerd with nothing in it."""
+    engine = Containerd(short_path / "containerd")
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.stop()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from yarddesk.cache.asking import Asking, Shared, no_answer
+from yarddesk.cache.awaited import AwaitedTags
 from yarddesk.cache.fills import Fill, FillEnded, Fills
 from yarddesk.cache.lifetimes import Lifetimes
 from yarddesk.cache.origins import Origins
@@ -52,6 +53,7 @@ class CachedPulls:
         self._is_queued = is_queued
         self._clock = clock or SystemClock()
         self._origins = Origins(settings.data_dir / "followed-tags.jsonl", self._clock.monotonic)
+        self._awaited = AwaitedTags(self._clock.monotonic)
         self._asking = Asking(self._clock.monotonic, offline=settings.cache.offline)
         self._lifetimes = Lifetimes(settings)
         self._check_seconds = settings.check_timeout.total_seconds() or None
@@ -163,10 +165,18 @@ class CachedPulls:
             return None
         upstream, there = found
         if isinstance(reference, Tag):
-            here = await self._here(repository, reference)
-            if here is not None and here.digest == there.digest and not self._is_ours(repository, reference, here):
-                self._origins.followed(repository, reference, there.digest, upstream.name)
+            await self._told(repository, reference, there.digest, upstream.name)
         return there
+
+    async def _told(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
+        """The tag is to name here what it names there, as soon as that is here: containerd fetches it by its digest next."""
+        if await self._here(repository, digest) is None:
+            self._awaited.add(repository, digest, tag, upstream)
+            return
+        try:
+            await self._follow(repository, tag, digest, upstream)
+        except StorageError as error:
+            _log.warning("%s of %s does not follow its upstream: %s", tag, repository, error)
 
     async def _fetch(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
@@ -180,7 +190,7 @@ class CachedPulls:
                 return None
             known = await self._known(repository, asked[1].digest)
             if known is not None:
-                await self._follow(repository, reference, known, asked[0])
+                await self._follow(repository, reference, known.digest, asked[0].name)
                 return known
         found = await self._asking.first(
             upstreams, lambda upstream: upstream.repository(repository).fetch_manifest(reference)
@@ -197,22 +207,25 @@ class CachedPulls:
         """Put it into the store and move the tag. A store without room is no reason not to answer."""
         try:
             await self._store.put_manifest(repository, manifest)
+            tags = self._awaited.take(repository, manifest.digest)
             if isinstance(reference, Tag):
-                await self._follow(repository, reference, manifest, upstream)
+                tags[reference] = upstream.name
+            for tag, told_by in tags.items():
+                await self._follow(repository, tag, manifest.digest, told_by)
         except StorageError as error:
             _log.warning("%s of %s is served but not kept: %s", reference, repository, error)
             return
-        tags = (reference,) if isinstance(reference, Tag) else ()
-        self._events.publish(ManifestStored(repository=repository, digest=manifest.digest, tags=tags, origin="pull"))
+        event = ManifestStored(repository=repository, digest=manifest.digest, tags=tuple(tags), origin="pull")
+        self._events.publish(event)
 
-    async def _follow(self, repository: RepositoryName, tag: Tag, manifest: Manifest, upstream: Upstream) -> None:
+    async def _follow(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
         """The tag names here what it names there, unless it's ours, or somebody pushed it meanwhile."""
         here = await self._here(repository, tag)
         if self._is_ours(repository, tag, here):
             return
-        if here is None or here.digest != manifest.digest:
-            await self._store.put_tag(repository, tag, manifest.digest)
-        self._origins.followed(repository, tag, manifest.digest, upstream.name)
+        if here is None or here.digest != digest:
+            await self._store.put_tag(repository, tag, digest)
+        self._origins.followed(repository, tag, digest, upstream)
 
     def _is_ours(self, repository: RepositoryName, reference: Reference, here: Descriptor | None) -> bool:
         """Whether a tag that names `here` was pushed here, and no upstream has a say in it (yet)."""

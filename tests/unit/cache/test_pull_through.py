@@ -17,6 +17,7 @@ from tests.support.images import Image, build_image
 from tests.support.waiting import until_async
 from yarddesk.cache import asking
 from yarddesk.cache.pull_through import CachedPulls
+from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import (
     UpstreamAway,
     UpstreamDenied,
@@ -105,6 +106,39 @@ async def test_a_manifest_that_is_not_here_comes_from_the_upstream_and_is_kept(c
     assert await cache.pulled() == manifest
     assert (await cache.store.resolve(REPOSITORY, V1)).digest == manifest.digest
     assert [event.origin for event in cache.heard if isinstance(event, ManifestStored)] == ["pull"]
+
+
+async def test_a_tag_that_was_asked_for_by_head_lies_here_once_its_digest_was_fetched(cache: Cache) -> None:
+    """As containerd pulls: HEAD of the tag, GET of the digest."""
+    manifest = await cache.put_upstream(build_image("a"))
+    await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=False)
+    with pytest.raises(NotFound):
+        await cache.store.resolve(REPOSITORY, V1)
+    await cache.pulled(manifest.digest)
+    cache.upstream.away = True
+    assert await cache.pulled() == manifest
+    assert [event.tags for event in cache.heard if isinstance(event, ManifestStored)] == [(V1,)]
+
+
+async def test_a_head_moves_the_tag_where_the_digest_is_here_already(cache: Cache) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    await cache.pulled(manifest.digest)
+    await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=False)
+    assert (await cache.store.resolve(REPOSITORY, V1)).digest == manifest.digest
+
+
+async def test_what_was_said_of_a_tag_long_ago_or_overtaken_by_a_push_moves_nothing(cache: Cache) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=False)
+    cache.clock.advance(61)
+    await cache.pulled(manifest.digest)
+    with pytest.raises(NotFound):
+        await cache.store.resolve(REPOSITORY, V1)
+    other = await cache.put_upstream(build_image("b"))
+    await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=False)
+    ours = await cache.put_here(build_image("c"))
+    await cache.pulled(other.digest)
+    assert await cache.pulled() == ours
 
 
 async def test_within_its_lifetime_a_tag_is_not_asked_for_and_after_it_once(cache: Cache) -> None:
