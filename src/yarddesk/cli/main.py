@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from yarddesk import __version__
-from yarddesk.cli import accounts, setup, starting, steering, upstreams
+from yarddesk.cli import accounts, content, setup, starting, steering, upstreams
 from yarddesk.cli.output import complain
 from yarddesk.errors import YarddeskError
 from yarddesk.settings.errors import SettingsError
@@ -78,4 +78,5 @@ def _parser() -> argparse.ArgumentParser:
     upstreams.add_commands(commands, common)
     accounts.add_commands(commands, common)
     setup.add_commands(commands, common)
+    content.add_commands(commands, common)
     return parser

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -20,6 +21,7 @@ from yarddesk.content.credentials import Secret
 from yarddesk.control.documents import history_document, queue_document, status_document
 from yarddesk.control.metrics import render_metrics
 from yarddesk.control.surface import ControlSurface
+from yarddesk.control.works import WorkAnswer
 from yarddesk.errors import YarddeskError
 
 _MAX_BODY_BYTES: Final = 64 * 1024
@@ -28,7 +30,7 @@ _MAX_HISTORY: Final = 1000
 _MAX_DIGITS: Final = 18
 _MAX_PAUSE_SECONDS: Final = 10 * 365 * 24 * 3600
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response | WorkAnswer]]
 
 
 class _BadRequest(Exception):
@@ -39,7 +41,7 @@ def control_app(surface: ControlSurface, token: Secret) -> Starlette:
     """The ASGI application; all of `/api/v1` needs `Authorization: Bearer` and the token."""
 
     def guarded(endpoint: Endpoint) -> Endpoint:
-        async def checked(request: Request) -> Response:
+        async def checked(request: Request) -> Response | WorkAnswer:
             given = request.headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {token.reveal()}".encode()):
                 return _problem(401, "The control API needs the token that lies in the data folder.")
@@ -68,6 +70,7 @@ def control_app(surface: ControlSurface, token: Secret) -> Starlette:
             Route("/api/v1/wait", guarded(actions.wait), methods=["POST"]),
             Route("/api/v1/account-changed", guarded(actions.account_changed), methods=["POST"]),
             Route("/api/v1/show", guarded(actions.show), methods=["POST"]),
+            Route("/api/v1/{work}", guarded(actions.work), methods=["POST"]),
         ]
     )
 
@@ -127,6 +130,13 @@ class _Actions:
         if not isinstance(registry, str) or not registry:
             raise _BadRequest("registry is a text.")
         return _count(await self._surface.account_changed(registry, retry=body.get("retry") is True))
+
+    async def work(self, request: Request) -> WorkAnswer:
+        """What takes a while, of those that the surface names."""
+        work = self._surface.works.get(request.path_params["work"])
+        if work is None:
+            raise HTTPException(404)
+        return WorkAnswer(work, await _body(request))
 
     async def show(self, _request: Request) -> Response:
         if not self._surface.raise_window():

@@ -1,6 +1,8 @@
 """The control API from the other side: what the commands use. Blocking."""
 
+import json
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -49,6 +51,27 @@ class ControlClient:
         """POST `/api/v1/NAME` with what is not None of `body`."""
         return self._ask("POST", name, json={key: value for key, value in body.items() if value is not None})
 
+    def work(self, name: str, **body: object) -> Iterator[dict[str, Any]]:
+        """POST `/api/v1/NAME` for what takes a while: its lines as they come, the last with `result` or `error`.
+
+        There is no limit for the whole: an instance that is there says something every few seconds.
+        """
+        try:
+            with self._http.stream("POST", f"/api/v1/{name}", json=body) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    answer.read()
+                    raise ControlError(_refusal(answer))
+                for line in answer.iter_lines():
+                    yield json.loads(line)
+        except httpx.ConnectError as error:
+            raise NoInstance(self._data_dir) from error
+        except httpx.HTTPError as error:
+            raise ControlError(
+                "yarddesk ended, or stopped answering, before this was done.", type(error).__name__
+            ) from error
+        except ValueError as error:
+            raise ControlError(f"{self.instance.url} answers, but not as yarddesk does.") from error
+
     def _ask(self, method: str, name: str, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's own arguments
         try:
             answer = self._http.request(method, f"/api/v1/{name}", **request)
@@ -61,9 +84,18 @@ class ControlClient:
         except ValueError as error:
             raise ControlError(f"{self.instance.url} answers, but not as yarddesk does.") from error
         if answer.status_code != httpx.codes.OK:
-            raise ControlError(str(document.get("error") or f"yarddesk answered {answer.status_code}."))
+            raise ControlError(_refusal(answer))
         assert isinstance(document, dict)
         return document
+
+
+def _refusal(answer: httpx.Response) -> str:
+    """What an answer that is not 200 says."""
+    try:
+        said = answer.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        said = ""
+    return str(said or f"yarddesk answered {answer.status_code}.")
 
 
 def _reachable(url: str) -> str:

@@ -1,8 +1,10 @@
 """What the control API needs of a running yard."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from yarddesk.control.works import Work
 from yarddesk.sync.snapshot import SyncController
 
 
@@ -25,6 +27,11 @@ class ControlSurface(Protocol):
 
     @property
     def max_bytes(self) -> int: ...
+
+    @property
+    def works(self) -> Mapping[str, Work]:
+        """What takes a while, by the command's name: POST `/api/v1/NAME`."""
+        ...
 
     def raise_window(self) -> bool:
         """Bring the window to the front; False where there is none."""

@@ -42,7 +42,8 @@ _NOT_FOUND: Final = {
 class RegistryApp:
     """The OCI distribution specification v1.1 over a store; misses go to `pull_through`, pushes to `listener`.
 
-    `names` knows how repositories are called; `rest` answers every path that is not of the specification.
+    `names` knows how repositories are called; `rest` answers every path that is not of the specification. `deletes` is closed
+    by whoever removes blobs: no manifest comes to need one meanwhile.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class RegistryApp:
         names: Names | None = None,
         rest: ASGIApp | None = None,
     ) -> None:
-        deletes = Gate()
+        self.deletes = deletes = Gate()
         self._naming = Naming(names)
         self._rest: ASGIApp = rest or refusal(404, "There is nothing here but /v2/.")
         self._manifests = Manifests(store, pull_through, listener, deletes)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from yarddesk.content.credentials import Credential, Secret
 from yarddesk.control.app import control_app
 from yarddesk.control.instance import announce, new_token, withdraw
 from yarddesk.control.surface import WaitOutcome
+from yarddesk.control.works import Work
 from yarddesk.engines import EngineEnvironment, detect
 from yarddesk.engines.model import ContainerEngine, RegistryAddress
 from yarddesk.errors import YarddeskError
@@ -25,6 +26,7 @@ from yarddesk.registry.guard import Guard, HostRules
 from yarddesk.registry.server import EmbeddedServer
 from yarddesk.service.accounts import Accounts, upstreams_at
 from yarddesk.service.addresses import ALL_INTERFACES, ENGINE_STATE, engine_address
+from yarddesk.service.backend import refuse_s3
 from yarddesk.service.disk import disk_problem
 from yarddesk.service.front import Problem, Remedy, SignInResult
 from yarddesk.service.logs import set_level
@@ -32,6 +34,7 @@ from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.reload import SettingsSource
 from yarddesk.service.routes import YardRoutes, make_routes
 from yarddesk.service.unheeded import unheeded_keys
+from yarddesk.service.upkeep import Surroundings, Upkeep
 from yarddesk.service.usage import StoredBytes
 from yarddesk.settings.edit import add_upstream, remove_upstream
 from yarddesk.settings.errors import SettingsError
@@ -84,6 +87,16 @@ class Yard:
             keyfile=server.keyfile if server.tls else "",
         )
         self._engines = detect(EngineEnvironment.current(), settings.data_dir / ENGINE_STATE)
+        self._upkeep = Upkeep(
+            Surroundings(
+                parts.store,
+                parts.events,
+                lambda: self._routes,
+                lambda: self._settings,
+                parts.sync,
+                self._registry.deletes,
+            )
+        )
         self._settings_problem: Problem | None = None
         self._disk_problem: Problem | None = None
         self._reloading = asyncio.Lock()
@@ -139,6 +152,10 @@ class Yard:
 
     def problems(self) -> Sequence[Problem]:
         return [problem for problem in (self._disk_problem, self._settings_problem) if problem]
+
+    @property
+    def works(self) -> Mapping[str, Work]:
+        return self._upkeep.works
 
     def raise_window(self) -> bool:
         if self.show_window is None:
@@ -305,7 +322,7 @@ class Yard:
 @asynccontextmanager
 async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator[Yard]:
     """Start everything, in order, and end it in the reverse order. Raises YarddeskError."""
-    _refuse_s3(settings)
+    refuse_s3(settings)
     for key in unheeded_keys(settings):
         _log.warning("%s is set, and this version does not act on it yet", key)
     os.umask(0o077)
@@ -332,13 +349,3 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
 
 def _with_socket_of(old: ServerSettings, new: ServerSettings) -> ServerSettings:
     return replace(new, host=old.host, port=old.port, tls=old.tls, certfile=old.certfile, keyfile=old.keyfile)
-
-
-def _refuse_s3(settings: Settings) -> None:
-    if settings.storage.backend != "filesystem":
-        raise SettingsError(
-            str(settings.source or ""),
-            "storage.bucket",
-            "this version keeps its content on the file system alone",
-            hint="Set storage.backend: filesystem (YARDDESK_STORAGE_BACKEND=filesystem) to go without the bucket.",
-        )

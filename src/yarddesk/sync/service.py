@@ -17,7 +17,7 @@ from yarddesk.content.upstream import Routes
 from yarddesk.errors import YarddeskError
 from yarddesk.events import EventBus, ManifestStored, Subscription
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.settings.model import Settings
 from yarddesk.sync.copy import Wires
 from yarddesk.sync.history import History
@@ -218,6 +218,10 @@ class SyncService:
         """Whether it's still on its way to some upstream."""
         job = self._queue.journal.get(f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}")
         return job is not None
+
+    def queued(self) -> Sequence[tuple[RepositoryName, Reference, Digest]]:
+        """All that is still on its way to some upstream."""
+        return [(job.repository, job.reference, job.digest) for job in self._queue.journal.jobs.values()]
 
     async def _run(self, running: asyncio.Future[None]) -> None:
         async with asyncio.TaskGroup() as group:

@@ -10,6 +10,7 @@ from yarddesk import __version__
 from yarddesk.content.credentials import Secret
 from yarddesk.control.app import control_app
 from yarddesk.control.surface import WaitOutcome
+from yarddesk.control.works import Work
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.progress import ProgressMeter
@@ -85,6 +86,7 @@ class Surface:
         self.sync = Queue()
         self.shown = 0
         self.has_window = True
+        self.works: dict[str, Work] = {}
 
     def used_bytes(self):
         return 600

@@ -1,0 +1,15 @@
+"""Where content is kept: on the file system, for now."""
+
+from yarddesk.settings.errors import SettingsError
+from yarddesk.settings.model import Settings
+
+
+def refuse_s3(settings: Settings) -> None:
+    """Raises SettingsError where a bucket is asked for."""
+    if settings.storage.backend != "filesystem":
+        raise SettingsError(
+            str(settings.source or ""),
+            "storage.bucket",
+            "this version keeps its content on the file system alone",
+            hint="Set storage.backend: filesystem (YARDDESK_STORAGE_BACKEND=filesystem) to go without the bucket.",
+        )
