@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from yarddesk.content.graph import Graph, read_graph
 from yarddesk.content.target import MountingTarget, NotFound, Target
 from yarddesk.content.upstream import UpstreamFailure, UpstreamUntrue
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, Tag
 from yarddesk.progress import LayerState, ProgressMeter
-from yarddesk.sync.copy import CopyHooks, Way, Wires, copy_graph, lacks_content
-from yarddesk.sync.plan import Graph, read_graph
+from yarddesk.sync.copy import CopyHooks, Way, Wires, copy_upstream, lacks_content
+from yarddesk.sync.errors import LocalContentGone
 
 ROUNDS: Final = 3
 """How often all is sent to an upstream that then doesn't have it, before that is said."""
@@ -39,7 +40,10 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
 
     Raises LocalContentGone, ChildrenMissing, LocalContentMissing, LocalContentDamaged, UpstreamFailure, NotFound.
     """
-    graph = await read_graph(errand.source, errand.digest)
+    try:
+        graph = await read_graph(errand.source, errand.digest)
+    except NotFound as error:
+        raise LocalContentGone("The image was deleted here before it was synced.") from error
     await _plan(errand.source, graph, meter)
     before = await _named(errand.destination, errand.reference)
     hooks.answered()
@@ -62,7 +66,7 @@ async def _brought(errand: Errand, graph: Graph, meter: ProgressMeter, wires: Wi
     """Send until it can be read back; the first time what the upstream says it has is believed, then nothing."""
     for turn in range(ROUNDS):
         try:
-            await copy_graph(
+            await copy_upstream(
                 errand.source,
                 errand.destination,
                 graph,

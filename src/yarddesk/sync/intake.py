@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from yarddesk.content.graph import descendants
 from yarddesk.content.listener import ManifestPush
 from yarddesk.content.target import NotFound
 from yarddesk.errors import YarddeskError
@@ -16,7 +17,6 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, format_reference
 from yarddesk.sync.marker import ALSO_WANTED, Job, Marker, Part, job_of
-from yarddesk.sync.plan import descendants
 from yarddesk.sync.queue import Queue, no_route, seconds_from
 from yarddesk.sync.schedule import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, PartKey
 from yarddesk.sync.states import JobState

@@ -13,13 +13,13 @@ import pytest
 from tests.support.fake_upstreams import FakeRepository, FakeRoutes, FakeUpstream
 from tests.support.images import Content, build_image, build_index
 from tests.unit.sync.yard import REPOSITORY, Yard, parse_digest, running, settle
+from yarddesk.content.graph import Graph, Node
 from yarddesk.content.target import ContentSource
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.settings.model import Settings, SyncSettings, TagFilter, UpstreamSettings
-from yarddesk.sync.plan import Graph, Node
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 

@@ -1,4 +1,4 @@
-"""What belongs to an image: the graph below a manifest as far as we have it."""
+"""What belongs to an image: the graph below a manifest, as far as a target has it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +9,6 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
-from yarddesk.sync.errors import LocalContentGone
 
 MAX_MANIFESTS: Final = 5_000
 MAX_DEPTH: Final = 8
@@ -26,7 +25,7 @@ class Node:
 
 @dataclass(slots=True)
 class Graph:
-    """`nodes` by digest, each after all of its children; `missing`: manifests that an index names and we don't have."""
+    """`nodes` by digest, each after all of its children; `missing`: manifests that an index names and that are not there."""
 
     root: Descriptor
     nodes: dict[Digest, Node] = field(default_factory=dict)
@@ -49,18 +48,18 @@ class Graph:
         return {blob.digest: blob for node in self.nodes.values() for blob in node.blobs}
 
 
-async def read_graph(source: Target, root: Digest) -> Graph:
-    """Read the graph below a manifest. Raises LocalContentGone where the manifest itself is not here."""
-    try:
-        manifest = await source.fetch_manifest(root)
-    except NotFound as error:
-        raise LocalContentGone("The image was deleted here before it was synced.") from error
+async def read_graph(source: Target, root: Digest, *, whole: bool = False) -> Graph:
+    """Read the graph below a manifest. Raises NotFound where the manifest itself is not there.
+
+    `whole`: what an index names and `source` has without its blobs is taken for missing, too.
+    """
+    manifest = await source.fetch_manifest(root)
     graph = Graph(manifest.descriptor)
-    await _read(source, manifest, graph, 1)
+    await _read(source, manifest, graph, 1, whole)
     return graph
 
 
-async def _read(source: Target, manifest: Manifest, graph: Graph, depth: int) -> None:
+async def _read(source: Target, manifest: Manifest, graph: Graph, depth: int, whole: bool) -> None:
     if depth > MAX_DEPTH:
         raise YarddeskError(f"Its indexes are nested more than {MAX_DEPTH} deep.")
     for child in manifest.manifests:
@@ -72,10 +71,20 @@ async def _read(source: Target, manifest: Manifest, graph: Graph, depth: int) ->
             found = await source.fetch_manifest(child.digest)
         except NotFound:
             graph.missing[child.digest] = child
+            continue
+        if whole and not await _has_blobs(source, found):
+            graph.missing[child.digest] = child
         else:
-            await _read(source, found, graph, depth + 1)
+            await _read(source, found, graph, depth + 1, whole)
     children = tuple(child.digest for child in manifest.manifests)
     graph.nodes[manifest.digest] = Node(manifest.descriptor, manifest.blobs, children)
+
+
+async def _has_blobs(source: Target, manifest: Manifest) -> bool:
+    for blob in manifest.required_blobs:
+        if not await source.exists(blob):
+            return False
+    return True
 
 
 async def descendants(source: Target, manifest: Manifest) -> set[Digest]:
