@@ -18,6 +18,7 @@ from yarddesk.registry.answers import Answer, FileAnswer, StreamAnswer, error_an
 from yarddesk.registry.base import get_base
 from yarddesk.registry.blobs import Blobs
 from yarddesk.registry.catalog import Catalog
+from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.locks import Gate
 from yarddesk.registry.manifests import Manifests
 from yarddesk.registry.naming import Named, Names, Naming
@@ -43,7 +44,7 @@ class RegistryApp:
     """The OCI distribution specification v1.1 over a store; misses go to `pull_through`, pushes to `listener`.
 
     `names` knows how repositories are called; `rest` answers every path that is not of the specification. `deletes` is closed
-    by whoever removes blobs: no manifest comes to need one meanwhile.
+    by whoever removes blobs: no manifest comes to need one meanwhile. Whatever becomes an image goes through `intake`.
     """
 
     def __init__(
@@ -58,7 +59,8 @@ class RegistryApp:
         self.deletes = deletes = Gate()
         self._naming = Naming(names)
         self._rest: ASGIApp = rest or refusal(404, "There is nothing here but /v2/.")
-        self._manifests = Manifests(store, pull_through, listener, deletes)
+        self.intake = ManifestIntake(store, listener, deletes)
+        self._manifests = Manifests(store, pull_through, listener, self.intake)
         blobs, uploads = Blobs(store, pull_through, deletes), Uploads(store)
         manifests = self._manifests
         # The keys are also what Allow lists.

@@ -1,23 +1,22 @@
 """Manifests: pulled, pushed and deleted, by tag and by digest (distribution specification v1.1, end-3, end-7, end-9)."""
 
-import asyncio
 from functools import lru_cache
 from typing import Final
 
 from starlette.requests import Request
 
-from yarddesk.content.listener import ManifestPush, PushListener
+from yarddesk.content.listener import PushListener
 from yarddesk.content.pull_through import PullThrough
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
 from yarddesk.content.threads import in_thread
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.error_codes import ErrorCode, ErrorInfo
+from yarddesk.oci.error_codes import ErrorCode
 from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag, parse_reference
 from yarddesk.registry.answers import Answer
-from yarddesk.registry.locks import Gate, KeyedLocks
+from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.paths import Route
 from yarddesk.registry.requests import names_etag, read_body
 from yarddesk.registry.wire import STALE, Header, Refused
@@ -27,14 +26,13 @@ _PARSED_HERE_BYTES: Final = 64 * 1024
 
 
 class Manifests:
-    """`deletes` is closed while a blob is deleted, so that no manifest comes to need it meanwhile."""
+    """What the specification's requests do with them; what is pushed goes through `intake`."""
 
-    def __init__(self, store: Store, pull_through: PullThrough, listener: PushListener, deletes: Gate) -> None:
+    def __init__(self, store: Store, pull_through: PullThrough, listener: PushListener, intake: ManifestIntake) -> None:
         self._store = store
         self._pull_through = pull_through
         self._listener = listener
-        self._deletes = deletes
-        self._locks = KeyedLocks()
+        self._intake = intake
 
     # Pulls
 
@@ -100,7 +98,7 @@ class Manifests:
     # Pushes
 
     async def put(self, request: Request, route: Route) -> Answer:
-        """The manifest, then the listener (its sync job is in the journal), then the tags, then the 201."""
+        """Taken in, with its tags, and only then the 201."""
         repository, reference = route.name, parse_reference(route.rest)
         limit = f"A manifest has {MAX_MANIFEST_BYTES:,} bytes at most."
         content = await read_body(request, MAX_MANIFEST_BYTES, limit)
@@ -113,13 +111,9 @@ class Manifests:
         _media_type(manifest.media_type)
         named = request.query_params.getlist("tag") if isinstance(reference, Digest) else []
         tags = tuple(dict.fromkeys([reference] if isinstance(reference, Tag) else [Tag.parse(tag) for tag in named]))
-        async with self._deletes.passed(), self._locks.hold(*_lock_keys(repository, manifest.digest, tags)):
-            await self._check_conditions(request, repository, reference)
-            await self._check_blobs(manifest)
-            await self._store.put_manifest(repository, manifest)
-            await self._listener.manifest_pushed(ManifestPush(repository, manifest, tags))
-            for tag in tags:
-                await self._store.put_tag(repository, tag, manifest.digest)
+        await self._intake.take(
+            repository, manifest, tags, check=lambda: self._check_conditions(request, repository, reference)
+        )
         return _created(repository, manifest, tags if named else ())
 
     async def _check_conditions(self, request: Request, repository: RepositoryName, reference: Reference) -> None:
@@ -135,33 +129,12 @@ class Manifests:
         if unmet or (current is not None and names_etag(if_none_match, current)):
             raise Refused(ErrorCode.DENIED, f"{reference} is {current or 'not there'} now.", status=412)
 
-    async def _check_blobs(self, manifest: Manifest) -> None:
-        blobs = manifest.required_blobs
-        sizes = await asyncio.gather(*(self._store.blob_size(blob.digest) for blob in blobs))
-        missing = [blob for blob, size in zip(blobs, sizes, strict=True) if size is None]
-        if missing:
-            raise Refused(
-                ErrorCode.MANIFEST_BLOB_UNKNOWN,
-                "The manifest names blobs that are not here.",
-                errors=tuple(
-                    ErrorInfo(
-                        ErrorCode.MANIFEST_BLOB_UNKNOWN,
-                        f"The blob {blob.digest} is not here.",
-                        {"digest": blob.digest, "mediaType": blob.media_type, "size": blob.size},
-                    )
-                    for blob in missing
-                ),
-            )
-        for blob, size in zip(blobs, sizes, strict=True):
-            if size != blob.size:
-                raise InvalidManifest(f"The manifest gives {blob.digest} {blob.size:,} bytes; it has {size:,}.")
-
     # Deletes
 
     async def delete(self, _request: Request, route: Route) -> Answer:
         """A tag alone, or a manifest with the tags that name it; never anything upstream."""
         repository, reference = route.name, parse_reference(route.rest)
-        async with self._locks.hold(*_lock_keys(repository, reference)):
+        async with self._intake.alone(repository, reference):
             if isinstance(reference, Tag):
                 await self._store.delete_tag(repository, reference)
                 await self._listener.tag_deleted(repository, reference)
@@ -172,10 +145,6 @@ class Manifests:
 
 
 _parse_often = lru_cache(maxsize=2048)(parse_reference)
-
-
-def _lock_keys(repository: RepositoryName, reference: Reference, tags: tuple[Tag, ...] = ()) -> list[str]:
-    return [f"{repository} {name}" for name in (reference, *tags)]
 
 
 def _claimed_digest(reference: Reference, content: bytes) -> Digest | None:

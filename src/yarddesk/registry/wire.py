@@ -19,6 +19,7 @@ from yarddesk.oci.digest import InvalidDigest
 from yarddesk.oci.error_codes import ErrorCode, ErrorInfo
 from yarddesk.oci.manifest import InvalidManifest
 from yarddesk.oci.name import InvalidName, InvalidTag
+from yarddesk.registry.intake import BlobsMissing
 
 Header = tuple[bytes, bytes]
 
@@ -74,6 +75,8 @@ def outcome_of(error: YarddeskError, not_found: ErrorCode = ErrorCode.NAME_UNKNO
         return Outcome(error.status, error.errors, error.headers)
     if isinstance(error, UpstreamFailure):
         return _upstream_outcome(error)
+    if isinstance(error, BlobsMissing):
+        return _blobs_missing(error)
     for kind, code in _CODES:
         if isinstance(error, kind):
             return _plain(code.status, code, str(error))
@@ -86,6 +89,19 @@ def outcome_of(error: YarddeskError, not_found: ErrorCode = ErrorCode.NAME_UNKNO
 
 def _plain(status: int, code: ErrorCode, message: str, headers: tuple[Header, ...] = ()) -> Outcome:
     return Outcome(status, (ErrorInfo(code, message),), headers)
+
+
+def _blobs_missing(error: BlobsMissing) -> Outcome:
+    code = ErrorCode.MANIFEST_BLOB_UNKNOWN
+    unknown = (
+        ErrorInfo(
+            code,
+            f"The blob {blob.digest} is not here.",
+            {"digest": blob.digest, "mediaType": blob.media_type, "size": blob.size},
+        )
+        for blob in error.blobs
+    )
+    return Outcome(code.status, tuple(unknown))
 
 
 _CODES: Final[tuple[tuple[type[YarddeskError], ErrorCode], ...]] = (
