@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -38,6 +38,19 @@ class Content:
     @property
     def descriptor(self) -> dict[str, Any]:
         return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.content)}
+
+
+class Graph(Protocol):
+    """All that hangs below one manifest: manifests children first, that manifest last."""
+
+    @property
+    def manifest(self) -> Content: ...
+
+    @property
+    def blobs(self) -> tuple[Content, ...]: ...
+
+    @property
+    def manifests(self) -> tuple[Content, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -130,7 +143,7 @@ def index_of(images: Sequence[Image], *, docker: bool = False) -> Index:
     return Index(Content(media_type, _json(document)), tuple(images))
 
 
-def write_oci_layout(folder: Path, content: Image | Index, tag: str = "latest") -> str:
+def write_oci_layout(folder: Path, content: Graph, tag: str = "latest") -> str:
     """Write an OCI image layout and give its name as skopeo and podman take it (`oci:FOLDER:TAG`)."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from email.message import Message
 
-from tests.support.images import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Content, Image, Index
+from tests.support.images import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Content, Graph
 
 # No proxy of the machine's stands between a test and its loopback peer.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -51,7 +51,7 @@ class RegistryClient:
         status, _, body = self.request("GET", f"/v2/{repository}/blobs/{digest}")
         return body if status == 200 else None
 
-    def holds(self, repository: str, reference: str, content: Image | Index) -> bool:
+    def holds(self, repository: str, reference: str, content: Graph) -> bool:
         """Whether the whole image can be read from it, byte for byte."""
         if self.manifest(repository, reference) != content.manifest:
             return False
@@ -62,7 +62,7 @@ class RegistryClient:
         status, _, body = self.request("GET", f"/v2/{repository}/tags/list")
         return list(json.loads(body)["tags"] or ()) if status == 200 else []
 
-    def push(self, repository: str, tag: str, content: Image | Index) -> None:
+    def push(self, repository: str, tag: str, content: Graph) -> None:
         """Put an image there, blobs first and the tag last."""
         for blob in content.blobs:
             self.push_blob(repository, blob)

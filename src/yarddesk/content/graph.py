@@ -1,7 +1,7 @@
 """What belongs to an image: the graph below a manifest, as far as a target has it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from yarddesk.content.target import NotFound, Target
@@ -9,6 +9,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.media_types import ALL_MANIFESTS
 
 MAX_MANIFESTS: Final = 5_000
 MAX_DEPTH: Final = 8
@@ -62,22 +63,27 @@ async def read_graph(source: Target, root: Digest, *, whole: bool = False) -> Gr
 async def _read(source: Target, manifest: Manifest, graph: Graph, depth: int, whole: bool) -> None:
     if depth > MAX_DEPTH:
         raise YarddeskError(f"Its indexes are nested more than {MAX_DEPTH} deep.")
+    blobs = {blob.digest: blob for blob in manifest.blobs}
     for child in manifest.manifests:
-        if child.digest in graph.nodes or child.digest in graph.missing:
+        if child.digest in graph.nodes or child.digest in graph.missing or child.digest in blobs:
             continue
         if len(graph.nodes) + len(graph.missing) >= MAX_MANIFESTS:
             raise YarddeskError(f"It names more than {MAX_MANIFESTS:,} manifests.")
         try:
             found = await source.fetch_manifest(child.digest)
         except NotFound:
-            graph.missing[child.digest] = child
+            blob = replace(child, manifest=False)
+            if child.media_type not in ALL_MANIFESTS and await source.exists(blob):
+                blobs[child.digest] = blob  # BuildKit's cache is an index that names layers
+            else:
+                graph.missing[child.digest] = child
             continue
         if whole and not await _has_blobs(source, found):
             graph.missing[child.digest] = child
         else:
             await _read(source, found, graph, depth + 1, whole)
-    children = tuple(child.digest for child in manifest.manifests)
-    graph.nodes[manifest.digest] = Node(manifest.descriptor, manifest.blobs, children)
+    children = tuple(child.digest for child in manifest.manifests if child.digest not in blobs)
+    graph.nodes[manifest.digest] = Node(manifest.descriptor, tuple(blobs.values()), children)
 
 
 async def _has_blobs(source: Target, manifest: Manifest) -> bool:

@@ -51,6 +51,10 @@ class Manifest:
         """The blobs that must be here before the manifest is."""
         return tuple(blob for blob in self.blobs if not blob.may_be_missing)
 
+    def names(self, digest: Digest) -> bool:
+        """Whether it needs this content; an index may list blobs, too (BuildKit's cache does)."""
+        return any(each.digest == digest for each in (*self.blobs, *self.manifests))
+
     @property
     def is_index(self) -> bool:
         return self.media_type in media_types.INDEXES

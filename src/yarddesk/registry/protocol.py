@@ -99,8 +99,8 @@ class RegistryProtocol(HttpToolsProtocol):
             return
         if not self._requests and self._phase is _IDLE and data[0] == _TLS_HANDSHAKE and self.scheme == "http":
             logger.debug("%s greets with TLS, which this port does not speak", self.client)
-            self._over = True
-            self.transport.close()
+            # Docker and containerd take “HTTP/” in place of a TLS record as the word to go on without TLS, and nothing else.
+            self._refuse(400, "This port speaks HTTP without TLS.")
             return
         try:
             self.parser.feed_data(data)

@@ -52,7 +52,7 @@ class MemoryStore:
 
     async def blob_is_used(self, digest: Digest) -> bool:
         manifests = (manifest for held in self._manifests.values() for manifest in held.values())
-        return any(blob.digest == digest for manifest in manifests for blob in manifest.blobs)
+        return any(manifest.names(digest) for manifest in manifests)
 
     async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession:
         if algorithm not in ALGORITHMS:

@@ -171,7 +171,7 @@ class Repositories:
         if content is None or blob.encode() not in content:
             return False
         manifest = self._files.read(repository, digest)
-        return manifest is None or any(one.digest == blob for one in manifest.blobs)
+        return manifest is None or manifest.names(blob)
 
 
 def _missing(repository: RepositoryName, reference: Reference) -> NotFound:

@@ -129,10 +129,13 @@ async def test_a_chunk_that_is_none_ends_the_request_and_not_the_upload(serve: S
     await connection.close()
 
 
-async def test_a_tls_hello_is_closed_without_a_word(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_tls_hello_is_told_to_go_on_without_tls_and_closed(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Go's clients fall back to plain HTTP where the answer to their hello begins with `HTTP/`."""
     caplog.set_level(logging.INFO)
     hello = bytes.fromhex("16030100a5010000a10303") + bytes(160)
-    assert await exchange(await serve(), hello) == b""
+    assert (await exchange(await serve(), hello)).startswith(b"HTTP/1.1 400 ")
     assert caplog.records == []
 
 
