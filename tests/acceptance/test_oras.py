@@ -111,10 +111,13 @@ def test_tags_are_listed_in_pages_and_deleted(serve, client, files):
         push(client, f"{serve.registry}/team/app:{tag}", files[:1], manifest_annotations={"org.example.tag": tag})
     assert client.get_tags(f"{serve.registry}/team/app") == tags
     assert client.get_tags(f"{serve.registry}/team/app", N=5) == tags[:5]
-    paged = []
-    client._do_paginated_request(
-        f"{serve.url}/v2/team/app/tags/list?n=5", lambda answer: paged.append(answer.json()["tags"]) is None
-    )
-    assert paged == [tags[:5], tags[5:10], tags[10:]]
+    pages = []
+
+    def turned(answer) -> bool:
+        pages.append(answer.json()["tags"])
+        return True
+
+    client._do_paginated_request(f"{serve.url}/v2/team/app/tags/list?n=5", turned)
+    assert pages == [tags[:5], tags[5:10], tags[10:]]
     assert client.delete_tags(f"{serve.registry}/team/app", tags[:2]) == tags[:2]
     assert serve.tags("team/app") == tags[2:]
