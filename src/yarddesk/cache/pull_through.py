@@ -272,7 +272,7 @@ class CachedPulls:
             fill = self._fills.find(key)
             if fill is None:
                 here = await self._store.blob_size(digest)
-                if here is not None:
+                if here is not None and await self._store.check_blob(digest):
                     async with self._store.read_blob(digest, offset) as stored:
                         yield BlobContent(here, stored)
                     return
@@ -328,13 +328,15 @@ class CachedPulls:
         known = self._sizes.get(digest)
         if known is not None:
             return known
-        found = await self._shared.do(
-            ("size", repository, digest),
-            lambda: self._asking.first(upstreams, lambda upstream: upstream.repository(repository).blob_size(digest)),
+        return await self._shared.do(
+            ("size", repository, digest), lambda: self._ask_size(upstreams, repository, digest)
         )
+
+    async def _ask_size(self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest) -> int | None:
+        found = await self._asking.first(upstreams, lambda upstream: upstream.repository(repository).blob_size(digest))
         if found is None:
             return None
-        self._note_size(digest, found[1])
+        self._note_size(digest, found[1])  # before anybody can ask again
         return found[1]
 
     def _note_sizes(self, manifest: Manifest) -> None:

@@ -1,5 +1,6 @@
 """`Store`: what the registry, the cache and the sync worker ask of the content on disk (or in S3)."""
 
+import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -67,8 +68,26 @@ class Store(Protocol):
         """Where a blob that is here lies as a file, for sendfile; None where it's no file. Doesn't look whether it's there."""
         ...
 
+    async def promise_blob(self, digest: Digest) -> int | None:
+        """`blob_size`, for whoever tells a client that it need not send the blob: it's not collected for a while."""
+        ...
+
+    def is_verified(self, digest: Digest, found: os.stat_result) -> bool:
+        """Whether a blob's file, open as `found`, was verified in this process and is as it was. Synchronous and quick."""
+        ...
+
+    async def check_blob(self, digest: Digest) -> bool:
+        """Whether the blob is here and whole: hashed, once however many ask, unless it was verified since its file changed.
+
+        A damaged one is moved aside, and is not here any more.
+        """
+        ...
+
     def read_blob(self, digest: Digest, offset: int = 0, length: int | None = None) -> ContentStream:
-        """Raises NotFound on entering. A blob that is deleted while it's being read is read to its end."""
+        """Only what was verified: a blob that wasn't is hashed first. A blob that is deleted while it's being read is read to its end.
+
+        Raises NotFound on entering, Damaged where it was here and is not whole.
+        """
         ...
 
     async def delete_blob(self, digest: Digest) -> None:

@@ -21,6 +21,10 @@ class NotFound(YarddeskError):
     """The content, tag, repository or upload session is not there."""
 
 
+class Damaged(NotFound):
+    """It was here, and its bytes were not those of its name: it lies in quarantine, and is not here any more."""
+
+
 class DigestMismatch(YarddeskError):
     """The bytes don't hash to the digest, or are not as many as the descriptor says."""
 

@@ -2,6 +2,8 @@
 
 from yarddesk.events.bus import EventBus, Subscription
 from yarddesk.events.types import (
+    ContentDamaged,
+    ContentMended,
     CredentialRequired,
     Event,
     ImageSynced,
@@ -16,6 +18,8 @@ from yarddesk.events.types import (
 )
 
 __all__ = [
+    "ContentDamaged",
+    "ContentMended",
     "CredentialRequired",
     "Event",
     "EventBus",

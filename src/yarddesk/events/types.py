@@ -77,6 +77,27 @@ class StorageChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContentDamaged(Event):
+    """A blob (without a repository) or a repository's manifest didn't hash to its name.
+
+    `kept_as` is its file in the data folder's quarantine; empty where it could not be moved there. It's not served any more.
+    """
+
+    digest: Digest
+    repository: RepositoryName | None = None
+    kept_as: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentMended(Event):
+    """What was damaged was fetched anew from an upstream."""
+
+    digest: Digest
+    repository: RepositoryName
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamStateChanged(Event):
     """`state` is `ok`, `away`, `trouble` or `needs_you`; `reason` in words."""
 

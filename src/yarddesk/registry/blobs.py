@@ -1,16 +1,19 @@
 """Blobs: read, whole or in part, and deleted (distribution specification v1.1, end-2, end-10)."""
 
+import asyncio
 import os
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from starlette.requests import Request
 
 from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import PullThrough
 from yarddesk.content.store import Store
-from yarddesk.content.target import NotFound
+from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.threads import in_thread
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.error_codes import ErrorCode
@@ -22,6 +25,12 @@ from yarddesk.registry.locks import Gate
 from yarddesk.registry.paths import Route
 from yarddesk.registry.requests import names_etag
 from yarddesk.registry.wire import Header, Refused
+
+_SENT_WHILE_CHECKED_BYTES: Final = 64 * 1024 * 1024
+"""Larger blobs are hashed while they leave, smaller ones before."""
+
+_PIECE_BYTES: Final = 1024 * 1024
+_CHECKED_AT_MOST: Final = 3
 
 BlobAnswer = Answer | FileAnswer | StreamAnswer
 
@@ -38,7 +47,7 @@ class Blobs:
         digest = Digest.parse(route.rest)
         if names_etag(request.headers.get("if-none-match"), digest) and await self._store.blob_size(digest) is not None:
             return Answer(304, _headers(digest))
-        size = await self._store.blob_size(digest)
+        size = await self._store.promise_blob(digest)
         if size is None:
             size = await self._pull_through.blob_size(route.name, digest)
         if size is None:
@@ -49,8 +58,13 @@ class Blobs:
         digest = Digest.parse(route.rest)
         path = self._store.blob_path(digest)
         opened = await in_thread(_open, path) if path is not None else None
+        if opened is not None and not self._store.is_verified(digest, opened.found):
+            plain = "range" not in request.headers and "if-none-match" not in request.headers
+            if plain and opened.size > _SENT_WHILE_CHECKED_BYTES:
+                return self._while_checked(digest, opened)
+            opened = await self._once_checked(digest, opened)
         if opened is not None:
-            return _from_file(request, digest, *opened)
+            return _from_file(request, digest, opened.file, opened.size)
         size = await self._store.blob_size(digest) if path is None else None
         if size is not None:
             return await self._from_store(request, digest, size)
@@ -69,6 +83,47 @@ class Blobs:
                 )
             await self._store.delete_blob(digest)
         return Answer(202)
+
+    async def _once_checked(self, digest: Digest, opened: "_Opened") -> "_Opened | None":
+        """The file once it's known to be whole; None where the blob is not here (any more)."""
+        path = opened.path
+        for _ in range(_CHECKED_AT_MOST):
+            opened.file.close()
+            if not await self._store.check_blob(digest):
+                return None
+            again = await in_thread(_open, path)
+            if again is None or self._store.is_verified(digest, again.found):
+                return again
+            opened = again
+        opened.file.close()
+        raise StorageError(f"The file of blob {digest} is being changed by somebody.", temporary=True)
+
+    def _while_checked(self, digest: Digest, opened: "_Opened") -> BlobAnswer:
+        """All of a large file, whose last piece waits until the whole is known to be right."""
+        stack = AsyncExitStack()
+        stack.callback(opened.file.close)
+        pieces = self._held_back(digest, opened)
+        stack.push_async_callback(pieces.aclose)
+        return StreamAnswer(200, _headers(digest), pieces, opened.size, stack)
+
+    async def _held_back(self, digest: Digest, opened: "_Opened") -> AsyncGenerator[bytes, None]:
+        checking = asyncio.ensure_future(self._store.check_blob(digest))
+        try:
+            left = opened.size
+            while left > _PIECE_BYTES:
+                piece = await in_thread(opened.file.read, _PIECE_BYTES)
+                if not piece:
+                    break
+                left -= len(piece)
+                yield piece
+            await checking
+            # Another file may have come into its place meanwhile: it's ours that must be the one that was hashed.
+            if not self._store.is_verified(digest, os.fstat(opened.file.fileno())):
+                raise DigestMismatch(f"The file of blob {digest} is damaged.")
+            yield await in_thread(opened.file.read, left)
+        finally:
+            checking.cancel()
+            await asyncio.wait((checking,))
 
     async def _from_store(self, request: Request, digest: Digest, size: int) -> BlobAnswer:
         part = _wanted_part(request, digest, size)
@@ -149,8 +204,21 @@ def _headers(digest: Digest, part: ByteRange | None = None, size: int = 0) -> li
     return headers
 
 
-def _open(path: Path) -> tuple[BinaryIO, int] | None:
-    """The file and its size in bytes; None where it's not there. A file that is open is read to its end, whatever is deleted."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A blob's file. What is open is read to its end, whatever is deleted."""
+
+    path: Path
+    file: BinaryIO
+    found: os.stat_result
+
+    @property
+    def size(self) -> int:
+        return self.found.st_size
+
+
+def _open(path: Path) -> _Opened | None:
+    """None where it's not there."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
@@ -158,4 +226,4 @@ def _open(path: Path) -> tuple[BinaryIO, int] | None:
     except OSError as error:
         raise StorageError("A blob can't be read.", f"{error.strerror} ({path.name})", temporary=True) from error
     file: BinaryIO = os.fdopen(descriptor, "rb", buffering=0)
-    return file, os.fstat(descriptor).st_size
+    return _Opened(path, file, os.fstat(descriptor))

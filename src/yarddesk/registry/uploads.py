@@ -36,7 +36,7 @@ class Uploads:
         if mounted is not None:
             digest = Digest.parse(mounted)
             # Content is shared by all repositories, so `from` has nothing to say.
-            if await self._store.blob_size(digest) is not None:
+            if await self._store.promise_blob(digest) is not None:
                 return _created(repository, digest)
         elif "digest" in query:
             digest = Digest.parse(query["digest"])

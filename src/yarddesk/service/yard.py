@@ -332,7 +332,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         events = EventBus()
         stored = StoredBytes(events)
         store = await stack.enter_async_context(
-            FilesystemStore.open(settings.data_dir, on_usage_changed=stored.changed)
+            FilesystemStore.open(settings.data_dir, on_usage_changed=stored.changed, on_damaged=stored.damaged)
         )
         accounts = await stack.enter_async_context(Accounts())
         routes = make_routes(settings, accounts)

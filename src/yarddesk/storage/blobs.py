@@ -1,5 +1,6 @@
 """Blobs as files: found, put in place, removed, listed, re-hashed. Everything here blocks: for threads."""
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from yarddesk.oci.digest import Digest, Hasher
 from yarddesk.storage.durable import open_file, regular_size
 from yarddesk.storage.layout import ALGORITHMS, blob_folder, shard_folders
 from yarddesk.storage.tree import Tree
+from yarddesk.storage.verified import Identity, VerifiedFiles
 
 PIECE_BYTES: Final = 1024 * 1024
 _HEX: Final = re.compile(r"[0-9a-f]+", re.ASCII)
@@ -20,6 +22,7 @@ class BlobFiles:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self.verified = VerifiedFiles()
 
     def size(self, digest: Digest) -> int | None:
         """Size in bytes; None where it's not here."""
@@ -42,6 +45,8 @@ class BlobFiles:
     def place(self, temporary: str, digest: Digest) -> None:
         """Make a file that was verified and fsynced the blob; in place of one that is there, which may be damaged."""
         self._tree.place(temporary, blob_folder(digest), digest.hex, counted=True)
+        with contextlib.suppress(FileNotFoundError):  # deleted since
+            self.verified.record(digest, Identity.of(os.lstat(self._path(digest))))
 
     def remove(self, digest: Digest) -> bool:
         return self._tree.remove(blob_folder(digest), digest.hex, counted=True)
@@ -59,21 +64,29 @@ class BlobFiles:
             if len(name) == length and name.startswith(shard) and _HEX.fullmatch(name)
         ]
 
-    def is_whole(self, digest: Digest) -> bool | None:
-        """Read it and say whether it hashes to its name, which its time then tells; None where it's not here."""
-        try:
-            descriptor = self.open(digest)
-        except FileNotFoundError:
-            return None
-        try:
-            hasher = digest.hasher()
-            hash_file(descriptor, hasher, None)
-        finally:
-            os.close(descriptor)
-        whole = hasher.hexdigest() == digest.hex
-        if whole:
-            os.utime(self._path(digest))
-        return whole
+    def is_whole(
+        self,
+        descriptor: int,
+        digest: Digest,
+        passed: Callable[[int], None],
+        is_unchecked: Callable[[float], bool],
+    ) -> bool:
+        """Read an open blob and say whether it hashes to its name, which is then known of this file as it is.
+
+        Where its time says that it's still to be checked after an unclean end, it gets a new one.
+        """
+        before = os.fstat(descriptor)
+        hasher = digest.hasher()
+        hash_file(descriptor, hasher, None, passed)
+        if hasher.hexdigest() != digest.hex:
+            return False
+        after = os.fstat(descriptor)
+        if Identity.of(after) == Identity.of(before):
+            if is_unchecked(after.st_mtime):
+                os.utime(descriptor if os.utime in os.supports_fd else self._path(digest))
+                after = os.fstat(descriptor)
+            self.verified.record(digest, Identity.of(after))
+        return True
 
     def count(self, stopped: Callable[[], bool]) -> None:
         """Have the usage count every folder."""
@@ -89,8 +102,8 @@ class BlobFiles:
         return self._tree.join(blob_folder(digest), digest.hex)
 
 
-def hash_file(descriptor: int, hasher: Hasher, length: int | None) -> None:
-    """Hash the file from its begin, `length` bytes or all of it."""
+def hash_file(descriptor: int, hasher: Hasher, length: int | None, passed: Callable[[int], None] | None = None) -> None:
+    """Hash the file from its begin, `length` bytes or all of it; `passed` is told of each piece."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     left = length
     while left is None or left > 0:
@@ -98,6 +111,8 @@ def hash_file(descriptor: int, hasher: Hasher, length: int | None) -> None:
         if not piece:
             return
         hasher.update(piece)
+        if passed is not None:
+            passed(len(piece))
         if left is not None:
             left -= len(piece)
 

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from yarddesk.content.errors import StorageError
 from yarddesk.content.store import UploadSession
-from yarddesk.content.target import ContentStream, NotFound
+from yarddesk.content.target import Damaged, NotFound
 from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
@@ -17,10 +19,12 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.storage.blobs import BlobFiles
+from yarddesk.storage.checking import BlobChecks, Finding
 from yarddesk.storage.durable import prepare_root
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.layout import ALGORITHMS, BLOBS, MANIFESTS, UPLOADS, blob_folder, shard_folders
-from yarddesk.storage.reading import BlobReader
+from yarddesk.storage.quarantine import Damage, Quarantine
+from yarddesk.storage.reading import BlobReader, Unverified
 from yarddesk.storage.recent import Recent
 from yarddesk.storage.repositories import Repositories
 from yarddesk.storage.run_marker import RunMarker
@@ -29,10 +33,16 @@ from yarddesk.storage.threads import Threads
 from yarddesk.storage.tree import Tree
 from yarddesk.storage.upload_files import UploadFiles
 from yarddesk.storage.uploads import ABANDONED_SECONDS, Uploads
+from yarddesk.storage.verified import Identity
 
 _log = logging.getLogger(__name__)
 _KNOWN_SIZES: Final = 100_000
 _SWEEP_SECONDS: Final = 600.0
+_CHECKED_AT_MOST: Final = 3
+
+
+def _not_told(_count: int) -> None:
+    """Nobody wants to know how far it is."""
 
 
 class FilesystemStore:
@@ -41,9 +51,15 @@ class FilesystemStore:
     Nothing blocks the loop, and a change that has begun is finished even when its caller is cancelled.
     """
 
-    def __init__(self, root: str, on_usage_changed: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        on_usage_changed: Callable[[int], None] | None = None,
+        on_damaged: Callable[[Damage, RepositoryName | None], None] | None = None,
+    ) -> None:
         self._root = root
         self._on_usage_changed = on_usage_changed
+        self._on_damaged = on_damaged
         self._tree = Tree(root)
         self._run = RunMarker(root)
         self._threads = Threads(root)
@@ -51,7 +67,11 @@ class FilesystemStore:
         self._blobs = BlobFiles(self._tree)
         self._sizes: Recent[Digest, int] = Recent(_KNOWN_SIZES)
         self._deletions = 0
-        self._repositories = Repositories(self._tree, self._threads, self._finishing, self._usage_changed)
+        self._quarantine = Quarantine(self._tree)
+        self._checks = BlobChecks(root, self._blobs, self._quarantine, self._run.is_unchecked, self._blob_damaged)
+        self._repositories = Repositories(
+            self._tree, self._threads, self._finishing, self._quarantine, self._usage_changed, self._manifest_damaged
+        )
         self._upload_files = UploadFiles(self._tree, self._blobs)
         self._uploads = Uploads(root, self._upload_files, self._threads.transfers, self._finishing, self._committed)
         self._stopping = threading.Event()
@@ -60,13 +80,18 @@ class FilesystemStore:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, data_dir: Path, *, on_usage_changed: Callable[[int], None] | None = None
+        cls,
+        data_dir: Path,
+        *,
+        on_usage_changed: Callable[[int], None] | None = None,
+        on_damaged: Callable[[Damage, RepositoryName | None], None] | None = None,
     ) -> AsyncIterator["FilesystemStore"]:
         """The store in `data_dir`, which is made where it isn't there. Raises StorageError.
 
-        `on_usage_changed` hears the bytes stored, on the loop, after each change, once they are counted.
+        `on_usage_changed` hears the bytes stored, on the loop, after each change, once they are counted; `on_damaged` hears of
+        each blob (without a repository) and manifest that was found damaged.
         """
-        store = cls(await in_thread(prepare_root, data_dir), on_usage_changed)
+        store = cls(await in_thread(prepare_root, data_dir), on_usage_changed, on_damaged)
         try:
             await store._threads.small(store._begin)
             tasks = (asyncio.create_task(store._count()), asyncio.create_task(store._sweep()))
@@ -82,6 +107,10 @@ class FilesystemStore:
         """False where the run before was killed or the machine went down: `needs_check` then tells what to look at."""
         return self._run.previous_ended_cleanly
 
+    async def promise_blob(self, digest: Digest) -> int | None:
+        size = await self.blob_size(digest)
+        return size
+
     async def blob_size(self, digest: Digest) -> int | None:
         known = self._sizes.get(digest)
         if known is not None:
@@ -95,8 +124,28 @@ class FilesystemStore:
     def blob_path(self, digest: Digest) -> Path | None:
         return Path(self._tree.join(blob_folder(digest), digest.hex))
 
-    def read_blob(self, digest: Digest, offset: int = 0, length: int | None = None) -> ContentStream:
-        return BlobReader(self._threads.reading, self._blobs, self._root, digest, offset, length)
+    def is_verified(self, digest: Digest, found: os.stat_result) -> bool:
+        return self._blobs.verified.holds(digest, Identity.of(found))
+
+    async def check_blob(self, digest: Digest) -> bool:
+        return await self._checks.check(digest) is Finding.WHOLE
+
+    @asynccontextmanager
+    async def read_blob(
+        self, digest: Digest, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with AsyncExitStack() as stack:
+            for _ in range(_CHECKED_AT_MOST):
+                reader = BlobReader(self._threads.reading, self._blobs, self._root, digest, offset, length)
+                try:
+                    pieces = await stack.enter_async_context(reader)
+                    break
+                except (Unverified, NotFound):
+                    if await self._checks.check(digest) is not Finding.WHOLE:
+                        raise self._not_here(digest) from None
+            else:
+                raise StorageError(f"The file of blob {digest} is being changed by somebody.", temporary=True)
+            yield pieces
 
     async def delete_blob(self, digest: Digest) -> None:
         await self._finishing.run(self._delete_blob(digest))
@@ -104,17 +153,15 @@ class FilesystemStore:
     async def blob_is_used(self, digest: Digest) -> bool:
         return await self._repositories.refer_to(digest)
 
-    async def verify_blob(self, digest: Digest) -> bool:
-        """Read the blob from disk and say whether it hashes to its name; if so, `needs_check` is over for it.
+    async def verify_blob(self, digest: Digest, passed: Callable[[int], None] = _not_told) -> bool:
+        """Read the blob from disk whatever is known of it, and say whether it hashes to its name.
 
-        A damaged one stays: `delete_blob` makes room for a whole one. Raises NotFound.
+        A damaged one is moved to quarantine. `passed` is told of each piece in bytes, on a thread. Raises NotFound.
         """
-        whole = await self._threads.read(self._blobs.is_whole, digest)
-        if whole is None:
+        found = await self._checks.check_again(digest, passed)
+        if found is Finding.MISSING:
             raise _missing(digest)
-        if not whole:
-            _log.error("blob %s is damaged: its bytes don't hash to its name", digest)
-        return whole
+        return found is Finding.WHOLE
 
     async def needs_check(self, digest: Digest) -> bool:
         """Whether the blob was written in a run that ended uncleanly and nobody has verified it since. Mostly at once False."""
@@ -192,6 +239,30 @@ class FilesystemStore:
         if not there:
             raise _missing(digest)
 
+    def _blob_damaged(self, damage: Damage) -> None:
+        self._deletions += 1
+        self._sizes.drop(damage.digest)
+        where = f"moved to quarantine/{damage.kept_as}" if damage.kept_as else "left where it is, and not served"
+        _log.error("blob %s is damaged: its bytes don't hash to its name; it is %s", damage.digest, where)
+        self._usage_changed()
+        if self._on_damaged is not None:
+            self._on_damaged(damage, None)
+
+    def _manifest_damaged(self, repository: RepositoryName, damage: Damage) -> None:
+        where = f"moved to quarantine/{damage.kept_as}" if damage.kept_as else "left where it is, and not served"
+        _log.error("manifest %s in %s is damaged; it is %s", damage.digest, repository, where)
+        if self._on_damaged is not None:
+            self._on_damaged(damage, repository)
+
+    def _not_here(self, digest: Digest) -> NotFound:
+        if not self._quarantine.has_blob(digest):
+            return _missing(digest)
+        return Damaged(
+            f"Blob {digest} was damaged on the disk.",
+            "It lies in the data folder's quarantine.",
+            hint="Push or pull the image again.",
+        )
+
     def _committed(self, digest: Digest, size: int) -> None:
         self._sizes.put(digest, size)
         self._usage_changed()
@@ -205,6 +276,7 @@ class FilesystemStore:
             self._tree.make((name,))
         self._upload_files.remove_leftovers()
         self._upload_files.sweep(ABANDONED_SECONDS, frozenset())
+        self._quarantine.load()
         self._run.begin()
 
     async def _count(self) -> None:
@@ -239,6 +311,7 @@ class FilesystemStore:
         await self._finishing.wait()
         await self._uploads.close()
         await self._finishing.wait()
+        await self._checks.close()
         await asyncio.wait((counting, sweeping))
         try:
             await self._threads.small(self._run.end)

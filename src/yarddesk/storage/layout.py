@@ -5,6 +5,7 @@ manifests/REPOSITORY/_sha256/HEX            a manifest's bytes; HEX.type beside 
 manifests/REPOSITORY/_tags/TAG              the digest that the tag names, as text
 manifests/REPOSITORY/_referrers/sha256/HEX/sha256_HEX   the second manifest's subject is the first; empty
 uploads/UUID                                an upload session's bytes; UUID.repository beside it: whose it is
+quarantine/blob-sha256_HEX-TIME-ID          what didn't hash to its name (see storage.quarantine)
 pending/REPOSITORY/REFERENCE.json           one queued sync
 control.json, control.token, lock, run.json
 """
@@ -20,6 +21,7 @@ from yarddesk.oci.name import Reference, RepositoryName, Tag
 BLOBS: Final = "blobs"
 MANIFESTS: Final = "manifests"
 UPLOADS: Final = "uploads"
+QUARANTINE: Final = "quarantine"
 TYPE_SUFFIX: Final = ".type"
 REPOSITORY_SUFFIX: Final = ".repository"
 TEMPORARY_PREFIX: Final = "temporary-"

@@ -5,14 +5,15 @@ Changes of one repository come one at a time (the store sees to it); reads may c
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
+from yarddesk.content.errors import StorageError
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.storage.durable import read_whole, regular_size
 from yarddesk.storage.layout import (
@@ -28,19 +29,27 @@ from yarddesk.storage.layout import (
     repository_folder,
     tag_folder,
 )
+from yarddesk.storage.quarantine import Damage, Quarantine
 from yarddesk.storage.temporaries import place_content
 from yarddesk.storage.tree import Tree
+from yarddesk.storage.verified import Identity
 
 _log = logging.getLogger(__name__)
 _MAX_TYPE_BYTES: Final = 4096
 _MAX_TAG_BYTES: Final = 256
+_REPLACED_AT_MOST: Final = 3
 
 
 class ManifestFiles:
-    """The folders `manifests/REPOSITORY`. What is there but can't be read as what it is, is logged and not there."""
+    """The folders `manifests/REPOSITORY`. What is there but can't be read as what it is, is logged and not there.
 
-    def __init__(self, tree: Tree) -> None:
+    A manifest whose bytes are not those of its name goes into quarantine; `damaged` hears of it, on the thread.
+    """
+
+    def __init__(self, tree: Tree, quarantine: Quarantine, damaged: Callable[[RepositoryName, Damage], None]) -> None:
         self._tree = tree
+        self._quarantine = quarantine
+        self._damaged = damaged
 
     def holds(self, repository: RepositoryName) -> bool:
         """Whether there is a manifest in the repository."""
@@ -58,17 +67,46 @@ class ManifestFiles:
 
     def read(self, repository: RepositoryName, digest: Digest) -> Manifest | None:
         """The manifest, its bytes checked; None where it isn't here or is damaged (pushing or pulling it again heals that)."""
-        content = self.read_content(repository, digest)
+        content = self._read_whole(repository, digest)
         if content is None:
             return None
-        if not digest.matches(content):
-            _log.error("the file of manifest %s in %s is damaged: it's taken for missing", digest, repository)
-            return None
         try:
-            return parse_manifest(content, self._read_type(repository, digest), digest=digest, lenient=True)
+            return _parsed(content, self._read_type(repository, digest), digest)
         except YarddeskError as error:
             _log.error("manifest %s in %s is taken for missing: %s", digest, repository, error)
             return None
+
+    def _read_whole(self, repository: RepositoryName, digest: Digest) -> bytes | None:
+        """The bytes that hash to the name. Where others are in the file, it's moved aside."""
+        for _ in range(_REPLACED_AT_MOST):
+            folder = self._tree.find(manifest_folder(repository, digest.algorithm))
+            path = None if folder is None else os.path.join(folder, digest.hex)
+            try:
+                seen = None if path is None else Identity.of(os.lstat(path))
+                content = None if path is None else read_whole(path, MAX_MANIFEST_BYTES)
+            except FileNotFoundError:
+                return None
+            if content is None or seen is None:
+                return None
+            if len(content) <= MAX_MANIFEST_BYTES and digest.matches(content):
+                return content
+            if self._set_aside(repository, digest, seen):
+                return None
+        return None
+
+    def _set_aside(self, repository: RepositoryName, digest: Digest, seen: Identity) -> bool:
+        """False where another file has come into its place."""
+        try:
+            name = self._quarantine.take_manifest(repository, digest, seen)
+        except (OSError, StorageError) as error:
+            _log.error("manifest %s in %s is damaged, and can't be moved to quarantine: %s", digest, repository, error)
+        else:
+            if name is None:
+                return False
+            self._damaged(repository, Damage(digest, seen.size, name))
+            return True
+        self._damaged(repository, Damage(digest, seen.size, None))
+        return True
 
     def read_content(self, repository: RepositoryName, digest: Digest) -> bytes | None:
         """The manifest's file as it is."""
@@ -181,6 +219,18 @@ class ManifestFiles:
             manifest_folder(repository, digest.algorithm), f"{digest.hex}{TYPE_SUFFIX}", _MAX_TYPE_BYTES
         )
         return (content or b"").decode("ascii", "replace").strip()
+
+
+def _parsed(content: bytes, media_type: str, digest: Digest) -> Manifest:
+    """By the type that it was pushed with; where that contradicts its bytes, which are verified, by what they say."""
+    try:
+        return parse_manifest(content, media_type, digest=digest, lenient=True)
+    except InvalidManifest:
+        if not media_type:
+            raise
+        manifest = parse_manifest(content, digest=digest, lenient=True)
+        _log.warning("the media type that lies beside manifest %s is wrong: it's %s", digest, manifest.media_type)
+        return manifest
 
 
 def as_referrer(manifest: Manifest) -> Descriptor:

@@ -1,5 +1,6 @@
 """`MemoryStore`: the promises of content.store.Store without a disk, for tests of what stands on a store."""
 
+import os
 import uuid
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
@@ -36,6 +37,15 @@ class MemoryStore:
 
     def blob_path(self, digest: Digest) -> Path | None:
         return None
+
+    async def promise_blob(self, digest: Digest) -> int | None:
+        return await self.blob_size(digest)
+
+    def is_verified(self, digest: Digest, found: os.stat_result) -> bool:
+        return False
+
+    async def check_blob(self, digest: Digest) -> bool:
+        return digest in self._blobs
 
     @asynccontextmanager
     async def read_blob(

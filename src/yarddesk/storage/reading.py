@@ -12,12 +12,18 @@ from yarddesk.content.target import NotFound
 from yarddesk.oci.digest import Digest
 from yarddesk.storage.blobs import PIECE_BYTES, BlobFiles
 from yarddesk.storage.durable import in_words
+from yarddesk.storage.verified import Identity
+
+
+class Unverified(Exception):
+    """The file is not known to hold what its name says."""
 
 
 class BlobReader:
     """A ContentStream: a context, and within it an iterator. The hop that opens the file reads the first piece, too.
 
-    Once open, a blob is read to its end even when it's deleted meanwhile. Missing bytes raise StorageError.
+    Once open, a blob is read to its end even when it's deleted meanwhile. Missing bytes raise StorageError; a file that was
+    not verified since it last changed raises Unverified on entering.
     """
 
     def __init__(
@@ -75,7 +81,10 @@ class BlobReader:
             self._descriptor = self._blobs.open(self._digest)
         except FileNotFoundError as error:
             raise NotFound(f"There is no blob {self._digest} here.") from error
-        left = max(0, os.fstat(self._descriptor).st_size - self._offset)
+        found = os.fstat(self._descriptor)
+        if not self._blobs.verified.holds(self._digest, Identity.of(found)):
+            raise Unverified
+        left = max(0, found.st_size - self._offset)
         self._left = left if self._length is None else min(left, self._length)
         if self._offset:
             os.lseek(self._descriptor, self._offset, os.SEEK_SET)

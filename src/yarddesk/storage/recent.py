@@ -30,6 +30,10 @@ class Recent(Generic[Key, Value]):
         self._entries.move_to_end(key)
         return entry[0]
 
+    def entries(self) -> list[tuple[Key, tuple[Value, int]]]:
+        """All of them with their values and costs."""
+        return list(self._entries.items())
+
     def put(self, key: Key, value: Value, cost: int = 1) -> None:
         """Remember; what wasn't used for longest goes. An entry that alone costs more than the limit isn't kept."""
         self.drop(key)

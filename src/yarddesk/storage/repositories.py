@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Final
 
-from yarddesk.content.target import DigestMismatch, NotFound
+from yarddesk.content.target import Damaged, DigestMismatch, NotFound
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
@@ -17,6 +17,7 @@ from yarddesk.storage.catalog import Catalog
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.known import KnownManifests
 from yarddesk.storage.manifests import ManifestFiles
+from yarddesk.storage.quarantine import Damage, Quarantine
 from yarddesk.storage.threads import Threads
 from yarddesk.storage.tree import Tree
 
@@ -29,8 +30,19 @@ class Repositories:
     Changes of one repository come one after the other; each is finished even when its caller is cancelled.
     """
 
-    def __init__(self, tree: Tree, threads: Threads, finishing: Finishing, changed: Callable[[], None]) -> None:
-        self._files = ManifestFiles(tree)
+    def __init__(
+        self,
+        tree: Tree,
+        threads: Threads,
+        finishing: Finishing,
+        quarantine: Quarantine,
+        changed: Callable[[], None],
+        damaged: Callable[[RepositoryName, Damage], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._quarantine = quarantine
+        self._damaged = damaged
+        self._files = ManifestFiles(tree, quarantine, self._found_damaged)
         self._catalog = Catalog(tree, self._files)
         self._threads = threads
         self._finishing = finishing
@@ -136,14 +148,34 @@ class Repositories:
         changes = self._known.changes
         manifest = await self._threads.small(self._read, repository, reference)
         if manifest is None:
-            raise _missing(repository, reference)
+            raise await self._threads.small(self._why_missing, repository, reference)
         if changes == self._known.changes:
             self._known.remember(repository, manifest)
             if isinstance(reference, Tag):
                 self._known.remember_tag(repository, reference, manifest.digest)
         return manifest
 
+    def _forget_damaged(self, repository: RepositoryName, damage: Damage) -> None:
+        self._known.changes += 1
+        self._known.forget_damaged(repository, damage.digest)
+        self._damaged(repository, damage)
+        self._changed()
+
     # What follows runs on a thread.
+
+    def _found_damaged(self, repository: RepositoryName, damage: Damage) -> None:
+        # Before whoever waits for this thread goes on: the loop takes what threads hand to it in order.
+        self._loop.call_soon_threadsafe(self._forget_damaged, repository, damage)
+
+    def _why_missing(self, repository: RepositoryName, reference: Reference) -> NotFound:
+        digest = reference if isinstance(reference, Digest) else self._files.read_tag(repository, reference)
+        if digest is None or not self._quarantine.has_manifest(digest):
+            return _missing(repository, reference)
+        return Damaged(
+            f"The manifest of {format_reference(repository, reference)} was damaged on the disk.",
+            "It lies in the data folder's quarantine.",
+            hint="Push the image again.",
+        )
 
     def _read(self, repository: RepositoryName, reference: Reference) -> Manifest | None:
         digest = reference if isinstance(reference, Digest) else self._files.read_tag(repository, reference)
@@ -168,7 +200,8 @@ class Repositories:
 
     def _refers_to(self, repository: RepositoryName, digest: Digest, blob: Digest) -> bool:
         content = self._files.read_content(repository, digest)
-        if content is None or blob.encode() not in content:
+        # JSON may spell the same digest with escapes.
+        if content is None or (blob.encode() not in content and b"\\u" not in content):
             return False
         manifest = self._files.read(repository, digest)
         return manifest is None or manifest.names(blob)

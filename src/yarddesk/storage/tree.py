@@ -98,6 +98,29 @@ class Tree:
         sync_folder(descriptor)
         return True
 
+    def move_out(
+        self, parts: Parts, name: str, away: Parts, new_name: str, *, only_if: Callable[[os.stat_result], bool]
+    ) -> bool:
+        """Move a file that the usage told of to where it doesn't; whether it was there and is the one meant. Durable on return."""
+        with self._lock:
+            folder = self.find(parts)
+            if folder is None:
+                return False
+            source = os.path.join(folder, name)
+            size = regular_size(source)
+            if size is None or not only_if(os.lstat(source)):
+                return False
+            target, unsynced, seen = self._ensure(away)
+            descriptors = _open_folders([target, folder, *unsynced[::2]])
+            try:
+                replace(source, os.path.join(target, new_name))
+            except BaseException:
+                _close(descriptors)
+                raise
+            self.usage.changed(folder, -size)
+        self._sync(descriptors, unsynced, seen)
+        return True
+
     def prune(self, parts: Parts, keep: int) -> None:
         """Remove a folder and those above it, as far as they are empty; the first `keep` stay."""
         with self._lock:

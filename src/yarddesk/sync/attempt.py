@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from yarddesk.content.graph import Graph, read_graph
-from yarddesk.content.target import MountingTarget, NotFound, Target
+from yarddesk.content.target import Damaged, MountingTarget, NotFound, Target
 from yarddesk.content.upstream import UpstreamFailure, UpstreamUntrue
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, Tag
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.copy import CopyHooks, Way, Wires, copy_upstream, lacks_content
-from yarddesk.sync.errors import LocalContentGone
+from yarddesk.sync.errors import LocalContentDamaged, LocalContentGone
 
 ROUNDS: Final = 3
 """How often all is sent to an upstream that then doesn't have it, before that is said."""
@@ -42,6 +42,8 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
     """
     try:
         graph = await read_graph(errand.source, errand.digest)
+    except Damaged as error:
+        raise LocalContentDamaged.of(error) from error
     except NotFound as error:
         raise LocalContentGone("The image was deleted here before it was synced.") from error
     await _plan(errand.source, graph, meter)

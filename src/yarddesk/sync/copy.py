@@ -11,7 +11,7 @@ from typing import Protocol
 
 from yarddesk.content.copying import copy_graph
 from yarddesk.content.graph import Graph
-from yarddesk.content.target import ContentSource, DigestMismatch, MountingTarget, NotFound, Target
+from yarddesk.content.target import ContentSource, Damaged, DigestMismatch, MountingTarget, NotFound, Target
 from yarddesk.content.upstream import UpstreamFailure, UpstreamUntrue
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.name import RepositoryName
@@ -116,9 +116,19 @@ class _UpstreamCarrier:
         if await self._source.exists(blob):
             return True
         if not blob.may_be_missing and not await self._destination.is_readable(blob):
-            raise LocalContentMissing(f"{blob.digest} is neither here nor upstream.", hint="Push the image again.")
+            raise await self._why_missing(blob)
         self._finish(blob, LayerState.THERE)
         return False
+
+    async def _why_missing(self, blob: Descriptor) -> LocalContentMissing | LocalContentDamaged:
+        try:
+            async with self._source.fetch(blob):
+                pass  # it has come meanwhile: the next try finds it
+        except Damaged as error:
+            return LocalContentDamaged.of(error)
+        except NotFound:
+            pass
+        return _missing(blob)
 
     async def _mounted(self, blob: Descriptor) -> bool:
         known, repository = self._way.known, self._way.repository
@@ -187,7 +197,7 @@ class _Outgoing:
         self._descriptor = descriptor
         self._bandwidth = bandwidth
         self._transfer = transfer
-        self._gone: LocalContentMissing | None = None
+        self._gone: LocalContentMissing | LocalContentDamaged | None = None
 
     async def push_to(self, destination: Target) -> None:
         """Raises LocalContentMissing, LocalContentDamaged, and what the destination raises."""
@@ -226,9 +236,7 @@ class _Outgoing:
                             self._transfer.sent(len(part))
                         yield part
         except NotFound as error:
-            self._gone = LocalContentMissing(
-                f"{descriptor.digest} is neither here nor upstream.", hint="Push the image again."
-            )
+            self._gone = LocalContentDamaged.of(error) if isinstance(error, Damaged) else _missing(descriptor)
             raise self._gone from error
 
     def _cut(self, piece: bytes) -> Iterable[bytes]:
@@ -236,6 +244,10 @@ class _Outgoing:
             return (piece,)
         size = self._bandwidth.PIECE_BYTES
         return (piece[start : start + size] for start in range(0, len(piece), size))
+
+
+def _missing(content: Descriptor) -> LocalContentMissing:
+    return LocalContentMissing(f"{content.digest} is neither here nor upstream.", hint="Push the image again.")
 
 
 def lacks_content(failure: UpstreamFailure) -> bool:

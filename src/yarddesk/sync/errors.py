@@ -1,7 +1,9 @@
 """What can be wrong with our own copy of what is to be synced."""
 
 from collections.abc import Sequence
+from typing import Self
 
+from yarddesk.content.target import Damaged
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 
@@ -16,6 +18,11 @@ class LocalContentMissing(YarddeskError):
 
 class LocalContentDamaged(YarddeskError):
     """Our copy doesn't hash to its name any more, so it was not sent."""
+
+    @classmethod
+    def of(cls, error: Damaged) -> Self:
+        """What the store says of it."""
+        return cls(error.title, f"{error.message} It was not sent.".lstrip(), hint=error.hint)
 
 
 class ChildrenMissing(YarddeskError):

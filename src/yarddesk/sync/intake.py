@@ -8,7 +8,7 @@ from typing import Final
 
 from yarddesk.content.graph import descendants
 from yarddesk.content.listener import ManifestPush
-from yarddesk.content.target import NotFound
+from yarddesk.content.target import Damaged, NotFound
 from yarddesk.errors import YarddeskError
 from yarddesk.events import JobAdded
 from yarddesk.oci import media_types
@@ -219,13 +219,21 @@ class Intake:
         return job
 
     async def _content_of(self, marker: Marker) -> Descriptor | None:
-        """What the marker is about now: what the tag names, else the marker's digest; None where neither is here."""
+        """What the marker is about now: what the tag names, else the marker's digest; None where neither is here.
+
+        Raises Damaged where it was here: nobody has deleted it.
+        """
         references = [marker.reference, *([marker.digest] if marker.digest else [])]
+        damaged: Damaged | None = None
         for reference in references:
             try:
                 return await self._queue.store.resolve(marker.repository, reference)
+            except Damaged as error:
+                damaged = error
             except NotFound:
                 continue
+        if damaged is not None:
+            raise damaged
         return None
 
     async def _gone(self, marker: Marker) -> None:
