@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,7 @@ the whole body, and the application closes the file afterwards. ASGI's own `http
 BODY_HIGH_WATER: Final = 1024 * 1024
 """Bytes of a request's body that wait for the application before no more are read from the connection."""
 
+_JOINED_BYTES: Final = 256 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FORBIDDEN_IN_HEADERS: Final = (b"\r", b"\n", b"\0")
 
@@ -64,7 +66,7 @@ class Exchange:
         self.scope = scope
         self.keep_alive = keep_alive
         self._expects_continue = expects_continue
-        self._pieces: list[bytes] = []
+        self._pieces: deque[bytes | memoryview] = deque()
         self.buffered = 0
         self.more_body = True
         self._end_given = False
@@ -85,7 +87,7 @@ class Exchange:
         """Whether the application waits for the client just now."""
         return self._waiter is not None
 
-    def body_came(self, piece: bytes) -> None:
+    def body_came(self, piece: bytes | memoryview) -> None:
         self._pieces.append(piece)
         self.buffered += len(piece)
         self.wake()
@@ -149,14 +151,23 @@ class Exchange:
                 await self._waiter
             finally:
                 self._waiter = None
-        pieces = self._pieces
-        if self.complete or (self.disconnected and not pieces):
+        if self.complete or (self.disconnected and not self._pieces):
             return {"type": "http.disconnect"}
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._pieces = []
-        self.buffered = 0
-        self._end_given = not self.more_body
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
+        body = self._next_body()
+        more_body = self.more_body or bool(self._pieces)
+        self._end_given = not more_body
+        return {"type": "http.request", "body": body, "more_body": more_body}
+
+    def _next_body(self) -> bytes | memoryview:
+        """What came: small pieces joined; a large one as it is, which for ASGI should be bytes, but needs no copy so."""
+        pieces = self._pieces
+        if len(pieces) < 2 or self.buffered > _JOINED_BYTES:
+            body = pieces.popleft() if pieces else b""
+        else:
+            body = b"".join(pieces)
+            pieces.clear()
+        self.buffered -= len(body)
+        return body
 
     async def send(self, message: Message) -> None:
         if self.disconnected:

@@ -19,6 +19,9 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from yarddesk.registry.answers import Answer, refusal
+from yarddesk.registry.body import IncomingBody
+from yarddesk.registry.buffers import Buffers
+from yarddesk.registry.chunked import InvalidChunk
 from yarddesk.registry.exchange import BODY_HIGH_WATER, SENDFILE, Exchange, render_head
 from yarddesk.registry.limits import Limits
 from yarddesk.registry.unsent import unsent_bytes
@@ -30,15 +33,18 @@ AnswerAtOnce = Callable[[Scope], Answer | None]
 
 _ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
 _TLS_HANDSHAKE: Final = 0x16
+_HEAD_END: Final = b"\r\n\r\n"
+_HEAD_SEARCHED: Final = 4096
 _MAX_FRAMING_BYTES: Final = 1024 * 1024
 """Chunk extensions and trailers that may come without a byte of body between them; the parser keeps trailers in memory."""
 
 
-class RegistryProtocol(HttpToolsProtocol):
+class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     """One connection.
 
     It's in a request's head, in its body, or between two requests; beside that at most one exchange is being answered, and
-    what was pipelined behind it waits. `check_progress` is called by the server again and again.
+    what was pipelined behind it waits. httptools reads heads and trailers, `IncomingBody` what is between them.
+    `check_progress` is called by the server again and again.
     """
 
     def __init__(
@@ -50,10 +56,16 @@ class RegistryProtocol(HttpToolsProtocol):
         *,
         limits: Limits | None = None,
         at_once: AnswerAtOnce | None = None,
+        buffers: Buffers | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.limits = limits or Limits()
         self._at_once = at_once
+        self._buffers = buffers or Buffers()
+        self._room: memoryview | None = None
+        self._body: IncomingBody | None = None
+        self._head_tail = b""
+        self._checking = False
         self._waiting: deque[Exchange] = deque()
         self._running: Exchange | None = None
         self._receiving: Exchange | None = None
@@ -61,7 +73,8 @@ class RegistryProtocol(HttpToolsProtocol):
         self._phase_since = self.loop.time()
         self._requests = 0
         self._head_bytes = 0
-        self._has_body = False
+        self._length = b""
+        self._coding = b""
         self._framing_bytes = 0
         self._bytes_in = 0
         self._bytes_out = 0
@@ -86,6 +99,9 @@ class RegistryProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
         self._over = True
+        if self._body is not None:
+            self._body.hand_over()
+            self._body = self._room = None
         for exchange in (self._receiving, self._running, *self._waiting):
             if exchange is not None:
                 exchange.connection_lost()
@@ -93,32 +109,108 @@ class RegistryProtocol(HttpToolsProtocol):
         self.flow.resume_writing()
         self.parser = None  # type: ignore[assignment]  # it refers back to us
 
-    def data_received(self, data: bytes) -> None:
-        self._bytes_in += len(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        self._room = self._body.room() if self._body is not None and not self._over else None
+        return self._buffers.scratch if self._room is None else self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._bytes_in += nbytes
         if self._over:
             return
-        if not self._requests and self._phase is _IDLE and data[0] == _TLS_HANDSHAKE and self.scheme == "http":
+        room, self._room = self._room, None
+        if room is None:
+            self._take(self._buffers.scratch[:nbytes])
+        elif self._body is not None:
+            del room  # or the buffer would be looked at still when it's free
+            self._framing_bytes = 0
+            self._body.filled(nbytes)
+            self._after_body()
+
+    def _take(self, received: memoryview) -> None:
+        if not self._requests and self._phase is _IDLE and received[0] == _TLS_HANDSHAKE and self.scheme == "http":
             logger.debug("%s greets with TLS, which this port does not speak", self.client)
             # Docker and containerd take “HTTP/” in place of a TLS record as the word to go on without TLS, and nothing else.
             self._refuse(400, "This port speaks HTTP without TLS.")
             return
         try:
-            self.parser.feed_data(data)
+            while received and not self._over:
+                received = received[self._take_some(received) :]
         except httptools.HttpParserUpgrade:
             # Nothing else is spoken here: the request is answered as it is, and what follows it can't be read.
             self._close_after_last()
             self._over = True
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, InvalidChunk) as error:
             logger.debug("%s: not HTTP: %s", self.client, error)
             self._refuse(400, "The request is not valid HTTP/1.1.")
+
+    def _take_some(self, received: memoryview) -> int:
+        """Take what belongs together at the begin of `received`; how much that was."""
+        if self._body is None:
+            return self._take_head(received)
+        came = self._body.came
+        used = self._body.take(received)
+        if self._body.came > came:
+            self._framing_bytes = 0
+        else:
+            self._count_framing(used)
+        self._after_body()
+        return used
+
+    def _take_head(self, received: memoryview) -> int:
+        """A head or trailers, to their end, so that the parser never sees a body."""
+        used = self._end_of_head(received)
+        self.parser.feed_data(received[:used])
         if self._phase is _HEAD:
-            self._head_bytes += len(data)
+            self._head_bytes += used
             if self._head_bytes > self.limits.header_bytes:
                 self._refuse(431, "The request's headers are too long.")
-        elif self._phase is _BODY:
-            self._framing_bytes += len(data)
-            if self._framing_bytes > _MAX_FRAMING_BYTES:
-                self._refuse(400, "There is more framing than body.")
+        elif self._phase is _BODY and self._body is None:
+            self._count_framing(used)
+        return used
+
+    def _end_of_head(self, received: memoryview) -> int:
+        """Where an empty line ends, or all of it; a head has no other end, and what has another is refused by the parser."""
+        before = self._head_tail
+        start = before + received[: _HEAD_SEARCHED - len(before)]
+        found = start.find(_HEAD_END)
+        if found < 0 and len(received) > _HEAD_SEARCHED - len(before):
+            start = before + received
+            found = start.find(_HEAD_END)
+        if found >= 0:
+            self._head_tail = b""
+            return found + len(_HEAD_END) - len(before)
+        self._head_tail = start[1 - len(_HEAD_END) :]
+        return len(received)
+
+    def _count_framing(self, count: int) -> None:
+        self._framing_bytes += count
+        if self._framing_bytes > _MAX_FRAMING_BYTES:
+            self._refuse(400, "There is more framing than body.")
+
+    def _check_extension(self, extension: bytes) -> None:
+        """Let the parser see a chunk with this extension."""
+        self._checking = True
+        try:
+            self.parser.feed_data(b"1" + extension + b"\r\n-\r\n")
+        except httptools.HttpParserError as error:
+            raise InvalidChunk(str(error)) from error
+        self._checking = False
+
+    def _after_body(self) -> None:
+        """Look what came of the body: its end, or more than the application can take just now."""
+        body, exchange = self._body, self._receiving
+        assert body is not None
+        if body.ended:
+            self._body = None
+            if body.chunked:
+                self._head_tail = b"\r\n"
+                self.parser.feed_data(b"0\r\n")
+            else:
+                # The parser waits for the body that it was not given.
+                self.parser = httptools.HttpRequestParser(self)
+                self.on_message_complete()
+        if exchange is not None and exchange.buffered >= BODY_HIGH_WATER:
+            self.flow.pause_reading()
 
     def eof_received(self) -> None:
         return None
@@ -137,7 +229,8 @@ class RegistryProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._enter(_HEAD)
         self._head_bytes = 0
-        self._has_body = False
+        self._length = b""
+        self._coding = b""
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -149,8 +242,10 @@ class RegistryProtocol(HttpToolsProtocol):
         if self._phase is not _HEAD:
             return  # a trailer: nobody here waits for one, and the headers were judged already
         name = name.lower()
-        if name == b"content-length" or name == b"transfer-encoding":
-            self._has_body = True
+        if name == b"content-length":
+            self._length = value.strip()
+        elif name == b"transfer-encoding":
+            self._coding += value.strip().lower()
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
@@ -158,18 +253,34 @@ class RegistryProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._enter(_BODY)
         self._requests += 1
+        exchange = self._begin()
+        if self._coding or self._length.lstrip(b"0"):
+            length = None if self._coding else int(self._length)
+            self._body = IncomingBody(self._buffers, exchange, length, self._check_extension)
+
+    def _begin(self) -> Exchange | None:
+        """What is to be done about the request whose head is complete: None where nobody will want its body."""
         if self._over or self._head_is_too_large() or not (self._running is None or self._running.keep_alive):
-            return
+            return None
+        if self._coding and self.parser.get_http_version() == "1.0":
+            self._refuse(
+                400, "HTTP/1.0 knows no Transfer-Encoding."
+            )  # whoever sends it may be misunderstood on the way
+            return None
+        if self._coding not in (b"", b"chunked"):
+            self._refuse(501, "A request's body comes as it is, or chunked.")
+            return None
         scope = self._scope()
         if scope is None:
             self._refuse(400, "The request's target is not valid.")
-            return
+            return None
         keep_alive = self.parser.should_keep_alive()
-        if self._at_once is not None and not (self._has_body or self._running is not None or self.flow.write_paused):
+        has_body = self._coding or self._length
+        if self._at_once is not None and not (has_body or self._running is not None or self.flow.write_paused):
             answer = self._at_once(scope)
             if answer is not None:
                 self._answer(answer, head_only=scope["method"] == "HEAD", keep_alive=keep_alive)
-                return
+                return None
         exchange = Exchange(self, scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
         self._receiving = exchange
         if self._running is None:
@@ -179,15 +290,12 @@ class RegistryProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
         else:
             self._refuse(429, "Too many requests at once on one connection.")
+        return exchange
 
     def on_body(self, body: bytes) -> None:
-        self._framing_bytes = 0
-        exchange = self._receiving
-        if exchange is None or exchange.complete:
-            return
-        exchange.body_came(body)
-        if exchange.buffered >= BODY_HIGH_WATER:
-            self.flow.pause_reading()
+        """Heads alone are given to the parser (`_take_head`): that it sees a body means that we disagree where one begins."""
+        if not self._checking:
+            self._refuse(400, "The request is not valid HTTP/1.1.")
 
     def on_message_complete(self) -> None:
         self._enter(_IDLE)
@@ -302,6 +410,8 @@ class RegistryProtocol(HttpToolsProtocol):
         limits = self.limits
         waiting_bytes = self.transport.get_write_buffer_size()
         self._check_reader(now, waiting_bytes)
+        if self._body is not None:
+            self._body.hand_over_if_still()
         waited = now - self._phase_since
         if self._over:
             if self._running is None and not waiting_bytes and waited > limits.linger_seconds:

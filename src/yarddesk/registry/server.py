@@ -11,6 +11,7 @@ from uvicorn.server import ServerState
 
 from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
+from yarddesk.registry.buffers import Buffers
 from yarddesk.registry.guard import GuardedApp
 from yarddesk.registry.limits import Limits
 from yarddesk.registry.protocol import RegistryProtocol
@@ -51,6 +52,7 @@ class EmbeddedServer:
         self._keyfile = keyfile
         self._limits = limits or Limits()
         self._state = ServerState()
+        self._buffers = Buffers()
         self._servers: list[asyncio.Server] = []
         self._watch: asyncio.TimerHandle | None = None
 
@@ -85,7 +87,10 @@ class EmbeddedServer:
         def connect() -> RegistryProtocol:
             if self._watch is None:
                 self._watch = loop.call_later(limits.watch_seconds, self._look_at_connections, limits.watch_seconds)
-            return RegistryProtocol(config, self._state, {}, loop, limits=limits, at_once=self._app.answer_at_once)
+            at_once = self._app.answer_at_once
+            return RegistryProtocol(
+                config, self._state, {}, loop, limits=limits, at_once=at_once, buffers=self._buffers
+            )
 
         handshake = _HANDSHAKE_SECONDS if config.ssl else None
         for bound in sockets:
@@ -136,6 +141,8 @@ class EmbeddedServer:
         self._watch = None
         if self._state.connections:
             self._watch = loop.call_later(every_seconds, self._look_at_connections, every_seconds)
+        else:
+            self._buffers.forget()
 
     def _configuration(self) -> uvicorn.Config:
         config = uvicorn.Config(
