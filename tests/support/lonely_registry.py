@@ -36,6 +36,9 @@ class NoUpstreams:
     async def blob_size(self, repository: RepositoryName, digest: Digest) -> int | None:
         return None
 
+    def is_filling(self, digest: Digest) -> bool:
+        return False
+
     @asynccontextmanager
     async def open_blob(
         self, repository: RepositoryName, digest: Digest, *, offset: int = 0

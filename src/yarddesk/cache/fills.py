@@ -179,6 +179,10 @@ class Fills:
         """One that can be joined."""
         return self._fills.get(key)
 
+    def brings(self, digest: Digest) -> bool:
+        """Whether one of them is of this blob."""
+        return any(fill.digest == digest for fill in self._fills.values())
+
     def begin(
         self,
         key: object,

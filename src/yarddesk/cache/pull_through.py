@@ -262,6 +262,9 @@ class CachedPulls:
             return None
         return await self._size(upstreams, repository, digest)
 
+    def is_filling(self, digest: Digest) -> bool:
+        return self._fills.brings(digest)
+
     @asynccontextmanager
     async def open_blob(
         self, repository: RepositoryName, digest: Digest, *, offset: int = 0

@@ -92,6 +92,10 @@ class PullThrough(Protocol):
         """
         ...
 
+    def is_filling(self, digest: Digest) -> bool:
+        """Whether the blob is coming in just now."""
+        ...
+
     async def tags(self, repository: RepositoryName, *, last: str = "", limit: int | None = None) -> TagPage | None:
         """The union with the upstream's tags, those after `last`; None where there is no such repository anywhere."""
         ...

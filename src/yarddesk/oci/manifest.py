@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, Final
 
 from yarddesk.errors import YarddeskError
@@ -14,7 +15,21 @@ MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """Larger manifests are refused (distribution specification: a registry SHOULD take 4 MiB)."""
 
 _MAX_SIZE: Final = 2**63 - 1
+_MAX_NUMBER: Final = 2**64
 _PLAIN_JSON: Final = "application/json"
+_KEYS: Final = (
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "blobs",
+    "fsLayers",
+    "manifests",
+    "subject",
+    "annotations",
+)
+_DESCRIPTOR_KEYS: Final = ("mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform")
 
 
 class InvalidManifest(YarddeskError):
@@ -69,41 +84,49 @@ def parse_manifest(
     is known (and was checked) in another algorithm than sha256. `lenient`: another registry, or this one, has taken it as a
     manifest, so it need not say itself that it is one (by its `schemaVersion`, or a media type that is not ours).
 
-    Raises InvalidManifest, also for what one reader could take for an image and another for an index (CVE-2021-41190), and
-    for duplicate keys.
+    Raises InvalidManifest, also for what one reader could take for an image and another for an index (CVE-2021-41190): for
+    duplicate keys, keys that differ from known ones in case alone, and numbers that not every reader can hold.
     """
     if len(content) > MAX_MANIFEST_BYTES:
         raise InvalidManifest(f"The manifest has {len(content):,} bytes; {MAX_MANIFEST_BYTES:,} is the most.")
     document = _load(content)
-    media_type = content_type.partition(";")[0].strip().lower()
-    declared = document.get("mediaType")
-    if declared is not None and not isinstance(declared, str):
-        raise InvalidManifest("The manifest's mediaType is not a string.")
-    if media_type and declared and declared.lower() != media_type:
-        raise InvalidManifest(f"The manifest says it is {declared[:100]}, its Content-Type {media_type[:100]}.")
-    media_type = media_type or (declared or "").lower() or _guess(document)
+    media_type = _media_type(document, content_type)
     _check_unambiguous(document, media_type)
     if not lenient:
         _check_says_so(document, media_type)
-    config = document.get("config")
-    subject = document.get("subject")
-    annotations = document.get("annotations")
-    known_image = media_type in media_types.MANIFESTS
-    artifact_type = document.get("artifactType")
-    parsed_config = _descriptor(config, "config") if isinstance(config, dict) else None
-    if known_image and parsed_config is None:
+    reader = _Reader(document, known=media_type in media_types.ALL_MANIFESTS)
+    config = reader.one("config")
+    if media_type in media_types.MANIFESTS and config is None:
         raise InvalidManifest("The manifest has no config.")
+    listed = reader.all("manifests")
     return Manifest(
         content=content,
         media_type=media_type,
         digest=digest or Digest.of(content),
-        artifact_type=_artifact_type(artifact_type, parsed_config),
-        config=parsed_config,
-        layers=_descriptors(document, "layers"),
-        manifests=_descriptors(document, "manifests", manifest=True),
-        subject=_descriptor(subject, "subject", manifest=True) if subject is not None else None,
-        annotations=annotations if isinstance(annotations, dict) else None,
+        artifact_type=_artifact_type(document.get("artifactType"), config),
+        config=config,
+        # "blobs" is what the artifact manifests before the image specification's v1.1 called their layers.
+        layers=(
+            *reader.all("layers"),
+            *(() if reader.known else reader.all("blobs")),
+            *(entry for entry in listed if media_types.is_blob(entry.media_type)),
+        ),
+        manifests=tuple(replace(entry, manifest=True) for entry in listed if not media_types.is_blob(entry.media_type)),
+        subject=reader.one("subject", manifest=True),
+        annotations=_annotations(document.get("annotations"), strict=reader.known and not lenient),
     )
+
+
+def _media_type(document: dict[str, Any], content_type: str) -> str:
+    """The type that the header and the document agree on: those that we know in lower case, others as they were written."""
+    declared = document.get("mediaType")
+    if declared is not None and not isinstance(declared, str):
+        raise InvalidManifest("The manifest's mediaType is not a string.")
+    media_type = content_type.partition(";")[0].strip()
+    if media_type and declared and declared.lower() != media_type.lower():
+        raise InvalidManifest(f"The manifest says it is {declared[:100]}, its Content-Type {media_type[:100]}.")
+    media_type = declared or media_type or _guess(document)
+    return media_type.lower() if media_type.lower() in media_types.ALL_MANIFESTS else media_type
 
 
 def _artifact_type(declared: object, config: Descriptor | None) -> str:
@@ -115,11 +138,19 @@ def _artifact_type(declared: object, config: Descriptor | None) -> str:
 
 def _load(content: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant)
+        # As text: of bytes alone json takes UTF-16 and UTF-32, too, which other readers take for something else.
+        document = json.loads(
+            content.decode(),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_int=_whole_number,
+            parse_float=_fraction,
+        )
     except (ValueError, RecursionError) as error:
         raise InvalidManifest("The manifest is not valid JSON.", str(error)[:200]) from error
     if not isinstance(document, dict):
         raise InvalidManifest("The manifest is not a JSON object.")
+    _check_spelling(document, _KEYS)
     return document
 
 
@@ -128,6 +159,29 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a key stands there twice")
     return result
+
+
+def _whole_number(digits: str) -> int:
+    number = int(digits)  # more than some thousand digits are a ValueError
+    if abs(number) >= _MAX_NUMBER:
+        raise ValueError("a number is larger than readers can hold")
+    return number
+
+
+def _fraction(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        raise ValueError("a number is larger than readers can hold")
+    return number
+
+
+def _check_spelling(found: dict[str, Any], meant: tuple[str, ...]) -> None:
+    """Go's readers take `Layers` for `layers`, and others don't: what they would read differently is not taken at all."""
+    folded = {key.casefold(): key for key in meant}
+    for key in found:
+        known = folded.get(key.casefold(), key)
+        if known != key:
+            raise InvalidManifest(f"The manifest has a key “{key[:40]}”, which some readers take for “{known}”.")
 
 
 def _no_constant(name: str) -> None:
@@ -141,7 +195,7 @@ def _guess(document: dict[str, Any]) -> str:
 
 def _check_says_so(document: dict[str, Any], media_type: str) -> None:
     """Not every JSON object is a manifest. Types that are not ours (artifacts of tomorrow) must show only that they are meant."""
-    if media_type == _PLAIN_JSON:
+    if media_type.lower() == _PLAIN_JSON:
         raise InvalidManifest(f"{_PLAIN_JSON} is not a manifest's media type.", hint="Send the manifest's own.")
     version = document.get("schemaVersion")
     if media_type in media_types.ALL_MANIFESTS:
@@ -166,13 +220,35 @@ def _check_unambiguous(document: dict[str, Any], media_type: str) -> None:
         )
 
 
-def _descriptors(document: dict[str, Any], key: str, *, manifest: bool = False) -> tuple[Descriptor, ...]:
-    listed = document.get(key)
-    if listed is None:
-        return ()
-    if not isinstance(listed, list):
-        raise InvalidManifest(f"The manifest's {key} is not a list.")
-    return tuple(_descriptor(entry, key, manifest=manifest) for entry in listed)
+class _Reader:
+    """What a document refers to. Where its type isn't known to us, only what looks like a descriptor is taken for one."""
+
+    def __init__(self, document: dict[str, Any], *, known: bool) -> None:
+        self._document = document
+        self.known = known
+
+    def one(self, key: str, *, manifest: bool = False) -> Descriptor | None:
+        entry = self._document.get(key)
+        return None if entry is None else self._read(entry, key, manifest)
+
+    def all(self, key: str) -> tuple[Descriptor, ...]:
+        entries = self._document.get(key)
+        if entries is None:
+            return ()
+        if not isinstance(entries, list):
+            if self.known:
+                raise InvalidManifest(f"The manifest's {key} is not a list.")
+            return ()
+        found = (self._read(entry, key, False) for entry in entries)
+        return tuple(descriptor for descriptor in found if descriptor is not None)
+
+    def _read(self, entry: object, key: str, manifest: bool) -> Descriptor | None:
+        try:
+            return _descriptor(entry, key, manifest=manifest)
+        except InvalidManifest:
+            if self.known:
+                raise
+            return None
 
 
 def _descriptor(entry: object, where: str, *, manifest: bool = False) -> Descriptor:
@@ -183,6 +259,7 @@ def _descriptor(entry: object, where: str, *, manifest: bool = False) -> Descrip
         raise InvalidManifest(f"A descriptor in the manifest's {where} lacks its mediaType or digest.")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_SIZE:
         raise InvalidManifest(f"A descriptor in the manifest's {where} has no valid size.")
+    _check_spelling(entry, _DESCRIPTOR_KEYS)
     try:
         parsed = Digest.parse(digest)
     except InvalidDigest as error:
@@ -194,9 +271,20 @@ def _descriptor(entry: object, where: str, *, manifest: bool = False) -> Descrip
         size=size,
         artifact_type=artifact_type if isinstance(artifact_type, str) else "",
         platform=_platform(entry.get("platform")),
-        annotations=annotations if isinstance(annotations, dict) else {},
-        manifest=True if manifest else None,
+        annotations=_annotations(annotations, strict=False) or {},
+        manifest=manifest,
     )
+
+
+def _annotations(found: object, *, strict: bool) -> dict[str, str] | None:
+    if not isinstance(found, dict):
+        if strict and found is not None:
+            raise InvalidManifest("The manifest's annotations are not an object.")
+        return None
+    texts = {key: value for key, value in found.items() if isinstance(value, str)}
+    if strict and len(texts) != len(found):
+        raise InvalidManifest("The manifest has an annotation that is not a string.")
+    return texts
 
 
 def _platform(entry: object) -> Platform | None:

@@ -22,6 +22,21 @@ _NON_DISTRIBUTABLE: Final = (
 )
 
 
+_BLOBS: Final = (
+    "application/vnd.oci.image.layer.",
+    "application/vnd.oci.image.config.",
+    "application/vnd.oci.empty.",
+    "application/vnd.docker.image.rootfs.",
+    "application/vnd.docker.container.image.",
+    "application/vnd.buildkit.cacheconfig.",
+)
+
+
+def is_blob(media_type: str) -> bool:
+    """Whether content of this type is a layer or a config, also where an index lists it (BuildKit's caches are such indexes)."""
+    return media_type.lower().startswith(_BLOBS)
+
+
 def is_non_distributable(media_type: str) -> bool:
     """Whether a layer of this type may be missing from a registry (image specification, "Non-distributable layers")."""
     return media_type.startswith(_NON_DISTRIBUTABLE)

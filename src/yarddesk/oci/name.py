@@ -61,6 +61,11 @@ class Tag(str):
 Reference = Tag | Digest
 
 
+def referrers_tag(digest: Digest) -> Tag:
+    """Where clients keep a digest's referrers if a registry doesn't list them (distribution specification, "Referrers tag schema")."""
+    return Tag.parse(f"{digest.algorithm[:32]}-{digest.hex[:64]}")
+
+
 def parse_reference(text: str) -> Reference:
     """A digest where there is a colon, else a tag. Raises InvalidDigest or InvalidTag."""
     return Digest.parse(text) if ":" in text else Tag.parse(text)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d{1,18}|\*))?", re.ASCII)
-_RANGE = re.compile(r"(\d{0,18})-(\d{0,18})", re.ASCII)
+_RANGE = re.compile(r"(\d*)-(\d*)", re.ASCII)
 _MAX_HEADER: Final = 256
 
 
@@ -32,8 +32,8 @@ class ByteRange:
 def parse_range(header: str, size: int) -> ByteRange | None:
     """The range of a content of `size` bytes that a Range header asks for; None where the header is to be ignored.
 
-    Ignored are units other than bytes, several ranges at once and what is malformed (RFC 9110, 14.2: a server may).
-    Raises UnsatisfiableRange.
+    Ignored are units other than bytes, several ranges at once and what is malformed (RFC 9110, 14.2: a server may), and the
+    last bytes of an empty content, which no Content-Range can name. Raises UnsatisfiableRange.
     """
     unit, _, ranges = header.partition("=")
     if unit.strip().lower() != "bytes" or len(header) > _MAX_HEADER:
@@ -43,10 +43,9 @@ def parse_range(header: str, size: int) -> ByteRange | None:
         return None
     first, last = match[1], match[2]
     if not first:
-        suffix = min(int(last), size)
-        if suffix == 0:
+        if int(last) == 0:
             raise UnsatisfiableRange(header)
-        return ByteRange(size - suffix, size - 1)
+        return ByteRange(size - min(int(last), size), size - 1) if size else None
     start, end = int(first), min(int(last), size - 1) if last else size - 1
     if last and int(last) < start:
         return None

@@ -74,6 +74,8 @@ class Blobs:
         """Refused while a stored manifest needs it: content is shared, and the queue's manifests are stored ones."""
         digest = Digest.parse(route.rest)
         async with self._deletes.closed():
+            if self._pull_through.is_filling(digest):
+                raise Refused(ErrorCode.UNSUPPORTED, f"{digest} is coming in from its upstream just now.")
             if await self._store.blob_size(digest) is None:
                 raise NotFound(f"There is no blob {digest}.")
             if await self._store.blob_is_used(digest):
@@ -187,7 +189,7 @@ def _wanted_part(request: Request, digest: Digest, size: int) -> ByteRange | Ans
 
 def _range_holds(request: Request, digest: Digest) -> bool:
     condition = request.headers.get("if-range")
-    return "range" in request.headers and (condition is None or names_etag(condition, digest))
+    return "range" in request.headers and (condition is None or names_etag(condition, digest, strong=True))
 
 
 def _headers(digest: Digest, part: ByteRange | None = None, size: int = 0) -> list[Header]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 from yarddesk.content.listener import ManifestPush, PushListener
 from yarddesk.content.store import Store
@@ -11,6 +12,9 @@ from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.manifest import InvalidManifest, Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.registry.locks import Gate, KeyedLocks
+
+_ASKED_AT_ONCE: Final = 64
+"""Blobs that are looked for at once: a manifest may name tens of thousands."""
 
 
 class BlobsMissing(YarddeskError):
@@ -61,7 +65,10 @@ class ManifestIntake:
 
     async def _check_blobs(self, manifest: Manifest) -> None:
         blobs = manifest.required_blobs
-        sizes = await asyncio.gather(*(self._store.blob_size(blob.digest) for blob in blobs))
+        sizes: list[int | None] = []
+        for begin in range(0, len(blobs), _ASKED_AT_ONCE):
+            asked = blobs[begin : begin + _ASKED_AT_ONCE]
+            sizes += await asyncio.gather(*(self._store.blob_size(blob.digest) for blob in asked))
         missing = [blob for blob, size in zip(blobs, sizes, strict=True) if size is None]
         if missing:
             raise BlobsMissing(missing)

@@ -18,7 +18,7 @@ from yarddesk.oci.name import Reference, RepositoryName, Tag, parse_reference
 from yarddesk.registry.answers import Answer
 from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.paths import Route
-from yarddesk.registry.requests import names_etag, read_body
+from yarddesk.registry.requests import check_conditions, is_conditional, names_etag, read_body
 from yarddesk.registry.wire import STALE, Header, Refused
 
 _PARSED_HERE_BYTES: Final = 64 * 1024
@@ -100,6 +100,10 @@ class Manifests:
     async def put(self, request: Request, route: Route) -> Answer:
         """Taken in, with its tags, and only then the 201."""
         repository, reference = route.name, parse_reference(route.rest)
+        coding = request.headers.get("content-encoding", "identity").strip().lower()
+        if coding != "identity":
+            message = f"A manifest is sent as it is, not in the coding “{coding[:40]}”."
+            raise Refused(ErrorCode.UNSUPPORTED, message, status=415, headers=((b"accept-encoding", b"identity"),))
         limit = f"A manifest has {MAX_MANIFEST_BYTES:,} bytes at most."
         content = await read_body(request, MAX_MANIFEST_BYTES, limit)
         digest = _claimed_digest(reference, content)
@@ -117,24 +121,21 @@ class Manifests:
         return _created(repository, manifest, tags if named else ())
 
     async def _check_conditions(self, request: Request, repository: RepositoryName, reference: Reference) -> None:
-        # RFC 9110, 13.1: how clients update a referrers tag without losing another's update.
-        if_match, if_none_match = request.headers.get("if-match"), request.headers.get("if-none-match")
-        if if_match is None and if_none_match is None:
+        if not is_conditional(request):
             return
         try:
             current = (await self._store.resolve(repository, reference)).digest
         except NotFound:
             current = None
-        unmet = if_match is not None and (current is None or not names_etag(if_match, current))
-        if unmet or (current is not None and names_etag(if_none_match, current)):
-            raise Refused(ErrorCode.DENIED, f"{reference} is {current or 'not there'} now.", status=412)
+        check_conditions(request, current, reference)
 
     # Deletes
 
-    async def delete(self, _request: Request, route: Route) -> Answer:
+    async def delete(self, request: Request, route: Route) -> Answer:
         """A tag alone, or a manifest with the tags that name it; never anything upstream."""
         repository, reference = route.name, parse_reference(route.rest)
         async with self._intake.alone(repository, reference):
+            await self._check_conditions(request, repository, reference)
             if isinstance(reference, Tag):
                 await self._store.delete_tag(repository, reference)
                 await self._listener.tag_deleted(repository, reference)
@@ -157,8 +158,8 @@ def _claimed_digest(reference: Reference, content: bytes) -> Digest | None:
 
 def _media_type(text: str) -> str:
     """The type without parameters. Raises InvalidManifest for one that a browser might take for a page."""
-    media_type = text.partition(";")[0].strip().lower()
-    kind, _, name = media_type.partition("/")
+    media_type = text.partition(";")[0].strip()
+    kind, _, name = media_type.lower().partition("/")
     plain = name.replace("+", "").replace(".", "").replace("-", "").replace("_", "")
     if media_type and not (kind == "application" and plain.isascii() and plain.isalnum() and name.endswith("json")):
         raise InvalidManifest(f"“{media_type[:100]}” is not a manifest's media type.")

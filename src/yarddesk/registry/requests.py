@@ -64,12 +64,29 @@ def content_length(request: Request) -> int | None:
     return int(value) if value is not None else None
 
 
-def names_etag(header: str | None, digest: Digest) -> bool:
-    """Whether an If-Match, If-None-Match or If-Range lists the entity tag of `digest`, or any (RFC 9110, 13.1)."""
+def names_etag(header: str | None, digest: Digest, *, strong: bool = False) -> bool:
+    """Whether an If-Match, If-None-Match or If-Range lists the entity tag of `digest`, or any (RFC 9110, 13.1).
+
+    `strong`: a weak tag (`W/"…"`) is none, as If-Match and If-Range compare (RFC 9110, 8.8.3.2).
+    """
     if header is None:
         return False
     for candidate in header.split(","):
         tag = candidate.strip()
-        if tag == "*" or tag.removeprefix("W/") == f'"{digest}"':
+        if tag == "*" or (tag if strong else tag.removeprefix("W/")) == f'"{digest}"':
             return True
     return False
+
+
+def check_conditions(request: Request, current: Digest | None, what: str) -> None:
+    """Whether a write may go on, by its If-Match and If-None-Match (RFC 9110, 13.1): how clients update a referrers tag
+    without losing another's update. Raises Refused (412)."""
+    if_match, if_none_match = request.headers.get("if-match"), request.headers.get("if-none-match")
+    unmet = if_match is not None and (current is None or not names_etag(if_match, current, strong=True))
+    if unmet or (current is not None and names_etag(if_none_match, current)):
+        raise Refused(ErrorCode.DENIED, f"{what} is {current or 'not there'} now.", status=412)
+
+
+def is_conditional(request: Request) -> bool:
+    """Whether `check_conditions` must be asked."""
+    return "if-match" in request.headers or "if-none-match" in request.headers

@@ -2,11 +2,10 @@
 
 import os
 import uuid
-from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from yarddesk.content.store import UploadSession
 from yarddesk.content.target import DigestMismatch, NotFound
@@ -15,11 +14,11 @@ from yarddesk.oci.digest import Digest, InvalidDigest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
 from yarddesk.storage.layout import ALGORITHMS
+from yarddesk.storage.listed import page_of
 from yarddesk.storage.manifests import as_referrer
 from yarddesk.storage.target import StoreTarget
 
 _PIECE_BYTES: Final = 1024 * 1024
-Name = TypeVar("Name", bound=str)
 
 
 class MemoryStore:
@@ -119,10 +118,10 @@ class MemoryStore:
     async def tags(self, repository: RepositoryName, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
         if repository not in self._manifests:
             raise NotFound(f"There is no repository {repository} here.")
-        return _page(sorted(self._tags.get(repository, {})), last, limit)
+        return page_of(sorted(self._tags.get(repository, {})), last, limit)
 
     async def repositories(self, *, last: str = "", limit: int | None = None) -> Sequence[RepositoryName]:
-        return _page(sorted(self._manifests), last, limit)
+        return page_of(sorted(self._manifests), last, limit)
 
     async def referrers(
         self, repository: RepositoryName, digest: Digest, artifact_type: str = ""
@@ -199,11 +198,6 @@ class MemoryUpload:
     def _check_open(self) -> None:
         if self.id not in self._uploads:
             raise NotFound(f"The upload session {self.id} is over.")
-
-
-def _page(names: list[Name], last: str, limit: int | None) -> list[Name]:
-    start = bisect_right(names, last)
-    return names[start : None if limit is None else start + limit]
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:

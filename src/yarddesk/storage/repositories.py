@@ -2,7 +2,6 @@
 
 import asyncio
 import weakref
-from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
@@ -16,6 +15,7 @@ from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
 from yarddesk.storage.catalog import Catalog
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.known import KnownManifests
+from yarddesk.storage.listed import MOST_NAMES, Listed, page_of
 from yarddesk.storage.manifests import ManifestFiles
 from yarddesk.storage.quarantine import Damage, Quarantine
 from yarddesk.storage.threads import Threads
@@ -48,6 +48,8 @@ class Repositories:
         self._finishing = finishing
         self._changed = changed
         self._known = KnownManifests()
+        self._listed = Listed()
+        self._too_many_names = False
         self._locks: weakref.WeakValueDictionary[RepositoryName, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def resolve_cached(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
@@ -65,6 +67,7 @@ class Repositories:
             async with self._change(repository):
                 await self._threads.small(self._put, repository, manifest)
                 self._known.remember(repository, manifest)
+                self._listed.added(repository)
 
         await self._finishing.run(put())
 
@@ -74,6 +77,7 @@ class Repositories:
                 self._known.forget_tags(repository, (tag,))
                 await self._threads.small(self._put_tag, repository, tag, digest)
                 self._known.remember_tag(repository, tag, digest)
+                self._listed.tagged(repository, tag)
 
         await self._finishing.run(put())
 
@@ -82,6 +86,7 @@ class Repositories:
             async with self._change(repository):
                 there = await self._threads.small(self._files.delete_tag, repository, tag)
                 self._known.forget_tags(repository, (tag,))
+                self._listed.untagged(repository, (tag,))
             if not there:
                 raise _missing(repository, tag)
 
@@ -90,9 +95,12 @@ class Repositories:
     async def delete(self, repository: RepositoryName, digest: Digest) -> Sequence[Tag]:
         async def delete() -> Sequence[Tag]:
             async with self._change(repository):
-                tags = await self._threads.small(self._files.delete, repository, digest)
+                tags, holds = await self._threads.small(self._delete, repository, digest)
                 self._known.forget_manifest(repository, digest)
                 self._known.forget_tags(repository, tags or ())
+                self._listed.untagged(repository, tags or ())
+                if not holds:
+                    self._listed.removed(repository)
             if tags is None:
                 raise _missing(repository, digest)
             return tags
@@ -100,12 +108,29 @@ class Repositories:
         return await self._finishing.run(delete())
 
     async def tags(self, repository: RepositoryName, last: str, limit: int | None) -> Sequence[Tag]:
-        found = await self._threads.small(self._tag_page, repository, last, limit)
+        listed = self._listed.tags(repository, last, limit)
+        if listed is not None:
+            return listed
+        changes = self._known.changes
+        found = await self._threads.small(self._all_tags, repository)
         if found is None:
             raise NotFound(f"There is no repository {repository} here.")
-        return found
+        if changes == self._known.changes:
+            self._listed.remember_tags(repository, found)
+        return page_of(found, last, limit)
 
     async def names(self, last: str, limit: int | None) -> Sequence[RepositoryName]:
+        listed = self._listed.names(last, limit)
+        if listed is not None:
+            return listed
+        if not self._too_many_names:
+            changes = self._known.changes
+            found = await self._threads.small(lambda: list(islice(self._catalog.after(""), MOST_NAMES + 1)))
+            self._too_many_names = len(found) > MOST_NAMES
+            if not self._too_many_names:
+                if changes == self._known.changes:
+                    self._listed.remember_names(found)
+                return page_of(found, last, limit)
         return await self._threads.small(lambda: list(islice(self._catalog.after(last), limit)))
 
     async def referrers(self, repository: RepositoryName, digest: Digest, artifact_type: str) -> Sequence[Descriptor]:
@@ -140,6 +165,9 @@ class Repositories:
             self._known.changes += 1
             try:
                 yield
+            except BaseException:
+                self._listed.forget(repository)
+                raise
             finally:
                 self._known.changes += 1
                 self._changed()
@@ -158,6 +186,7 @@ class Repositories:
     def _forget_damaged(self, repository: RepositoryName, damage: Damage) -> None:
         self._known.changes += 1
         self._known.forget_damaged(repository, damage.digest)
+        self._listed.forget(repository)
         self._damaged(repository, damage)
         self._changed()
 
@@ -191,12 +220,13 @@ class Repositories:
             raise _missing(repository, digest)
         self._files.put_tag(repository, tag, digest)
 
-    def _tag_page(self, repository: RepositoryName, last: str, limit: int | None) -> list[Tag] | None:
-        if not self._files.holds(repository):
-            return None
-        tags = self._files.tags(repository)
-        start = bisect_right(tags, last)
-        return tags[start : None if limit is None else start + limit]
+    def _delete(self, repository: RepositoryName, digest: Digest) -> tuple[Sequence[Tag] | None, bool]:
+        """The tags that went with it, None where it wasn't there; whether the repository still holds a manifest."""
+        tags = self._files.delete(repository, digest)
+        return tags, self._files.holds(repository)
+
+    def _all_tags(self, repository: RepositoryName) -> list[Tag] | None:
+        return self._files.tags(repository) if self._files.holds(repository) else None
 
     def _refers_to(self, repository: RepositoryName, digest: Digest, blob: Digest) -> bool:
         content = self._files.read_content(repository, digest)

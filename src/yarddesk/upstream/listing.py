@@ -14,7 +14,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.link import next_link
 from yarddesk.oci.manifest import InvalidManifest, Manifest, parse_manifest
 from yarddesk.oci.media_types import OCI_INDEX
-from yarddesk.oci.name import InvalidTag, Reference, RepositoryName, Tag
+from yarddesk.oci.name import InvalidTag, Reference, RepositoryName, Tag, referrers_tag
 from yarddesk.upstream.client import RegistryClient
 from yarddesk.upstream.http import Answer
 from yarddesk.upstream.origins import Origin, web_url
@@ -62,7 +62,7 @@ async def list_referrers(
             return found
         client.abilities.lists_referrers = False
     try:
-        return (await fetch_manifest(Tag.parse(f"{digest.algorithm}-{digest.hex}"[:128]))).manifests
+        return (await fetch_manifest(referrers_tag(digest))).manifests
     except NotFound:
         return ()
 

@@ -244,8 +244,8 @@ def _length(answer: Answer) -> int | None:
 
 def _manifest_type(content_type: str) -> str:
     """The media type; empty where the header says nothing of use, so that the document's own counts."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    return "" if media_type in (OCTET_STREAM, "application/json", "text/plain") else media_type
+    media_type = content_type.partition(";")[0].strip()
+    return "" if media_type.lower() in (OCTET_STREAM, "application/json", "text/plain") else media_type
 
 
 async def _whole(descriptor: Descriptor, source: ContentSource) -> bytes:
