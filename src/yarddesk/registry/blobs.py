@@ -75,14 +75,11 @@ class Blobs:
         digest = Digest.parse(route.rest)
         async with self._deletes.closed():
             if self._pull_through.is_filling(digest):
-                raise Refused(ErrorCode.UNSUPPORTED, f"{digest} is coming in from its upstream just now.")
+                raise _in_use(f"{digest} is coming in from its upstream just now.")
             if await self._store.blob_size(digest) is None:
                 raise NotFound(f"There is no blob {digest}.")
             if await self._store.blob_is_used(digest):
-                raise Refused(
-                    ErrorCode.UNSUPPORTED,
-                    f"A manifest that is stored here refers to {digest}: delete the manifests first.",
-                )
+                raise _in_use(f"A manifest that is stored here refers to {digest}: delete the manifests first.")
             await self._store.delete_blob(digest)
         return Answer(202)
 
@@ -204,6 +201,10 @@ def _headers(digest: Digest, part: ByteRange | None = None, size: int = 0) -> li
     if part is not None:
         headers.append((b"content-range", b"bytes %d-%d/%d" % (part.start, part.end, size)))
     return headers
+
+
+def _in_use(message: str) -> Refused:
+    return Refused(ErrorCode.UNSUPPORTED, message, headers=((b"allow", b"GET, HEAD"),))
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ class Naming:
         if prefix:
             return route, ""
         if request.method not in _READING and not self._takes_pushes(route):
-            raise Refused(ErrorCode.UNSUPPORTED, f"Pushes to {request.namespace} go to that registry itself.")
+            message = f"Pushes to {request.namespace} go to that registry itself."
+            raise Refused(ErrorCode.UNSUPPORTED, message, headers=((b"allow", b"GET, HEAD"),))
         return route, request.namespace
 
     def _mirrored(self, raw_path: bytes) -> tuple[bytes, str] | None:
