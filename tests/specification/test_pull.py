@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import httpx
 import pytest
@@ -143,8 +144,8 @@ HEADERS = st.one_of(
 )
 
 
-def means(header: str) -> tuple[int, int] | str:
-    """What RFC 9110, 14 says of a Range for CONTENT: the bytes, "unsatisfiable", or "ignored" (not one valid range of bytes)."""
+def means(header: str) -> tuple[int, int] | Literal["unsatisfiable", "ignored"]:
+    """What RFC 9110, 14 says of a Range for CONTENT: the bytes, or that none can be sent, or that it's not one range of bytes."""
     unit, _, asked = header.partition("=")
     match = re.fullmatch(r"([0-9]*)-([0-9]*)", asked)
     if unit.strip().lower() != "bytes" or not match or match[0] == "-":
@@ -164,7 +165,7 @@ def means(header: str) -> tuple[int, int] | str:
 @given(header=HEADERS)
 async def test_ranges_are_what_http_says(http: httpx.AsyncClient, header: str) -> None:
     digest = await push_blob(http, "app", CONTENT)
-    answer = await http.get(f"/v2/app/blobs/{digest}", headers={"Range": header.encode("latin-1")})
+    answer = await http.get(f"/v2/app/blobs/{digest}", headers=[(b"Range", header.encode("latin-1"))])
     meant = means(header)
     if meant == "ignored":
         assert (answer.status_code, answer.content) == (200, CONTENT)
@@ -173,10 +174,11 @@ async def test_ranges_are_what_http_says(http: httpx.AsyncClient, header: str) -
         assert (answer.status_code, answer.headers["content-range"]) == (416, f"bytes */{SIZE}")
     else:
         first, last = meant
-        assert (answer.status_code, answer.content) == (206, CONTENT[int(first) : int(last) + 1])
+        assert (answer.status_code, answer.content) == (206, CONTENT[first : last + 1])
         assert answer.headers["content-range"] == f"bytes {first}-{last}/{SIZE}"
         assert answer.headers["content-length"] == str(len(answer.content))
-    assert answer.status_code == 416 or answer.headers["accept-ranges"] == "bytes"
+    if answer.status_code != 416:
+        assert answer.headers["accept-ranges"] == "bytes"
 
 
 @pytest.mark.parametrize(("asked", "status"), [("bytes=0-0", 416), ("bytes=0-", 416), ("bytes=-5", 200)])
