@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 
 def complain(text: str) -> None:
@@ -11,8 +11,8 @@ def complain(text: str) -> None:
     print(f"yarddesk: {text}", file=sys.stderr)
 
 
-def print_json(document: Any) -> None:  # noqa: ANN401 - JSON is any of its types
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+def print_json(document: Any, stream: TextIO | None = None) -> None:  # noqa: ANN401 - JSON is any of its types
+    print(json.dumps(document, indent=2, ensure_ascii=False), file=stream)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:

@@ -9,16 +9,19 @@ from yarddesk.content.clock import SystemClock
 from yarddesk.events import EventBus
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.locks import Gate
 from yarddesk.service.accounts import Accounts
 from yarddesk.service.backend import refuse_s3
 from yarddesk.service.routes import make_routes
-from yarddesk.service.upkeep import Surroundings, Upkeep
+from yarddesk.service.surroundings import Surroundings
+from yarddesk.service.upkeep import Upkeep
 from yarddesk.settings.model import Settings
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.storage.lock import InstanceLock
 from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import Marker
+from yarddesk.sync.service import SyncService
 
 
 @asynccontextmanager
@@ -36,7 +39,15 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
         accounts = await stack.enter_async_context(Accounts())
         routes = make_routes(settings, accounts)
         stack.push_async_callback(routes.aclose)
-        yield Upkeep(Surroundings(store, EventBus(), lambda: routes, lambda: settings, queue, Gate()))
+        events, deletes = EventBus(), Gate()
+
+        @asynccontextmanager
+        async def pushes() -> AsyncIterator[ManifestIntake]:
+            sync = SyncService(data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events)
+            async with sync.resting():
+                yield ManifestIntake(store, sync, deletes)
+
+        yield Upkeep(Surroundings(store, events, lambda: routes, lambda: settings, queue, deletes, pushes))
 
 
 class _MarkersOnDisk:

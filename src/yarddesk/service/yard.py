@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -33,8 +33,9 @@ from yarddesk.service.logs import set_level
 from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.reload import SettingsSource
 from yarddesk.service.routes import YardRoutes, make_routes
+from yarddesk.service.surroundings import Surroundings
 from yarddesk.service.unheeded import unheeded_keys
-from yarddesk.service.upkeep import Surroundings, Upkeep
+from yarddesk.service.upkeep import Upkeep
 from yarddesk.service.usage import StoredBytes
 from yarddesk.settings.edit import add_upstream, remove_upstream
 from yarddesk.settings.errors import SettingsError
@@ -95,6 +96,7 @@ class Yard:
                 lambda: self._settings,
                 parts.sync,
                 self._registry.deletes,
+                lambda: nullcontext(self._registry.intake),
             )
         )
         self._settings_problem: Problem | None = None

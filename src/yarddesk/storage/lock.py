@@ -46,7 +46,7 @@ class InstanceLock:
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
             descriptor = os.open(os.path.join(root, LOCK_FILE), flags, 0o600)
         try:
-            if not _lock(descriptor):
+            if not try_lock(descriptor):
                 raise _holder(Path(root))
             held = cls(descriptor)
             with in_words(root):
@@ -65,7 +65,7 @@ class InstanceLock:
         """Let another have the folder; releasing twice does nothing. The file stays: removing it would race with the next."""
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, 0)
-            _unlock(self._descriptor)
+            unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -83,8 +83,8 @@ class InstanceLock:
         os.write(self._descriptor, json.dumps(holder).encode() + b"\n")
 
 
-def _lock(descriptor: int) -> bool:
-    """Whether the lock is ours now."""
+def try_lock(descriptor: int) -> bool:
+    """Whether a file's lock is ours now."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -103,7 +103,7 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _unlock(descriptor: int) -> None:
+def unlock(descriptor: int) -> None:
     """Give the lock back at once: closing alone would leave it to a child that has not closed what it inherited yet."""
     if sys.platform == "win32":
         import msvcrt

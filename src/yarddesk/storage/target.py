@@ -69,10 +69,13 @@ class StoreTarget:
                     break
         if len(content) != descriptor.size or not descriptor.digest.matches(bytes(content)):
             raise DigestMismatch(f"What came is not the manifest {descriptor.digest}.")
-        manifest = parse_manifest(bytes(content), descriptor.media_type, digest=descriptor.digest)
+        await self.keep(parse_manifest(bytes(content), descriptor.media_type, digest=descriptor.digest))
+
+    async def keep(self, manifest: Manifest) -> None:
+        """Have a manifest whose bytes were checked in the repository. Raises NotFound where it lacks a blob."""
         for blob in manifest.required_blobs:
             if await self._store.blob_size(blob.digest) is None:
-                raise NotFound(f"Blob {blob.digest} of manifest {descriptor.digest} is not here.")
+                raise NotFound(f"Blob {blob.digest} of manifest {manifest.digest} is not here.")
         await self._store.put_manifest(self._repository, manifest)
 
     async def _push_blob(self, descriptor: Descriptor, source: ContentSource) -> None:

@@ -212,6 +212,6 @@ def _is_folder(path: str) -> bool:
         return True
     raise StorageError(
         f"{path} is not a folder{' but a symbolic link' if stat.S_ISLNK(mode) else ''}.",
-        "Nothing in the data folder may lead out of it.",
+        "Nothing that is kept here may lead elsewhere.",
         hint="Move it away and put a folder in its place.",
     )

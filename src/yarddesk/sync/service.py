@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -105,10 +106,7 @@ class SyncService:
     async def start(self) -> None:
         """Read the queue back and go on with it. Raises StorageError."""
         queue = self._queue
-        await queue.pauses.load(self._clock.now())
-        await queue.history.load()
-        self._apply_pauses()
-        await self._intake.load()
+        await self._load()
         self._subscription = queue.events.subscribe(self._stored, ManifestStored)
         running = asyncio.get_running_loop().create_future()
         self._runner = asyncio.create_task(self._run(running), name="sync")
@@ -116,6 +114,15 @@ class SyncService:
         await asyncio.wait([self._runner, running], return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             await self._runner
+
+    @asynccontextmanager
+    async def resting(self) -> AsyncIterator[None]:
+        """In place of `start`, where nothing is to be sent: what is pushed meanwhile is queued for whoever starts next."""
+        await self._load()
+        try:
+            yield
+        finally:
+            await self._queue.journal.close()
 
     async def stop(self) -> None:
         """End what is under way, within seconds; it stays queued."""
@@ -222,6 +229,12 @@ class SyncService:
     def queued(self) -> Sequence[tuple[RepositoryName, Reference, Digest]]:
         """All that is still on its way to some upstream."""
         return [(job.repository, job.reference, job.digest) for job in self._queue.journal.jobs.values()]
+
+    async def _load(self) -> None:
+        await self._queue.pauses.load(self._clock.now())
+        await self._queue.history.load()
+        self._apply_pauses()
+        await self._intake.load()
 
     async def _run(self, running: asyncio.Future[None]) -> None:
         async with asyncio.TaskGroup() as group:

@@ -1,0 +1,133 @@
+"""The image layout (OCI image specification v1.1, image-layout.md): its marker file, and index.json with the names of its images."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from yarddesk.errors import YarddeskError
+from yarddesk.oci import media_types
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import InvalidManifest, Manifest, parse_manifest
+from yarddesk.oci.name import RepositoryName, Tag, format_reference
+
+MARKER_FILE: Final = "oci-layout"
+INDEX_FILE: Final = "index.json"
+BLOBS: Final = "blobs"
+MARKER: Final = b'{"imageLayoutVersion":"1.0.0"}'
+
+MAX_MARKER_BYTES: Final = 64 * 1024
+
+_REF_NAME: Final = "org.opencontainers.image.ref.name"
+_IMAGE_NAME: Final = "io.containerd.image.name"
+
+
+class InvalidLayout(YarddeskError):
+    """Not an image layout, or one that can't be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One content that index.json lists. `ref_name`: mostly a tag; `image_name`: containerd's and Docker's full name; or empty."""
+
+    descriptor: Descriptor
+    ref_name: str = ""
+    image_name: str = ""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it's a manifest or index, and not some other content, of which a layout may list any."""
+        return self.descriptor.media_type in media_types.ALL_MANIFESTS
+
+
+def check_marker(content: bytes) -> None:
+    """Raises InvalidLayout for an `oci-layout` file that is none, or of a version to come."""
+    try:
+        version = json.loads(content)["imageLayoutVersion"]
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise InvalidLayout("Its oci-layout file says no imageLayoutVersion.") from error
+    if not isinstance(version, str) or version.partition(".")[0] != "1":
+        raise InvalidLayout(f"It's an image layout of version “{str(version)[:40]}”; version 1 is known.")
+
+
+class LayoutIndex:
+    """index.json. What it holds beside our images, unknown keys included, is kept as it is."""
+
+    def __init__(self, document: Mapping[str, Any], entries: Sequence[Entry]) -> None:
+        self._document = document
+        self.entries = tuple(entries)
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}, ())
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self:
+        """Raises InvalidLayout."""
+        try:
+            index = parse_manifest(content, media_types.OCI_INDEX)
+        except InvalidManifest as error:
+            raise InvalidLayout("Its index.json can't be read.", str(error)) from error
+        entries = [_entry(descriptor) for descriptor in index.manifests]
+        return cls(json.loads(content), entries)
+
+    def render(self) -> bytes:
+        return json.dumps(self._document, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def with_image(
+        self, manifest: Manifest, repository: RepositoryName | None = None, reference: Tag | Digest | None = None
+    ) -> Self:
+        """With an image of a repository under its tag, in place of what had its name; or by digest, or (None) nameless.
+
+        The tag alone is the name, as skopeo and umoci have it; where another repository's image has it already, the name is
+        `REPOSITORY:TAG`. The full name stands beside it, as containerd, Docker and we read it.
+        """
+        image_name = "" if repository is None else format_reference(repository, reference)
+        if not image_name and any(entry.descriptor.digest == manifest.digest for entry in self.entries):
+            return self
+        ref_name = ""
+        if isinstance(reference, Tag):
+            taken = any(entry.ref_name == reference and _is_another(entry, image_name) for entry in self.entries)
+            ref_name = image_name if taken and image_name else str(reference)
+        added = Entry(manifest.descriptor, ref_name, image_name)
+        kept, documents = [], []
+        for entry, document in zip(self.entries, self._document["manifests"] or (), strict=True):
+            if not _gives_way(entry, added):
+                kept.append(entry)
+                documents.append(document)
+        documents.append(_document(added, manifest))
+        return type(self)({**self._document, "manifests": documents}, [*kept, added])
+
+
+def _entry(descriptor: Descriptor) -> Entry:
+    names = (descriptor.annotations.get(key) for key in (_REF_NAME, _IMAGE_NAME))
+    ref_name, image_name = (name if isinstance(name, str) else "" for name in names)
+    return Entry(descriptor, ref_name, image_name)
+
+
+def _is_another(entry: Entry, image_name: str) -> bool:
+    return bool(entry.image_name) and entry.image_name != image_name
+
+
+def _gives_way(entry: Entry, added: Entry) -> bool:
+    """Whether an entry's name is that of the one that is added; what lists the same content without a name says nothing more."""
+    if added.image_name and entry.image_name == added.image_name:
+        return True
+    if added.ref_name and entry.ref_name == added.ref_name:
+        return True
+    return entry.descriptor.digest == added.descriptor.digest and not entry.ref_name and not entry.image_name
+
+
+def _document(entry: Entry, manifest: Manifest) -> dict[str, Any]:
+    descriptor = entry.descriptor
+    document: dict[str, Any] = {
+        "mediaType": descriptor.media_type,
+        "digest": str(descriptor.digest),
+        "size": descriptor.size,
+    }
+    if manifest.subject is not None and manifest.artifact_type:
+        document["artifactType"] = manifest.artifact_type
+    annotations = {_REF_NAME: entry.ref_name, _IMAGE_NAME: entry.image_name}
+    named = {key: name for key, name in annotations.items() if name}
+    return document | ({"annotations": named} if named else {})

@@ -1,0 +1,42 @@
+"""What the works on stored content stand on, in a running instance or without one."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from yarddesk.content.upstream import Routes
+from yarddesk.events import EventBus
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.registry.intake import ManifestIntake
+from yarddesk.registry.locks import Gate
+from yarddesk.settings.model import Settings
+from yarddesk.storage.filesystem import FilesystemStore
+
+
+class Queued(Protocol):
+    """What the sync queue says of images."""
+
+    def queued(self) -> Sequence[tuple[RepositoryName, Reference, Digest]]:
+        """All that is still on its way to some upstream."""
+        ...
+
+    async def manifest_deleted(self, repository: RepositoryName, digest: Digest, tags: tuple[Tag, ...]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What works need beside the store. `routes` and `settings` are those in force when they are called.
+
+    `deletes` is passed by whoever stores a manifest that counts on blobs which are here, from the look at them to the end of
+    it; whoever removes blobs closes it. `pushes` is what takes in images as a client's push does.
+    """
+
+    store: FilesystemStore
+    events: EventBus
+    routes: Callable[[], Routes]
+    settings: Callable[[], Settings]
+    queue: Queued
+    deletes: Gate
+    pushes: Callable[[], AbstractAsyncContextManager[ManifestIntake]]
