@@ -126,6 +126,8 @@ def _media_type(document: dict[str, Any], content_type: str) -> str:
     if media_type and declared and declared.lower() != media_type.lower():
         raise InvalidManifest(f"The manifest says it is {declared[:100]}, its Content-Type {media_type[:100]}.")
     media_type = declared or media_type or _guess(document)
+    if not media_types.is_media_type(media_type):
+        raise InvalidManifest(f"“{media_type[:100]}” is no media type.")
     return media_type.lower() if media_type.lower() in media_types.ALL_MANIFESTS else media_type
 
 

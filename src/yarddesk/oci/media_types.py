@@ -1,5 +1,6 @@
 """Media types of the OCI image specification v1.1 and of Docker's image manifest version 2, schema 2."""
 
+import re
 from typing import Final
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -30,6 +31,15 @@ _BLOBS: Final = (
     "application/vnd.docker.container.image.",
     "application/vnd.buildkit.cacheconfig.",
 )
+
+
+_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE: Final = re.compile(rf"{_NAME}/{_NAME}", re.ASCII)
+
+
+def is_media_type(text: str) -> bool:
+    """Whether it's one by RFC 6838, 4.2, without parameters, and so fit for a header."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def is_blob(media_type: str) -> bool:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from yarddesk.registry.requests import described
 from yarddesk.registry.sendfile import FileTruncated, ReaderStalled, send_file
+from yarddesk.registry.wire import STANDING_HEADERS
 
 if TYPE_CHECKING:
     from yarddesk.registry.protocol import RegistryProtocol
@@ -135,7 +136,8 @@ class Exchange:
             return
         self._started, self._head, self._chunked = False, b"", False
         self.keep_alive = False
-        await self.send({"type": "http.response.start", "status": 500, "headers": [(b"content-length", b"0")]})
+        headers = [*STANDING_HEADERS, (b"content-length", b"0")]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
         await self.send({"type": "http.response.body", "body": b""})
 
     # The application's side

@@ -32,6 +32,7 @@ AnswerAtOnce = Callable[[Scope], Answer | None]
 """An answer that needs no waiting, for the busiest requests; None: ask the application."""
 
 _ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
+_VERSIONS: Final = ("1.1", "1.0")
 _TLS_HANDSHAKE: Final = 0x16
 _HEAD_END: Final = b"\r\n\r\n"
 _HEAD_SEARCHED: Final = 4096
@@ -272,7 +273,7 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             return None
         scope = self._scope()
         if scope is None:
-            self._refuse(400, "The request's target is not valid.")
+            self._refuse(400, "The request's target or version is not valid.")
             return None
         keep_alive = self.parser.should_keep_alive()
         has_body = self._coding or self._length
@@ -321,7 +322,9 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         return self._over
 
     def _scope(self) -> Scope | None:
-        target = self.url
+        target, version = self.url, self.parser.get_http_version()
+        if version not in _VERSIONS:
+            return None
         if not target.startswith(b"/"):
             target = self._own_form(target)
             if not target:
@@ -331,7 +334,7 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         return {
             "type": "http",
             "asgi": _ASGI,
-            "http_version": self.parser.get_http_version(),
+            "http_version": version,
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,

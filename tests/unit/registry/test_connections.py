@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from tests.support.lonely_registry import lonely_registry
 from tests.support.waiting import until_async
@@ -17,6 +18,8 @@ from tests.unit.registry.pushing import digest_of
 from tests.unit.registry.raw import Connection, connect, exchange, status_of
 from yarddesk.content.errors import StorageFull
 from yarddesk.oci.name import RepositoryName
+from yarddesk.registry.answers import Answer
+from yarddesk.registry.guard import Guard
 from yarddesk.registry.limits import Limits
 from yarddesk.registry.server import EmbeddedServer
 from yarddesk.storage.filesystem import FilesystemStore
@@ -324,6 +327,44 @@ async def test_more_connections_than_are_taken_are_told_so(serve: Serve) -> None
     assert await status_of(server, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")) == 200
     for connection in held:
         await connection.close()
+
+
+async def test_what_the_server_itself_refuses_has_the_security_headers(serve: Serve) -> None:
+    busy = await serve(connections=1)
+    held = await connect(busy)
+    slow = await serve(header_seconds=0.2)
+    answers = [
+        await exchange(busy, GET),
+        await exchange(slow, b"GET /v2/ HT"),
+        await exchange(await serve(), b"GET /" + b"x" * 100_000),
+        await exchange(await serve(), b"GET " + b"/" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        await exchange(await serve(), b"NONSENSE\r\n\r\n"),
+        await exchange(await serve(), GET.replace(b"/v2/", b"*")),
+    ]
+    await held.close()
+    assert [int(answer.split()[1]) for answer in answers] == [503, 408, 431, 414, 400, 400]
+    for answer in answers:
+        for line in (
+            b"x-content-type-options: nosniff\r\n",
+            b"content-security-policy: default-src 'none'; sandbox\r\n",
+            b"cross-origin-resource-policy: same-origin\r\n",
+        ):
+            assert line in answer
+
+
+async def test_a_failure_of_ours_has_the_security_headers_too(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing:
+        def answer_at_once(self, scope: Scope) -> Answer | None:
+            return None
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            raise LookupError("broken")
+
+    async with EmbeddedServer(Guard(Failing()), port=0) as server:
+        answer = await exchange(server, GET)
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"content-security-policy: default-src 'none'; sandbox\r\n" in answer
+    assert "LookupError: broken" in caplog.text
 
 
 async def test_a_thousand_silent_connections_leave_it_answering(serve: Serve) -> None:

@@ -202,6 +202,11 @@ async def test_media_types_that_nobody_knows_are_kept(client: httpx.AsyncClient,
         ("application/json", b"{}"),
         ("application/json", b'{"schemaVersion": 2, "manifests": []}'),
         (THING, b"{}"),
+        ("", b'{"schemaVersion": 2, "mediaType": "a/b\\r\\nX: y"}'),
+        ("", b'{"schemaVersion": 2, "mediaType": "a/\\ud800"}'),
+        ("", b'{"schemaVersion": 2, "mediaType": "a/\\u0000"}'),
+        ("", b'{"schemaVersion": 2, "mediaType": "no slash"}'),
+        ("a/" + "b" * 200, b'{"schemaVersion": 2}'),
     ],
 )
 async def test_what_is_no_manifest_is_refused(
