@@ -1,11 +1,14 @@
 """Commands on stored content: through a running instance, and without one."""
 
 import json
+import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from tests.peers.yarddesk import YarddeskProcess
+from tests.support.damage import blob_file
 from tests.support.images import build_image
 from yarddesk.storage.lock import InstanceLock
 
@@ -44,3 +47,25 @@ def test_a_folder_that_somebody_keeps_is_said_to_be_kept(make_yarddesk: Callable
     with InstanceLock.acquire(yard.data_dir):
         done = yard.run("usage", status=1)
     assert "already runs" in done.stderr
+
+
+def test_gc_collects_what_nothing_refers_to_with_and_without_an_instance(make_yarddesk: Callable[..., YarddeskProcess]):
+    yard = make_yarddesk()
+    kept, loose = build_image("kept"), build_image("loose")
+    yard.push("team/app", "1", kept)
+    for blob in loose.blobs:
+        yard.push_blob("team/app", blob)
+    free = sum(len(blob.content) for blob in loose.blobs)
+    assert json.loads(yard.run("gc", "--json").stdout)["kept_young"] == len(loose.blobs)
+    assert json.loads(yard.run("gc", "--json", "--grace", "0", "--dry-run").stdout)["bytes"] == free
+    assert json.loads(yard.run("gc", "--json", "--grace", "0").stdout)["bytes"] == free
+    for blob in loose.blobs:
+        yard.push_blob("team/app", blob)
+        then = time.time() - 7200
+        os.utime(blob_file(yard.data_dir, blob.digest), (then, then))
+    yard.terminate()
+    assert "Freed" in yard.run("gc").stdout
+    yard.start()
+    assert all(yard.blob("team/app", blob.digest) is None for blob in loose.blobs)
+    assert yard.holds("team/app", "1", kept)
+    yard.run("gc", "--grace", "soon", status=2)

@@ -1,10 +1,13 @@
 """What is stored: counted, listed, re-hashed, collected."""
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
-from yarddesk.cli.output import print_json, size
+from yarddesk.cli.options import duration
+from yarddesk.cli.output import complain, plural, print_json, size
 from yarddesk.cli.works import perform
+
+_GRACE_SECONDS: Final = 3600.0
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
@@ -12,6 +15,36 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
     usage = commands.add_parser("usage", parents=[common], help=text, description=text)
     usage.add_argument("--json", action="store_true", help="for programs")
     usage.set_defaults(run=_usage)
+    text = "collect what nothing refers to"
+    gc = commands.add_parser("gc", parents=[common], help=text, description=text)
+    gc.add_argument(
+        "--grace",
+        metavar="DURATION",
+        type=duration,
+        default=_GRACE_SECONDS,
+        help="leave alone what is newer than this (1h); 0 may make a push that is under way begin anew",
+    )
+    gc.add_argument("--untagged", action="store_true", help="manifests, too, that no tag, index or subject leads to")
+    gc.add_argument("--dry-run", action="store_true", help="say what would go")
+    gc.add_argument("--json", action="store_true", help="for programs")
+    gc.set_defaults(run=_gc)
+
+
+def _gc(options: argparse.Namespace) -> int:
+    result = perform(options, "gc", grace_seconds=options.grace, untagged=options.untagged, dry_run=options.dry_run)
+    if options.json:
+        print_json(result)
+        return 0
+    what = ", ".join(plural(result[key], key.removesuffix("s")) for key in ("blobs", "manifests"))
+    print(f"{'Would free' if options.dry_run else 'Freed'} {size(result['bytes'])}: {what}.")
+    if result["uploads"]:
+        print(f"Abandoned uploads {'to remove' if options.dry_run else 'removed'}: {result['uploads']}.")
+    kept = result["kept_young"] + result["kept_promised"]
+    if kept:
+        print(f"{plural(kept, 'blob')} that nothing refers to yet may belong to a push under way, and stay.")
+    for repository in result["not_looked_through"]:
+        complain(f"The untagged manifests of {repository} stay: it changed all the time, or is damaged.")
+    return 0
 
 
 def _usage(options: argparse.Namespace) -> int:

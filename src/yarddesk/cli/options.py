@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from yarddesk.cli.output import complain
+from yarddesk.settings import values
 from yarddesk.settings.loader import default_config_file, load_settings
 from yarddesk.settings.model import Settings
 
@@ -34,3 +35,11 @@ def config_option(options: argparse.Namespace) -> Path | None:
 def config_file_of(options: argparse.Namespace) -> Path:
     """The file that a command writes to."""
     return config_option(options) or default_config_file()
+
+
+def duration(text: str) -> float:
+    """An option's DURATION in seconds, as argparse asks for its types."""
+    try:
+        return values.duration(text).total_seconds()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from yarddesk.cli.options import settings_of
+from yarddesk.cli.options import duration, settings_of
 from yarddesk.cli.output import complain, plural, print_json, print_table, size
 from yarddesk.control.client import ControlClient
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.name import ImageReference
-from yarddesk.settings import values
 
 _WAIT_TURN_SECONDS: Final = 20.0
 
@@ -45,7 +44,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
         which.add_argument("--all", action="store_true", help="all of them")
     wait = add("wait", _wait, "return once it, or all, is upstream")
     wait.add_argument("reference", nargs="?", metavar="REFERENCE", help="REPOSITORY[:TAG|@DIGEST]; without it all")
-    wait.add_argument("--timeout", metavar="SECONDS", type=_duration, help="give up after that long")
+    wait.add_argument("--timeout", metavar="SECONDS", type=duration, help="give up after that long")
 
 
 def _client(options: argparse.Namespace) -> ControlClient:
@@ -187,14 +186,7 @@ def _shown(entry: dict[str, Any]) -> str:
 
 
 def _some_time(text: str) -> float:
-    seconds = _duration(text)
+    seconds = duration(text)
     if seconds <= 0:
         raise argparse.ArgumentTypeError("a pause needs some time, such as 30m")
     return seconds
-
-
-def _duration(text: str) -> float:
-    try:
-        return values.duration(text).total_seconds()
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from yarddesk.content.clock import SystemClock
 from yarddesk.events import EventBus
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.oci.name import Reference, RepositoryName
 from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.locks import Gate
 from yarddesk.service.accounts import Accounts
@@ -54,11 +55,14 @@ class _MarkersOnDisk:
     """The queue as it lies there; nobody works on it meanwhile."""
 
     def __init__(self, markers: Sequence[Marker]) -> None:
-        self._markers = markers
+        self._references = {(marker.repository, marker.reference) for marker in markers}
+        self._digests: defaultdict[RepositoryName, set[Digest]] = defaultdict(set)
+        for marker in markers:
+            if marker.digest is not None:  # Switchyard's name none, but a tag
+                self._digests[marker.repository].add(marker.digest)
 
-    def queued(self) -> Sequence[tuple[RepositoryName, Reference, Digest]]:
-        # Switchyard's markers name no digest, but a tag, which keeps what it names.
-        return [(each.repository, each.reference, each.digest) for each in self._markers if each.digest is not None]
+    def queued_in(self, repository: RepositoryName) -> Collection[Digest]:
+        return self._digests.get(repository, ())
 
-    async def manifest_deleted(self, repository: RepositoryName, digest: Digest, tags: tuple[Tag, ...]) -> None:
-        """What is queued is never deleted by a work."""
+    def is_queued(self, repository: RepositoryName, reference: Reference) -> bool:
+        return (repository, reference) in self._references

@@ -1,6 +1,6 @@
 """What the works on stored content stand on, in a running instance or without one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 from yarddesk.content.upstream import Routes
 from yarddesk.events import EventBus
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.oci.name import Reference, RepositoryName
 from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.locks import Gate
 from yarddesk.settings.model import Settings
@@ -18,11 +18,13 @@ from yarddesk.storage.filesystem import FilesystemStore
 class Queued(Protocol):
     """What the sync queue says of images."""
 
-    def queued(self) -> Sequence[tuple[RepositoryName, Reference, Digest]]:
-        """All that is still on its way to some upstream."""
+    def queued_in(self, repository: RepositoryName) -> Collection[Digest]:
+        """The manifests of a repository that are still on their way to some upstream."""
         ...
 
-    async def manifest_deleted(self, repository: RepositoryName, digest: Digest, tags: tuple[Tag, ...]) -> None: ...
+    def is_queued(self, repository: RepositoryName, reference: Reference) -> bool:
+        """Whether what was pushed under this tag or digest is."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

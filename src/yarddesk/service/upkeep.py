@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from yarddesk.control.works import Document, Report, Work
+from yarddesk.service.gc import Collecting
 from yarddesk.service.layouts import LayoutWorks
 from yarddesk.service.surroundings import Surroundings
 
@@ -13,7 +14,9 @@ class Upkeep:
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
-        self.works: Mapping[str, Work] = MappingProxyType({"usage": self.usage, **LayoutWorks(around).works})
+        self.works: Mapping[str, Work] = MappingProxyType(
+            {"usage": self.usage, "gc": Collecting(around).gc, **LayoutWorks(around).works}
+        )
 
     async def usage(self, _parameters: Document, _report: Report) -> Document:
         """How much is stored."""

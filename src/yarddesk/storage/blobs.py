@@ -3,7 +3,8 @@
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from yarddesk.oci.digest import Digest, Hasher
@@ -51,18 +52,46 @@ class BlobFiles:
     def remove(self, digest: Digest) -> bool:
         return self._tree.remove(blob_folder(digest), digest.hex, counted=True)
 
+    def remove_old(self, digests: Sequence[Digest], before: float) -> list[int]:
+        """Remove those of them that were committed by then, in seconds of the epoch; the sizes of what went.
+
+        Not durable: what a crash brings back is collected again.
+        """
+        sizes = []
+        for digest in digests:
+            size = self.size(digest) or 0
+            if self._tree.remove(
+                blob_folder(digest),
+                digest.hex,
+                counted=True,
+                sync=False,
+                only_if=lambda found: found.st_mtime <= before,
+            ):
+                sizes.append(size)
+        return sizes
+
     def listed(self, folder: tuple[str, ...]) -> list[Digest]:
         """The blobs in one folder of `shard_folders`; strangers' files are left out."""
+        return [digest for digest, _, _ in self.entries(folder)]
+
+    def entries(self, folder: tuple[str, ...]) -> list[tuple[Digest, int, float]]:
+        """The blobs in one folder with their sizes and times (seconds of the epoch)."""
         path = self._tree.find(folder)
         if path is None:
             return []
         _, algorithm, shard = folder
         length = _HEX_LENGTHS[algorithm]
-        return [
-            Digest.parse(f"{algorithm}:{name}")
-            for name in os.listdir(path)
-            if len(name) == length and name.startswith(shard) and _HEX.fullmatch(name)
-        ]
+        found = []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if len(name) != length or not name.startswith(shard) or not _HEX.fullmatch(name):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # removed since it was seen
+                    state = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(state.st_mode):
+                        found.append((Digest.parse(f"{algorithm}:{name}"), state.st_size, state.st_mtime))
+        return found
 
     def is_whole(
         self,

@@ -22,7 +22,9 @@ from yarddesk.storage.blobs import BlobFiles
 from yarddesk.storage.checking import BlobChecks, Finding
 from yarddesk.storage.durable import prepare_root
 from yarddesk.storage.finishing import Finishing
+from yarddesk.storage.garbage import Garbage
 from yarddesk.storage.layout import ALGORITHMS, BLOBS, MANIFESTS, UPLOADS, blob_folder, shard_folders
+from yarddesk.storage.promises import Promises
 from yarddesk.storage.quarantine import Damage, Quarantine
 from yarddesk.storage.reading import BlobReader, Unverified
 from yarddesk.storage.recent import Recent
@@ -74,6 +76,12 @@ class FilesystemStore:
         )
         self._upload_files = UploadFiles(self._tree, self._blobs)
         self._uploads = Uploads(root, self._upload_files, self._threads.transfers, self._finishing, self._committed)
+        self._promises = Promises()
+        self._removal = asyncio.Lock()
+        self._removing: set[Digest] = set()
+        self.garbage = Garbage(
+            self._blobs, self._repositories, self._quarantine, self._threads, self._promises, self._remove_blobs
+        )
         self._stopping = threading.Event()
         self._counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -107,18 +115,27 @@ class FilesystemStore:
         """False where the run before was killed or the machine went down: `needs_check` then tells what to look at."""
         return self._run.previous_ended_cleanly
 
-    async def promise_blob(self, digest: Digest) -> int | None:
-        size = await self.blob_size(digest)
-        return size
-
     async def blob_size(self, digest: Digest) -> int | None:
-        known = self._sizes.get(digest)
-        if known is not None:
-            return known
-        deletions = self._deletions
-        size = await self._threads.small(self._blobs.size, digest)
-        if size is not None and deletions == self._deletions:
-            self._sizes.put(digest, size)
+        while True:
+            if digest in self._removing:
+                async with self._removal:
+                    pass
+            known = self._sizes.get(digest)
+            if known is not None:
+                return known
+            deletions = self._deletions
+            size = await self._threads.small(self._blobs.size, digest)
+            if size is None:
+                return None
+            if deletions == self._deletions:
+                self._sizes.put(digest, size)
+                return size
+
+    async def promise_blob(self, digest: Digest) -> int | None:
+        self._promises.make(digest)  # first, so that it doesn't go while it's looked for
+        size = await self.blob_size(digest)
+        if size is None:
+            self._promises.take_back(digest)
         return size
 
     def blob_path(self, digest: Digest) -> Path | None:
@@ -175,6 +192,10 @@ class FilesystemStore:
 
     async def find_upload(self, repository: RepositoryName, upload_id: str) -> UploadSession:
         return await self._uploads.find(repository, upload_id)
+
+    async def abandoned_uploads(self) -> int:
+        """How many sessions `collect_uploads` would remove, of those that this run has not been asked for."""
+        return len(await self._threads.small(self._upload_files.abandoned, ABANDONED_SECONDS))
 
     async def collect_uploads(self, abandoned_seconds: float = ABANDONED_SECONDS) -> int:
         """Remove the sessions that nobody wrote to for so long; how many. Happens by itself every ten minutes."""
@@ -238,6 +259,24 @@ class FilesystemStore:
         self._usage_changed()
         if not there:
             raise _missing(digest)
+
+    async def _remove_blobs(self, digests: Sequence[Digest], before: float) -> list[int]:
+        """Nobody is told meanwhile that one of them is here."""
+        return await self._finishing.run(self._remove_old(digests, before))
+
+    async def _remove_old(self, digests: Sequence[Digest], before: float) -> list[int]:
+        async with self._removal:
+            self._removing.update(digests)
+            self._deletions += 1
+            try:
+                sizes = await self._threads.small(self._blobs.remove_old, digests, before)
+            finally:
+                for digest in digests:
+                    self._sizes.drop(digest)
+                self._deletions += 1
+                self._removing.clear()
+        self._usage_changed()
+        return sizes
 
     def _blob_damaged(self, damage: Damage) -> None:
         self._deletions += 1

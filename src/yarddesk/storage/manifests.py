@@ -112,6 +112,14 @@ class ManifestFiles:
         """The manifest's file as it is."""
         return self._read(manifest_folder(repository, digest.algorithm), digest.hex, MAX_MANIFEST_BYTES)
 
+    def modified(self, repository: RepositoryName, digest: Digest) -> float | None:
+        """When the manifest was put here last, in seconds of the epoch."""
+        folder = self._tree.find(manifest_folder(repository, digest.algorithm))
+        try:
+            return None if folder is None else os.lstat(os.path.join(folder, digest.hex)).st_mtime
+        except FileNotFoundError:
+            return None
+
     def read_tag(self, repository: RepositoryName, tag: Tag) -> Digest | None:
         """The digest that a tag names; None where it's not here."""
         content = self._read(tag_folder(repository), encode_component(tag), _MAX_TAG_BYTES)
@@ -144,12 +152,17 @@ class ManifestFiles:
         self._tree.prune(folder, keep=1)
         return there
 
-    def delete(self, repository: RepositoryName, digest: Digest) -> tuple[Tag, ...] | None:
-        """Remove the tags that name a manifest, then the manifest: the tags; None where the manifest wasn't there."""
+    def delete(self, repository: RepositoryName, digest: Digest, *, untagged: bool = False) -> tuple[Tag, ...] | None:
+        """Remove the tags that name a manifest, then the manifest: the tags; None where the manifest wasn't there.
+
+        `untagged`: none names it, so none need be looked for.
+        """
         if not self.has(repository, digest):
             return None
         manifest = self.read(repository, digest)
-        tags = tuple(tag for tag in self.tags(repository) if self.read_tag(repository, tag) == digest)
+        tags: tuple[Tag, ...] = ()
+        if not untagged:
+            tags = tuple(tag for tag in self.tags(repository) if self.read_tag(repository, tag) == digest)
         for tag in tags:
             self._tree.remove(tag_folder(repository), encode_component(tag), sync=tag is tags[-1])
         folder = manifest_folder(repository, digest.algorithm)

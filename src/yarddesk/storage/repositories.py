@@ -2,8 +2,9 @@
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from typing import Final
 
@@ -18,6 +19,7 @@ from yarddesk.storage.known import KnownManifests
 from yarddesk.storage.listed import MOST_NAMES, Listed, page_of
 from yarddesk.storage.manifests import ManifestFiles
 from yarddesk.storage.quarantine import Damage, Quarantine
+from yarddesk.storage.references import Packed, named_in, packed
 from yarddesk.storage.threads import Threads
 from yarddesk.storage.tree import Tree
 
@@ -50,6 +52,9 @@ class Repositories:
         self._known = KnownManifests()
         self._listed = Listed()
         self._too_many_names = False
+        self._marked: set[Packed] | None = None
+        self._arriving: dict[object, Manifest] = {}
+        self._revisions: Counter[RepositoryName] = Counter()
         self._locks: weakref.WeakValueDictionary[RepositoryName, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def resolve_cached(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
@@ -69,7 +74,14 @@ class Repositories:
                 self._known.remember(repository, manifest)
                 self._listed.added(repository)
 
-        await self._finishing.run(put())
+        arriving = object()
+        self._arriving[arriving] = manifest
+        if self._marked is not None:
+            self._marked.update(named_in(manifest.content))
+        try:
+            await self._finishing.run(put())
+        finally:
+            del self._arriving[arriving]
 
     async def put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
         async def put() -> None:
@@ -152,25 +164,88 @@ class Repositories:
                 return True
         return False
 
+    async def contents(self, at_once: int) -> AsyncIterator[list[tuple[RepositoryName, Digest, bytes]]]:
+        """The bytes of every manifest as they lie there, so many at once; they need not be whole."""
+        last = ""
+        # From the disk, whatever is remembered: what isn't found here is collected.
+        while page := await self._threads.small(self._names_after, last):
+            for repository in page:
+                digests = await self.digests(repository)
+                for start in range(0, len(digests), at_once):
+                    yield await self._threads.read(self._read_contents, repository, digests[start : start + at_once])
+            last = page[-1]
+
+    async def digests(self, repository: RepositoryName) -> list[Digest]:
+        """All manifests of a repository, in no order."""
+        return await self._threads.small(self._files.digests, repository)
+
+    async def tagged(self, repository: RepositoryName) -> set[Digest]:
+        """What its tags name."""
+        return await self._threads.read(self._tagged, repository)
+
+    async def modified(self, repository: RepositoryName, digest: Digest) -> float | None:
+        """When a manifest was put here last, in seconds of the epoch."""
+        return await self._threads.small(self._files.modified, repository, digest)
+
+    # What collecting garbage needs
+
+    def begin_marking(self) -> set[Packed]:
+        """What every manifest that is stored from now on names, and those on their way: it grows until `end_marking`."""
+        self._marked = {name for manifest in self._arriving.values() for name in named_in(manifest.content)}
+        return self._marked
+
+    def end_marking(self) -> None:
+        self._marked = None
+
+    def revision(self, repository: RepositoryName) -> int:
+        """Another one when a change of the repository begins, and when it ends."""
+        return self._revisions[repository]
+
+    async def delete_untagged(self, repository: RepositoryName, digests: Sequence[Digest], revision: int) -> bool:
+        """Remove manifests that no tag named in this revision; False, and nothing is done, where there is another by now."""
+
+        async def delete() -> bool:
+            async with self._lock(repository):
+                if self._revisions[repository] != revision:
+                    return False
+                with self._changing(repository):
+                    if not await self._threads.small(self._delete_untagged, repository, digests):
+                        self._listed.removed(repository)
+                    for digest in digests:
+                        self._known.forget_manifest(repository, digest)
+            return True
+
+        return await self._finishing.run(delete())
+
     def count(self, stopped: Callable[[], bool]) -> None:
         """Have the usage count all manifests. Blocks."""
         self._catalog.count(stopped)
 
     @asynccontextmanager
     async def _change(self, repository: RepositoryName) -> AsyncIterator[None]:
+        async with self._lock(repository):
+            with self._changing(repository):
+                yield
+
+    def _lock(self, repository: RepositoryName) -> asyncio.Lock:
         lock = self._locks.get(repository)
         if lock is None:
             lock = self._locks[repository] = asyncio.Lock()
-        async with lock:
+        return lock
+
+    @contextmanager
+    def _changing(self, repository: RepositoryName) -> Iterator[None]:
+        self._revisions[repository] += 1
+        self._known.changes += 1
+        try:
+            yield
+        except BaseException:
+            self._listed.forget(repository)
+            raise
+        finally:
+            self._revisions[repository] += 1
             self._known.changes += 1
-            try:
-                yield
-            except BaseException:
-                self._listed.forget(repository)
-                raise
-            finally:
-                self._known.changes += 1
-                self._changed()
+            self._changed()
 
     async def _load(self, repository: RepositoryName, reference: Reference) -> Manifest:
         changes = self._known.changes
@@ -186,6 +261,7 @@ class Repositories:
     def _forget_damaged(self, repository: RepositoryName, damage: Damage) -> None:
         self._known.changes += 1
         self._known.forget_damaged(repository, damage.digest)
+        self._listed.forget(repository)
         self._listed.forget(repository)
         self._damaged(repository, damage)
         self._changed()
@@ -210,6 +286,25 @@ class Repositories:
         digest = reference if isinstance(reference, Digest) else self._files.read_tag(repository, reference)
         return None if digest is None else self._files.read(repository, digest)
 
+    def _names_after(self, last: str) -> list[RepositoryName]:
+        return list(islice(self._catalog.after(last), _PAGE))
+
+    def _read_contents(
+        self, repository: RepositoryName, digests: Sequence[Digest]
+    ) -> list[tuple[RepositoryName, Digest, bytes]]:
+        found = ((digest, self._files.read_content(repository, digest)) for digest in digests)
+        return [(repository, digest, content) for digest, content in found if content is not None]
+
+    def _tagged(self, repository: RepositoryName) -> set[Digest]:
+        named = (self._files.read_tag(repository, tag) for tag in self._files.tags(repository))
+        return {digest for digest in named if digest is not None}
+
+    def _delete_untagged(self, repository: RepositoryName, digests: Sequence[Digest]) -> bool:
+        """Whether any manifest is left."""
+        for digest in digests:
+            self._files.delete(repository, digest, untagged=True)
+        return self._files.holds(repository)
+
     def _put(self, repository: RepositoryName, manifest: Manifest) -> None:
         if not manifest.digest.matches(manifest.content):
             raise DigestMismatch(f"The bytes of the manifest are not those of {manifest.digest}.")
@@ -230,8 +325,7 @@ class Repositories:
 
     def _refers_to(self, repository: RepositoryName, digest: Digest, blob: Digest) -> bool:
         content = self._files.read_content(repository, digest)
-        # JSON may spell the same digest with escapes.
-        if content is None or (blob.encode() not in content and b"\\u" not in content):
+        if content is None or packed(blob) not in named_in(content):
             return False
         manifest = self._files.read(repository, digest)
         return manifest is None or manifest.names(blob)

@@ -47,7 +47,7 @@ class StoreTarget:
         return await self.exists(descriptor)
 
     async def mount(self, descriptor: Descriptor, source: RepositoryName) -> bool:
-        return await self.exists(descriptor)
+        return await self._store.promise_blob(descriptor.digest) == descriptor.size
 
     async def tag(self, descriptor: Descriptor, tag: Tag) -> None:
         await self._store.put_tag(self._repository, tag, descriptor.digest)
@@ -74,12 +74,12 @@ class StoreTarget:
     async def keep(self, manifest: Manifest) -> None:
         """Have a manifest whose bytes were checked in the repository. Raises NotFound where it lacks a blob."""
         for blob in manifest.required_blobs:
-            if await self._store.blob_size(blob.digest) is None:
+            if await self._store.promise_blob(blob.digest) is None:
                 raise NotFound(f"Blob {blob.digest} of manifest {manifest.digest} is not here.")
         await self._store.put_manifest(self._repository, manifest)
 
     async def _push_blob(self, descriptor: Descriptor, source: ContentSource) -> None:
-        if await self.exists(descriptor):
+        if await self._store.promise_blob(descriptor.digest) == descriptor.size:
             return
         upload = await self._store.start_upload(self._repository, descriptor.digest.algorithm)
         try:

@@ -75,15 +75,23 @@ class Tree:
         _close([replaced])
         self._sync(descriptors, unsynced, seen)
 
-    def remove(self, parts: Parts, name: str, *, counted: bool = False, sync: bool = True) -> bool:
-        """Unlink a file; whether it was there. Durable on return."""
+    def remove(
+        self,
+        parts: Parts,
+        name: str,
+        *,
+        counted: bool = False,
+        sync: bool = True,
+        only_if: Callable[[os.stat_result], bool] | None = None,
+    ) -> bool:
+        """Unlink a file; whether it was there, and the one meant. Durable on return."""
         with self._lock:
             folder = self.find(parts)
             if folder is None:
                 return False
             target = os.path.join(folder, name)
             size = regular_size(target)
-            if size is None:
+            if size is None or (only_if is not None and not only_if(os.lstat(target))):
                 return False
             descriptor = open_folder(folder) if sync else -1
             removed = _hold(target)

@@ -63,15 +63,19 @@ class UploadFiles:
 
     def sweep(self, idle_seconds: float, in_use: frozenset[str]) -> int:
         """Remove the sessions that nobody wrote to for so long: how many."""
-        found = {name.removesuffix(REPOSITORY_SUFFIX) for name in self._names()}
-        abandoned = [
-            upload_id
-            for upload_id in found - in_use
-            if _UUID.fullmatch(upload_id) and time.time() - self._used_at(upload_id) >= idle_seconds
-        ]
+        abandoned = self.abandoned(idle_seconds) - in_use
         for upload_id in abandoned:
             self.remove(upload_id)
         return len(abandoned)
+
+    def abandoned(self, idle_seconds: float) -> set[str]:
+        """The sessions whose files nobody wrote to for so long."""
+        found = {name.removesuffix(REPOSITORY_SUFFIX) for name in self._names()}
+        return {
+            upload_id
+            for upload_id in found
+            if _UUID.fullmatch(upload_id) and time.time() - self._used_at(upload_id) >= idle_seconds
+        }
 
     def remove_leftovers(self) -> None:
         """Remove what a run that was cut off left half-written. Before this run writes anything."""

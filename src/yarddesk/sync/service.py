@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from yarddesk.content.upstream import Routes
 from yarddesk.errors import YarddeskError
 from yarddesk.events import EventBus, ManifestStored, Subscription
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.settings.model import Settings
 from yarddesk.sync.copy import Wires
 from yarddesk.sync.history import History
@@ -226,9 +226,9 @@ class SyncService:
         job = self._queue.journal.get(f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}")
         return job is not None
 
-    def queued(self) -> Sequence[tuple[RepositoryName, Reference, Digest]]:
-        """All that is still on its way to some upstream."""
-        return [(job.repository, job.reference, job.digest) for job in self._queue.journal.jobs.values()]
+    def queued_in(self, repository: RepositoryName) -> Collection[Digest]:
+        """The manifests of a repository that are still on their way to some upstream."""
+        return {job.digest for job in self._queue.journal.in_repository(repository)}
 
     async def _load(self) -> None:
         await self._queue.pauses.load(self._clock.now())

@@ -1,0 +1,41 @@
+"""What clients were told that they need not send: a manifest that names it is about to come."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from yarddesk.oci.digest import Digest
+
+_MOST: Final = 20_000
+LEAST_SECONDS: Final = 10.0
+"""So long a promise holds whatever grace is asked for."""
+
+
+class Promises:
+    """When each blob was promised last, for the latest of them. What doesn't fit any more is remembered as: anything may be.
+
+    They are in memory alone: after a restart the time of a blob's file counts. A push that loses a blob by that is refused,
+    and sends it again. For one thread.
+    """
+
+    def __init__(self, most: int = _MOST, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._monotonic = monotonic
+        self._made: OrderedDict[Digest, float] = OrderedDict()
+        self._forgotten = float("-inf")
+
+    def make(self, digest: Digest) -> None:
+        self._made[digest] = self._monotonic()
+        self._made.move_to_end(digest)
+        if len(self._made) > self._most:
+            _, self._forgotten = self._made.popitem(last=False)
+
+    def take_back(self, digest: Digest) -> None:
+        """It isn't here after all."""
+        self._made.pop(digest, None)
+
+    def hold(self, digest: Digest, seconds: float) -> bool:
+        """Whether it was promised within the last so many seconds, or may have been."""
+        since = self._monotonic() - max(seconds, LEAST_SECONDS)
+        return max(self._made.get(digest, self._forgotten), self._forgotten) > since

@@ -1,0 +1,28 @@
+"""Which content manifests name, found in their bytes without reading them as JSON: a blob too many is named rather than one too few."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from yarddesk.oci.digest import Digest
+
+_DIGEST: Final = re.compile(rb"sha256:([0-9a-f]{64})|sha512:([0-9a-f]{128})")
+_ESCAPE: Final = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
+
+Packed = bytes
+"""A digest as its bare bytes, 32 or 64; so 100,000 of them in a set take some 12 MB."""
+
+
+def packed(digest: Digest) -> Packed:
+    return bytes.fromhex(digest.hex)
+
+
+def named_in(content: bytes) -> Iterator[Packed]:
+    """Every digest that stands in a document, however JSON spells it."""
+    if b"\x00" in content:  # UTF-16 or UTF-32, which JSON may be
+        content = content.decode(json.detect_encoding(content), "replace").encode()
+    if b"\\u" in content:
+        content = _ESCAPE.sub(lambda escape: bytes((int(escape[1], 16),)), content)
+    for match in _DIGEST.finditer(content):
+        yield bytes.fromhex((match[1] or match[2]).decode())
