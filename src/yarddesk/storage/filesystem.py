@@ -39,6 +39,7 @@ from yarddesk.storage.verified import Identity
 
 _log = logging.getLogger(__name__)
 _KNOWN_SIZES: Final = 100_000
+_LATELY_REMOVED: Final = 10_000
 _SWEEP_SECONDS: Final = 600.0
 _CHECKED_AT_MOST: Final = 3
 
@@ -79,6 +80,7 @@ class FilesystemStore:
         self._promises = Promises()
         self._removal = asyncio.Lock()
         self._removing: set[Digest] = set()
+        self._removed: Recent[Digest, bool] = Recent(_LATELY_REMOVED)
         self.garbage = Garbage(
             self._blobs, self._repositories, self._quarantine, self._threads, self._promises, self._remove_blobs
         )
@@ -255,6 +257,7 @@ class FilesystemStore:
             there = await self._threads.small(self._blobs.remove, digest)
         finally:
             self._sizes.drop(digest)
+            self._removed.put(digest, True)
             self._deletions += 1
         self._usage_changed()
         if not there:
@@ -273,6 +276,7 @@ class FilesystemStore:
             finally:
                 for digest in digests:
                     self._sizes.drop(digest)
+                    self._removed.put(digest, True)
                 self._deletions += 1
                 self._removing.clear()
         self._usage_changed()
@@ -303,7 +307,9 @@ class FilesystemStore:
         )
 
     def _committed(self, digest: Digest, size: int) -> None:
-        self._sizes.put(digest, size)
+        # It may have been placed, and removed, before we come to hear of it: then the disk is asked.
+        if digest not in self._removing and self._removed.get(digest) is None:
+            self._sizes.put(digest, size)
         self._usage_changed()
 
     def _usage_changed(self) -> None:

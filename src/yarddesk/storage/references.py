@@ -1,6 +1,5 @@
 """Which content manifests name, found in their bytes without reading them as JSON: a blob too many is named rather than one too few."""
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -20,8 +19,6 @@ def packed(digest: Digest) -> Packed:
 
 def named_in(content: bytes) -> Iterator[Packed]:
     """Every digest that stands in a document, however JSON spells it."""
-    if b"\x00" in content:  # UTF-16 or UTF-32, which JSON may be
-        content = content.decode(json.detect_encoding(content), "replace").encode()
     if b"\\u" in content:
         content = _ESCAPE.sub(lambda escape: bytes((int(escape[1], 16),)), content)
     for match in _DIGEST.finditer(content):

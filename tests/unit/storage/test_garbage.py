@@ -97,15 +97,14 @@ def test_promises_that_are_forgotten_may_have_been_made_for_any_blob():
     assert promises.hold(never, 50)
 
 
-@pytest.mark.parametrize("spelling", ["plain", "escaped", "utf-16"])
+@pytest.mark.parametrize("spelling", ["plain", "escaped"])
 async def test_a_blob_is_found_however_json_spells_its_digest(store, tmp_path, spelling):
     layer = await push_blob(store, b"layer")
     config = await push_blob(store, b"{}")
     text = image(b"layer").content.decode()
     if spelling == "escaped":
         text = text.replace(layer, "".join(f"\\u{ord(character):04X}" for character in layer))
-    content = text.encode("utf-16") if spelling == "utf-16" else text.encode()
-    manifest = parse_manifest(content)
+    manifest = parse_manifest(text.encode())
     assert {blob.digest for blob in manifest.blobs} == {layer, config}
     await store.put_manifest(REPOSITORY, manifest)
     assert await store.blob_is_used(layer)
@@ -253,7 +252,8 @@ operations = st.one_of(
 class Yard:
     """A registry over a store, and clients that push to it while garbage is collected."""
 
-    def __init__(self, store: FilesystemStore) -> None:
+    def __init__(self, folder: Path, store: FilesystemStore) -> None:
+        self.folder = folder
         self.store = store
         self.app = RegistryApp(store, NoUpstreams(store), Pushes())
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://localhost")
@@ -298,13 +298,13 @@ class Yard:
     async def check(self) -> None:
         """No manifest that is stored lacks a blob."""
         async with self.app.deletes.closed():
-            here = {digest async for digest in self.store.blobs()}
             async for repository, digest in self.store.manifests():
                 try:
                     manifest = await self.store.get_manifest(repository, digest)
                 except NotFound:
                     continue  # deletes pass the gate
-                lacking = {blob.digest for blob in manifest.blobs} - here
+                # One by one: a folder's list may miss a file that is replaced while it's made.
+                lacking = [blob.digest for blob in manifest.blobs if not blob_file(self.folder, blob.digest).exists()]
                 assert not lacking
 
     async def _send(self, digest: Digest) -> None:
@@ -319,8 +319,9 @@ def test_whatever_comes_beside_it_no_stored_manifest_ever_lacks_a_blob(
     tmp_path_factory: pytest.TempPathFactory, scripts: list[list[tuple[str, Any]]]
 ):
     async def run() -> None:
-        async with FilesystemStore.open(tmp_path_factory.mktemp("store")) as store:
-            yard = Yard(store)
+        folder = tmp_path_factory.mktemp("store")
+        async with FilesystemStore.open(folder) as store:
+            yard = Yard(folder, store)
             async with asyncio.TaskGroup() as group:
                 for script in scripts:
                     group.create_task(yard.run(script))
