@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import os
 import subprocess
 import sys
@@ -13,13 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.peers.registry import DockerRegistry
 from tests.peers.token_server import TokenServer
+from tests.support.certificates import private_authority
 from tests.support.images import Content, Image, Index, build_image, build_index
 from tests.support.upstreams import GivenCredentials, blob, credential, opened_upstream, settings_for, source_of
 from yarddesk.content.target import NotFound
@@ -172,37 +167,6 @@ async def test_a_token_that_expires_while_a_layer_is_sent(
         assert await repository.exists(blob(content))
     assert opened == [0]
     assert len(token_server.requests) > 1
-
-
-def private_authority(folder: Path) -> tuple[Path, Path, Path]:
-    """A certificate for 127.0.0.1, its key, and the authority that signed it."""
-
-    def certificate(
-        name: str, issuer: str, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, ca: bool
-    ) -> bytes:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        )
-        if not ca:
-            address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-    authority, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    paths = (folder / "cert.pem", folder / "key.pem", folder / "ca.pem")
-    paths[0].write_bytes(certificate("registry", "a private authority", own, authority, False))
-    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    paths[1].write_bytes(own.private_bytes(pem, form, serialization.NoEncryption()))
-    paths[2].write_bytes(certificate("a private authority", "a private authority", authority, authority, True))
-    return paths
 
 
 async def test_over_tls_with_a_private_authority(make_registry: MakeRegistry, tmp_path: Path) -> None:
