@@ -1,8 +1,10 @@
-"""A file's bytes to a connection: by the kernel where the loop and the transport can, else through a thread."""
+"""A file's bytes to a connection: by the kernel where system, loop and transport can, else through a thread."""
 
 import asyncio
+import errno
 import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import BinaryIO, Final
 
@@ -11,9 +13,13 @@ from yarddesk.registry.unsent import unsent_bytes
 
 logger = logging.getLogger(__name__)
 
+_TURN_BYTES: Final = 1024 * 1024
+"""What one callback of the loop sends at most: a client that reads as quickly as we send would never let it go."""
+
 _WINDOW_BYTES: Final = 4 * 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
 _LOOKS: Final = 8
+_NOT_THERE: Final = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTSOCK)
 
 
 class ReaderStalled(Exception):
@@ -22,6 +28,10 @@ class ReaderStalled(Exception):
 
 class FileTruncated(Exception):
     """The file has fewer bytes than were promised."""
+
+
+class _NoSendfile(Exception):
+    """The kernel can't, for this file or connection; nothing was sent."""
 
 
 async def send_file(
@@ -35,59 +45,143 @@ async def send_file(
 ) -> None:
     """Send `count` bytes of `file` from `offset` on; `drain` waits until the transport has room.
 
-    Raises ReaderStalled, FileTruncated, or the connection's own error.
+    Nobody else writes to the transport meanwhile. Raises ReaderStalled, FileTruncated, or the connection's own error.
     """
-    loop = asyncio.get_running_loop()
-    if not _has_sendfile(loop, transport):
-        await _send_by_reading(transport, file, offset, count, drain)
-        return
-    end = offset + count
-    while offset < end:
-        wanted = min(_WINDOW_BYTES, end - offset)
-        _read_ahead(file, offset + wanted, min(_WINDOW_BYTES, end - offset - wanted))
+    if count and hasattr(os, "sendfile") and transport.get_extra_info("sslcontext") is None:  # TLS encrypts in here
         try:
-            sending = loop.create_task(loop.sendfile(transport, file, offset, wanted, fallback=False))
-            sent = await _while_read(sending, transport, stall_seconds)
-        except (asyncio.SendfileNotAvailableError, NotImplementedError) as error:
-            # Nothing of this window has left: both are raised before the first byte (a file system without it, Windows).
-            logger.debug("no sendfile here (%s): reading through a thread", error)
-            await _send_by_reading(transport, file, offset, end - offset, drain)
+            await _send_by_kernel(transport, file, offset, count, drain, stall_seconds)
             return
-        if sent < wanted:
-            raise FileTruncated
-        offset += sent
+        except _NoSendfile as error:
+            logger.debug("no sendfile here (%s): reading through a thread", error.__cause__)
+    await _send_by_reading(transport, file, offset, count, drain)
 
 
-async def _while_read(sending: asyncio.Task[int], transport: asyncio.Transport, stall_seconds: float) -> int:
-    """What `sending` returns; it's cancelled when the client takes nothing for so long."""
-    loop = asyncio.get_running_loop()
-    last, since = unsent_bytes(transport), loop.time()
+async def _send_by_kernel(
+    transport: asyncio.Transport,
+    file: BinaryIO,
+    offset: int,
+    count: int,
+    drain: Callable[[], Awaitable[None]],
+    stall_seconds: float,
+) -> None:
+    await _until_empty(transport, drain)
+    if transport.is_closing():
+        raise ConnectionResetError("The client has gone.")
+    # The transport's own descriptor can't be watched beside it, a copy can. `loop.sendfile` of asyncio registers and
+    # unregisters for each 100 KiB, which takes longer than it takes the kernel to send them; uvloop has none.
+    socket = os.dup(transport.get_extra_info("socket").fileno())
     try:
-        while True:
-            done, _ = await asyncio.wait((sending,), timeout=stall_seconds / _LOOKS)
-            if done:
-                return sending.result()
-            unsent = unsent_bytes(transport)
-            if unsent != last:
-                last, since = unsent, loop.time()
-            elif loop.time() - since > stall_seconds:
-                raise ReaderStalled
+        await _Sending(transport, socket, file.fileno(), offset, count, stall_seconds).run()
     finally:
-        if not sending.done():
-            sending.cancel()
-            await asyncio.wait((sending,))
+        os.close(socket)
 
 
-def _has_sendfile(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> bool:
-    # The base class's own method only raises (uvloop); TLS encrypts in this process.
-    offered = type(loop).sendfile is not asyncio.AbstractEventLoop.sendfile
-    return offered and transport.get_extra_info("sslcontext") is None
+async def _until_empty(transport: asyncio.Transport, drain: Callable[[], Awaitable[None]]) -> None:
+    """Return when what was written has left, so that the file's bytes come after it."""
+    if transport.get_write_buffer_size():
+        low, high = transport.get_write_buffer_limits()
+        transport.set_write_buffer_limits(0)
+        try:
+            await drain()
+        finally:
+            transport.set_write_buffer_limits(high, low)
 
 
-def _read_ahead(file: BinaryIO, offset: int, count: int) -> None:
-    # sendfile waits for the disk on this thread; what is asked for a window earlier is in memory by then.
-    if count > 0 and hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file.fileno(), offset, count, os.POSIX_FADV_WILLNEED)
+class _Sending:
+    """One part of a file on its way to a socket, whenever that is writable."""
+
+    def __init__(
+        self, transport: asyncio.Transport, socket: int, file: int, offset: int, count: int, stall_seconds: float
+    ) -> None:
+        self._transport = transport
+        self._socket = socket
+        self._file = file
+        self._offset = offset
+        self._end = offset + count
+        self._start = self._read_ahead_to = offset
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._stall_seconds = stall_seconds
+        self._seen: tuple[int, int | None] = (-1, None)
+        self._since = self._loop.time()
+        self._looking: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Return when all of it was given to the kernel. Raises as `send_file`, and _NoSendfile."""
+        self._send()
+        if self._done.done():
+            self._done.result()
+            return
+        reading = self._transport.is_reading()
+        self._loop.add_writer(self._socket, self._send)
+        # A client that closes its side for sending still reads: while reading we would take it for one that has gone.
+        self._transport.pause_reading()
+        self._look()
+        try:
+            await self._done
+        finally:
+            self._loop.remove_writer(self._socket)
+            if self._looking is not None:
+                self._looking.cancel()
+            if reading and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def _send(self) -> None:
+        if self._done.done():
+            return
+        self._read_ahead()
+        try:
+            sent = os.sendfile(self._socket, self._file, self._offset, min(_TURN_BYTES, self._end - self._offset))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            if error.errno in _NOT_THERE and self._offset == self._start:
+                self._fail(_NoSendfile(), error)
+            else:
+                self._fail(error)
+            return
+        self._offset += sent
+        if not sent:
+            self._fail(FileTruncated())
+        elif self._offset == self._end:
+            self._done.set_result(None)
+
+    def _fail(self, error: Exception, cause: Exception | None = None) -> None:
+        error.__cause__ = cause
+        self._done.set_exception(error)
+
+    def _read_ahead(self) -> None:
+        # sendfile waits for the disk on this thread; what is asked for a window earlier is in memory by then.
+        begin = self._read_ahead_to
+        if begin >= self._end or self._offset + _WINDOW_BYTES < begin:
+            return
+        count = min(_WINDOW_BYTES, self._end - begin)
+        self._read_ahead_to = begin + count
+        if hasattr(os, "posix_fadvise") and not _is_in_memory(self._file, self._read_ahead_to - 1):
+            os.posix_fadvise(self._file, begin, count, os.POSIX_FADV_WILLNEED)
+
+    def _look(self) -> None:
+        """See whether the client still takes something."""
+        if self._done.done():
+            return
+        now = self._loop.time()
+        state = (self._offset, unsent_bytes(self._transport))
+        if self._transport.is_closing():
+            self._fail(ConnectionResetError("The client has gone."))
+        elif state != self._seen:
+            self._seen, self._since = state, now
+        elif now - self._since > self._stall_seconds:
+            self._fail(ReaderStalled())
+        if not self._done.done():
+            self._looking = self._loop.call_later(self._stall_seconds / _LOOKS, self._look)
+
+
+def _is_in_memory(file: int, offset: int) -> bool:
+    """Whether this byte of the file can be had without the disk. Cheaper than to ask for what is there already."""
+    try:
+        return sys.platform == "linux" and os.preadv(file, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False
 
 
 async def _send_by_reading(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
+import os
 import socket
 import ssl
 import subprocess
@@ -204,26 +206,53 @@ async def test_a_blob_that_is_deleted_while_it_is_read_is_read_to_its_end(store:
         assert f"sha256:{hashed.hexdigest()}" == digest
 
 
-class WithoutSendfile(asyncio.SelectorEventLoop):
-    """A loop that has none of its own, as uvloop's."""
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS])
+async def test_where_the_kernel_cannot_send_a_file_it_is_read(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    asked = []
 
-    sendfile = asyncio.AbstractEventLoop.sendfile
+    def refused(*arguments: object) -> int:
+        asked.append(arguments)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "sendfile", refused)
+    async with (
+        server_for(store) as server,
+        httpx.AsyncClient(base_url=server.address, trust_env=False, verify=False) as client,
+    ):
+        digest = await push_blob(client, "app", CONTENT)
+        answer = await client.get(f"/v2/app/blobs/{digest}", headers={"Range": "bytes=7-"})
+        assert answer.content == CONTENT[7:]
+        assert (await client.get("/v2/")).status_code == 200
+    assert len(asked) == 1
 
 
-def test_a_loop_without_sendfile_reads_instead(tmp_path: Path) -> None:
-    async def pull() -> bytes:
-        async with (
-            FilesystemStore.open(tmp_path / "data") as store,
-            server_for(store) as server,
-            httpx.AsyncClient(base_url=server.address, trust_env=False, verify=False) as client,
-        ):
-            digest = await push_blob(client, "app", CONTENT)
-            answer = await client.get(f"/v2/app/blobs/{digest}", headers={"Range": "bytes=7-"})
-            assert (await client.get("/v2/")).status_code == 200
-            return answer.content
+async def test_a_client_that_has_said_all_still_gets_its_file(store: FilesystemStore) -> None:
+    async with server_for(store) as server, httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
+        digest = await push_blob(client, "app", CONTENT)
+        connection = await connect(server)
+        await connection.send(f"GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        await connection.reader.readuntil(b"\r\n\r\n")
+        connection.writer.write_eof()
+        assert await connection.to_the_end() == CONTENT
+        await connection.close()
 
-    with asyncio.Runner(loop_factory=WithoutSendfile) as runner:
-        assert runner.run(pull()) == CONTENT[7:]
+
+async def test_a_file_that_is_shorter_than_promised_cuts_the_answer(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sendfile = os.sendfile
+
+    def shrinking(out: int, file: int, offset: int, count: int) -> int:
+        return sendfile(out, file, offset, min(count, 3_000_000 - offset)) if offset < 3_000_000 else 0
+
+    monkeypatch.setattr(os, "sendfile", shrinking)
+    async with server_for(store) as server, httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
+        digest = await push_blob(client, "app", CONTENT)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get(f"/v2/app/blobs/{digest}")
+        assert (await client.get("/v2/")).status_code == 200
 
 
 @pytest.fixture(scope="session")
