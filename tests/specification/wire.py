@@ -19,6 +19,7 @@ TAG = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 many = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fewer = settings(many, max_examples=20)
 
 
 def index_of(*entries: dict[str, Any], **more: Any) -> Content:
