@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from yarddesk.oci import media_types
 from yarddesk.oci.digest import Digest
@@ -41,6 +42,15 @@ class Descriptor:
     @property
     def is_index(self) -> bool:
         return self.media_type in media_types.INDEXES
+
+    def as_document(self) -> dict[str, Any]:
+        """How it stands in an index of referrers."""
+        document: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        return document
 
     @property
     def may_be_missing(self) -> bool:

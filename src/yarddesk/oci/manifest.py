@@ -56,6 +56,11 @@ class Manifest:
         return Descriptor(self.media_type, self.digest, len(self.content), self.artifact_type, manifest=True)
 
     @property
+    def referrer(self) -> Descriptor:
+        """What names it among the referrers of its subject (distribution specification, "Listing referrers")."""
+        return replace(self.descriptor, annotations=self.annotations or {})
+
+    @property
     def blobs(self) -> tuple[Descriptor, ...]:
         """Config and layers, each digest once, in the manifest's order."""
         wanted = (*((self.config,) if self.config else ()), *self.layers)

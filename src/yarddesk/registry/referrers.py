@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from yarddesk.content.pull_through import PullThrough
-from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.link import render_next
 from yarddesk.oci.manifest import MAX_MANIFEST_BYTES
@@ -40,7 +39,7 @@ class Referrers:
             for descriptor in listed.descriptors
             if descriptor.digest > page.last and artifact_type in ("", descriptor.artifact_type)
         }
-        entries = _as_many_as_fit((_entry(found[name]) for name in sorted(found)), page)
+        entries = _as_many_as_fit((found[name].as_document() for name in sorted(found)), page)
         if len(entries) < len(found) and entries:
             query = {"artifactType": artifact_type} if artifact_type else {}
             query |= {"n": str(page.limit)} if page.limit is not None else {}
@@ -61,16 +60,3 @@ def _as_many_as_fit(entries: Iterable[dict[str, Any]], page: Page) -> list[dict[
             break
         taken.append(entry)
     return taken
-
-
-def _entry(descriptor: Descriptor) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "mediaType": descriptor.media_type,
-        "digest": descriptor.digest,
-        "size": descriptor.size,
-    }
-    if descriptor.artifact_type:
-        entry["artifactType"] = descriptor.artifact_type
-    if descriptor.annotations:
-        entry["annotations"] = dict(descriptor.annotations)
-    return entry

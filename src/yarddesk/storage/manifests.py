@@ -6,7 +6,6 @@ Changes of one repository come one at a time (the store sees to it); reads may c
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Final
 
 from yarddesk.content.errors import StorageError
@@ -198,7 +197,7 @@ class ManifestFiles:
         )
         # A marker is written before its manifest: where a push was cut off in between, there is nothing behind it.
         found = (self.read(repository, digest) for digest in markers)
-        return [as_referrer(manifest) for manifest in found if manifest is not None]
+        return [manifest.referrer for manifest in found if manifest is not None]
 
     def _references(self, parts: Parts) -> Iterator[Reference]:
         for name in self._listed(parts):
@@ -244,8 +243,3 @@ def _parsed(content: bytes, media_type: str, digest: Digest) -> Manifest:
         manifest = parse_manifest(content, digest=digest, lenient=True)
         _log.warning("the media type that lies beside manifest %s is wrong: it's %s", digest, manifest.media_type)
         return manifest
-
-
-def as_referrer(manifest: Manifest) -> Descriptor:
-    """Its descriptor as the referrers of its subject list it, with its annotations (distribution specification, "Listing referrers")."""
-    return replace(manifest.descriptor, annotations=manifest.annotations or {})

@@ -15,7 +15,6 @@ from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
 from yarddesk.storage.layout import ALGORITHMS
 from yarddesk.storage.listed import page_of
-from yarddesk.storage.manifests import as_referrer
 from yarddesk.storage.target import StoreTarget
 
 _PIECE_BYTES: Final = 1024 * 1024
@@ -128,9 +127,7 @@ class MemoryStore:
     ) -> Sequence[Descriptor]:
         held = self._manifests.get(repository, {})
         found = [
-            as_referrer(held[name])
-            for name in sorted(held)
-            if (subject := held[name].subject) and subject.digest == digest
+            held[name].referrer for name in sorted(held) if (subject := held[name].subject) and subject.digest == digest
         ]
         return [one for one in found if artifact_type in ("", one.artifact_type)]
 

@@ -1,6 +1,7 @@
 """Requests to one registry: with its authorization, redirects by hand, and one more try where a connection broke."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from yarddesk.upstream.origins import Origin, may_be_reached_from, same_owner, w
 from yarddesk.upstream.proxies import Proxies
 from yarddesk.upstream.retry import Retry
 from yarddesk.upstream.tokens import Scopes, TokenClient
-from yarddesk.upstream.words import is_page, said
+from yarddesk.upstream.words import clean, is_page, said
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +29,10 @@ _MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # What another host than the registry gets to see of a request's headers.
 _FOR_OTHERS: Final = frozenset({"accept", "range"})
+
+_WARNING: Final = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')
+_MAX_WARNING_BYTES: Final = 4096
+_MOST_WARNINGS: Final = 100
 
 NO_SCOPES: Final[Scopes] = frozenset()
 
@@ -71,6 +76,7 @@ class RegistryClient:
         self.timeouts = timeouts or Timeouts()
         self.retry = retry or Retry()
         self.abilities = Abilities()
+        self._warned: set[str] = set()
         self._secrets = SecretsSeen()
         self.failures = Failures(settings.name, self.registry, self._secrets)
         self._wire = Wire(
@@ -103,7 +109,9 @@ class RegistryClient:
         may_repeat = method in ("GET", "HEAD") if repeatable is None else repeatable
         request = _Request(method, url, scopes, headers or {}, body, answer_seconds, may_repeat)
         async with AsyncExitStack() as stack:
-            yield await self._authorized(stack, request)
+            answer = await self._authorized(stack, request)
+            self._pass_on_warnings(answer)
+            yield answer
 
     async def read(self, answer: Answer, limit: int, what: str) -> bytes:
         """An answer's whole body. Raises UpstreamUntrue when it's longer than `limit` bytes, encoded, or a web page."""
@@ -158,6 +166,14 @@ class RegistryClient:
     async def aclose(self) -> None:
         """Close the connections; those in use when their requests end."""
         await self._wire.aclose()
+
+    def _pass_on_warnings(self, answer: Answer) -> None:
+        """Tell the log, once, what the registry wants people to know (distribution specification v1.1, "Warnings")."""
+        for text in _WARNING.findall(answer.headers.get("warning", "")[:_MAX_WARNING_BYTES]):
+            words = clean(text.replace("\\", ""), self._secrets())
+            if words and words not in self._warned and len(self._warned) < _MOST_WARNINGS:
+                self._warned.add(words)
+                _log.warning("%s says: %s", self.registry, words)
 
     async def _authorized(self, stack: AsyncExitStack, request: _Request) -> Answer:
         ours = Origin.of(request.url) == self.origin

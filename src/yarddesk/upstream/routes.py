@@ -12,6 +12,7 @@ from yarddesk.content.upstream import Upstream
 from yarddesk.oci.name import InvalidName, RepositoryName
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.upstream.client import RegistryClient
+from yarddesk.upstream.referrers_tag import ReferrersTags
 from yarddesk.upstream.target import RegistryRepository
 from yarddesk.upstream.upload import Uploader
 
@@ -27,6 +28,7 @@ class _Connection:
     settings: UpstreamSettings
     client: RegistryClient
     uploader: Uploader
+    referrers: ReferrersTags
     check_timeout: timedelta
 
 
@@ -69,6 +71,7 @@ class RegistryUpstream:
         return RegistryRepository(
             self._connection.client,
             self._connection.uploader,
+            self._connection.referrers,
             remote,
             self._remote_name,
             for_pushes=self.push and not self._for_pulls,
@@ -102,7 +105,9 @@ class UpstreamRoutes:
         self._connections = []
         for settings in upstreams:
             client = make_client(settings, credentials)
-            self._connections.append(_Connection(settings, client, Uploader(client), check_timeout))
+            self._connections.append(
+                _Connection(settings, client, Uploader(client), ReferrersTags(client), check_timeout)
+            )
 
     def push_upstreams(self, repository: RepositoryName) -> Sequence[Upstream]:
         """Those of the route with `push`, in the order written; none for a name that can't be one there."""

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import quote
 
 from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound
+from yarddesk.content.threads import in_thread
 from yarddesk.content.upstream import UpstreamAway, UpstreamRefused, UpstreamTimeout
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest, InvalidDigest
@@ -18,6 +19,7 @@ from yarddesk.upstream.client import RegistryClient, pull_scope, push_scope
 from yarddesk.upstream.download import Download
 from yarddesk.upstream.http import Answer, Body
 from yarddesk.upstream.listing import list_referrers, list_tags
+from yarddesk.upstream.referrers_tag import ReferrersTags
 from yarddesk.upstream.upload import Uploader
 from yarddesk.upstream.words import is_page
 
@@ -37,6 +39,7 @@ class RegistryRepository:
         self,
         client: RegistryClient,
         uploader: Uploader,
+        referrers: ReferrersTags,
         name: RepositoryName,
         remote_name: Callable[[RepositoryName], RepositoryName | None],
         *,
@@ -45,6 +48,7 @@ class RegistryRepository:
     ) -> None:
         self._client = client
         self._uploader = uploader
+        self._referrers = referrers
         self._name = name
         self._remote_name = remote_name
         self._reading = push_scope(name) if for_pushes else pull_scope(name)
@@ -143,7 +147,12 @@ class RegistryRepository:
             await self._uploader.push(self._name, descriptor, source)
             return
         content = await _whole(descriptor, source)
-        await self._put_manifest(descriptor.digest, descriptor, content)
+        subject_taken = await self._put_manifest(descriptor.digest, descriptor, content)
+        if not subject_taken:
+            manifest = await in_thread(
+                parse_manifest, content, descriptor.media_type, digest=descriptor.digest, lenient=True
+            )
+            await self._referrers.add(self._name, manifest)
         self._pushed = (descriptor, content)
 
     async def mount(self, descriptor: Descriptor, source: RepositoryName) -> bool:
@@ -193,7 +202,8 @@ class RegistryRepository:
             raise self._client.failures.not_a_registry(f"It reports {reported} for {reference}.", status=answer.status)
         return reported
 
-    async def _put_manifest(self, reference: Reference, descriptor: Descriptor, content: bytes) -> None:
+    async def _put_manifest(self, reference: Reference, descriptor: Descriptor, content: bytes) -> bool:
+        """Whether the registry says that it lists the manifest among its subject's referrers."""
         what = self._called(reference)
         url = self._client.url(f"{self._name}/manifests/{quote(reference, safe=':')}")
         request = self._client.request(
@@ -212,7 +222,7 @@ class RegistryRepository:
                     raise self._client.failures.untrue(
                         f"{self._client.registry} kept another manifest than was sent.", message, status=201
                     )
-                return
+                return "oci-subject" in answer.headers
             failure = await self._client.failure(answer, what)
             if isinstance(failure, NotFound) or _BLOB_LOST.intersection(failure.codes):
                 raise self._client.failures.untrue(

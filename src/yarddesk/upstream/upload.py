@@ -87,7 +87,7 @@ class Uploader:
         self, repository: RepositoryName, descriptor: Descriptor, source: ContentSource, *, streamed: bool
     ) -> None:
         scopes = push_scope(repository)
-        location = await self._start(repository, scopes)
+        location = await self._start(repository, scopes, descriptor.digest.algorithm)
         body = Body(lambda: _verified(source, descriptor), descriptor.size)
         try:
             if streamed:
@@ -100,8 +100,9 @@ class Uploader:
                 self._cancel(location, scopes)
             raise
 
-    async def _start(self, repository: RepositoryName, scopes: Scopes) -> httpx.URL:
-        url = self._client.url(f"{repository}/blobs/uploads/")
+    async def _start(self, repository: RepositoryName, scopes: Scopes, algorithm: str) -> httpx.URL:
+        query = "" if algorithm == "sha256" else f"?digest-algorithm={algorithm}"
+        url = self._client.url(f"{repository}/blobs/uploads/{query}")
         async with self._client.request("POST", url, scopes, repeatable=True) as answer:
             if answer.status == 202 and (location := self._client.location(answer)) is not None:
                 return location
