@@ -32,7 +32,8 @@ def create_file(path: str) -> int:
 def open_file(path: str, *, write: bool = False) -> int:
     """A regular file that is there; a symbolic link is taken for a missing one. Raises FileNotFoundError."""
     try:
-        descriptor = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | _NO_FOLLOW)
+        # Not to wait for whoever might write into a pipe; to a regular file it means nothing.
+        descriptor = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENOTDIR):
             raise FileNotFoundError(errno.ENOENT, "no regular file", path) from error

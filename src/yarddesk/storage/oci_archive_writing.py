@@ -58,8 +58,11 @@ class ArchiveWriter:
     def close(self) -> None:
         """Remove what was not saved."""
         with self._lock, in_words_of_layout(self.place):
-            if self._descriptor >= 0:
+            if self._descriptor < 0:
+                return
+            try:
                 remove_if_there(self._temporary)
+            finally:
                 self._close()
 
     def size(self, digest: Digest) -> int | None:

@@ -47,8 +47,8 @@ async def _written_archive(place: str) -> AsyncIterator[WritableLayout]:
     before = LayoutArchive(place)
     index = await in_thread(before.read_index) if await in_thread(_has_content, place) else LayoutIndex.empty()
     writer = ArchiveWriter(place)
-    await in_thread(writer.prepare)
     try:
+        await in_thread(writer.prepare)
         layout = WritableLayout(writer, index)
         await _carry_over(before, layout)
         yield layout
