@@ -66,6 +66,7 @@ TEST_TOOLS = {
     "skopeo": "skopeo",
     "strace": "strace",
     "trayer": "trayer",
+    "umoci": "umoci",
     "xdotool": "xdotool",
     "xkbcomp": "x11-xkb-utils",
     "xprop": "x11-utils",

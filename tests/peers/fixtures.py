@@ -19,6 +19,7 @@ from tests.peers.engines import Buildah, Podman, Skopeo
 from tests.peers.registry import DockerRegistry
 from tests.peers.secret_service import SecretService
 from tests.peers.token_server import TokenServer
+from tests.peers.umoci import Umoci
 from tests.peers.yarddesk import YarddeskProcess
 
 
@@ -116,6 +117,11 @@ def buildah(tmp_path: Path) -> Buildah:
 @pytest.fixture
 def skopeo(tmp_path: Path) -> Skopeo:
     return Skopeo(tmp_path / "skopeo-home")
+
+
+@pytest.fixture
+def umoci(tmp_path: Path) -> Umoci:
+    return Umoci(tmp_path / "umoci-home")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import InvalidManifest, Manifest, parse_manifest
-from yarddesk.oci.name import RepositoryName, Tag, format_reference
+from yarddesk.oci.name import ImageReference, RepositoryName, Tag, format_reference
 
 MARKER_FILE: Final = "oci-layout"
 INDEX_FILE: Final = "index.json"
@@ -29,16 +29,34 @@ class InvalidLayout(YarddeskError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One content that index.json lists. `ref_name`: mostly a tag; `image_name`: containerd's and Docker's full name; or empty."""
+    """One content that index.json lists, by the names that it has there.
+
+    `ref_name` is mostly a tag, which any tool may change; `image_name` the full name of containerd and Docker. Either may be
+    empty. `repository` and `tag` are what they mean, None where they don't say.
+    """
 
     descriptor: Descriptor
     ref_name: str = ""
     image_name: str = ""
+    repository: RepositoryName | None = None
+    tag: Tag | None = None
+
+    @classmethod
+    def named(cls, descriptor: Descriptor, ref_name: str, image_name: str) -> Self:
+        full = _full_name(image_name) or _full_name(ref_name)
+        tag = _tag(ref_name)
+        if tag is None and full is not None and isinstance(full.reference, Tag):
+            tag = full.reference
+        return cls(descriptor, ref_name, image_name, full.repository if full else None, tag)
 
     @property
     def is_image(self) -> bool:
         """Whether it's a manifest or index, and not some other content, of which a layout may list any."""
         return self.descriptor.media_type in media_types.ALL_MANIFESTS
+
+    @property
+    def is_named(self) -> bool:
+        return bool(self.ref_name or self.image_name)
 
 
 def check_marker(content: bytes) -> None:
@@ -83,14 +101,15 @@ class LayoutIndex:
         The tag alone is the name, as skopeo and umoci have it; where another repository's image has it already, the name is
         `REPOSITORY:TAG`. The full name stands beside it, as containerd, Docker and we read it.
         """
-        image_name = "" if repository is None else format_reference(repository, reference)
-        if not image_name and any(entry.descriptor.digest == manifest.digest for entry in self.entries):
+        if repository is None and any(entry.descriptor.digest == manifest.digest for entry in self.entries):
             return self
+        image_name = "" if repository is None else format_reference(repository, reference)
         ref_name = ""
         if isinstance(reference, Tag):
-            taken = any(entry.ref_name == reference and _is_another(entry, image_name) for entry in self.entries)
-            ref_name = image_name if taken and image_name else str(reference)
-        added = Entry(manifest.descriptor, ref_name, image_name)
+            others = (each for each in self.entries if each.ref_name == reference and each.repository is not None)
+            taken = repository is not None and any(each.repository != repository for each in others)
+            ref_name = image_name if taken else str(reference)
+        added = Entry.named(manifest.descriptor, ref_name, image_name)
         kept, documents = [], []
         for entry, document in zip(self.entries, self._document["manifests"] or (), strict=True):
             if not _gives_way(entry, added):
@@ -100,23 +119,38 @@ class LayoutIndex:
         return type(self)({**self._document, "manifests": documents}, [*kept, added])
 
 
+def _full_name(text: str) -> ImageReference | None:
+    """What names a repository and a tag or digest in it; a tag alone doesn't."""
+    if ":" not in text and "@" not in text:
+        return None
+    try:
+        name = ImageReference.parse(text)
+    except YarddeskError:
+        return None
+    return None if name.reference is None else name
+
+
+def _tag(text: str) -> Tag | None:
+    try:
+        return Tag.parse(text)
+    except YarddeskError:
+        return None
+
+
 def _entry(descriptor: Descriptor) -> Entry:
     names = (descriptor.annotations.get(key) for key in (_REF_NAME, _IMAGE_NAME))
     ref_name, image_name = (name if isinstance(name, str) else "" for name in names)
-    return Entry(descriptor, ref_name, image_name)
-
-
-def _is_another(entry: Entry, image_name: str) -> bool:
-    return bool(entry.image_name) and entry.image_name != image_name
+    return Entry.named(descriptor, ref_name, image_name)
 
 
 def _gives_way(entry: Entry, added: Entry) -> bool:
     """Whether an entry's name is that of the one that is added; what lists the same content without a name says nothing more."""
-    if added.image_name and entry.image_name == added.image_name:
-        return True
-    if added.ref_name and entry.ref_name == added.ref_name:
-        return True
-    return entry.descriptor.digest == added.descriptor.digest and not entry.ref_name and not entry.image_name
+    if added.ref_name:
+        return entry.ref_name == added.ref_name or (
+            entry.tag is not None and (entry.repository, entry.tag) == (added.repository, added.tag)
+        )
+    same = entry.descriptor.digest == added.descriptor.digest
+    return same and (not entry.is_named or entry.image_name == added.image_name)
 
 
 def _document(entry: Entry, manifest: Manifest) -> dict[str, Any]:

@@ -123,7 +123,7 @@ async def _sorted(layout: OciLayout) -> tuple[list[Entry], list[_About], list[st
         if not entry.is_image:
             left_out.append(f"{entry.descriptor.digest} ({entry.descriptor.media_type[:100]}), which is no image")
             continue
-        if not entry.ref_name and not entry.image_name:
+        if not entry.is_named:
             manifest = await _manifest_of(layout, entry)
             if manifest.subject is not None:
                 about.append(_About(manifest.descriptor, manifest.subject.digest))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.image_layout import Entry, InvalidLayout
@@ -30,43 +29,20 @@ def land(entries: Sequence[Entry], wanted: ImageReference | None) -> list[Landin
     """
     if wanted is None:
         return _gathered([(entry, *_named(entry)) for entry in entries])
-    own = [
-        entry for entry in entries if (name := _full_name(entry)) is not None and name.repository == wanted.repository
-    ]
+    own = [entry for entry in entries if entry.repository == wanted.repository]
     if wanted.reference is None:
-        return _gathered([(entry, wanted.repository, _tag_of(entry)) for entry in own or entries])
+        return _gathered([(entry, wanted.repository, entry.tag) for entry in own or entries])
     chosen = _chosen(own, entries, wanted.reference)
     return _gathered([(chosen, wanted.repository, wanted.reference if isinstance(wanted.reference, Tag) else None)])
 
 
 def _named(entry: Entry) -> tuple[RepositoryName, Tag | None]:
-    name = _full_name(entry)
-    if name is None or name.reference is None:
+    if entry.repository is None:
         raise InvalidLayout(
             f"The layout does not say which repository {_called(entry)} belongs to.",
             hint="Say it: yarddesk import PATH REPOSITORY, or REPOSITORY:TAG for one image of several.",
         )
-    return name.repository, name.reference if isinstance(name.reference, Tag) else None
-
-
-def _full_name(entry: Entry) -> ImageReference | None:
-    """Repository and tag, where the layout has them: from the full name, else from a ref.name that is more than a tag."""
-    for text in (entry.image_name, entry.ref_name):
-        if ":" in text or "@" in text:
-            try:
-                return ImageReference.parse(text)
-            except YarddeskError:
-                continue
-    return None
-
-
-def _tag_of(entry: Entry) -> Tag | None:
-    """The tag alone; None for what has none."""
-    try:
-        return Tag.parse(entry.ref_name)
-    except YarddeskError:
-        name = _full_name(entry)
-        return name.reference if name is not None and isinstance(name.reference, Tag) else None
+    return entry.repository, entry.tag
 
 
 def _chosen(own: Sequence[Entry], entries: Sequence[Entry], reference: Tag | Digest) -> Entry:
@@ -75,9 +51,9 @@ def _chosen(own: Sequence[Entry], entries: Sequence[Entry], reference: Tag | Dig
         choices = [[entry for entry in entries if entry.descriptor.digest == reference]]
     else:
         choices = [
-            [entry for entry in own if _tag_of(entry) == reference],
+            [entry for entry in own if entry.tag == reference],
             [entry for entry in entries if entry.ref_name == reference],
-            [entry for entry in entries if _tag_of(entry) == reference],
+            [entry for entry in entries if entry.tag == reference],
             list(entries),
         ]
     found = next((choice for choice in choices if choice), [])

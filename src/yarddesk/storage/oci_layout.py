@@ -206,8 +206,15 @@ class WritableLayout(OciLayout):
         self.index = self.index.with_image(manifest, repository, reference)
 
     async def save(self) -> None:
-        """Make index.json and all that it lists durable."""
-        await in_thread(self._writable.save, self.index.render())
+        """Make index.json and all that it lists durable. Raises InvalidLayout where it would be too long to be read."""
+        index = self.index.render()
+        if len(index) > MAX_MANIFEST_BYTES:
+            raise InvalidLayout(
+                f"The layout would list {len(self.index.entries):,} images in {len(index):,} bytes; "
+                f"{MAX_MANIFEST_BYTES:,} is the most.",
+                hint="Export to several layouts.",
+            )
+        await in_thread(self._writable.save, index)
 
     async def _take(self, descriptor: Descriptor, pieces: AsyncIterator[bytes], incoming: Incoming) -> None:
         hasher, size = descriptor.digest.hasher(), 0

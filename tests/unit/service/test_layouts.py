@@ -420,7 +420,7 @@ def listed(manifest: Manifest, **annotations: str) -> dict[str, Any]:
         ({"io.containerd.image.name": "docker.io/library/nginx:1.27"}, "docker.io/library/nginx:1.27"),
         ({"io.containerd.image.name": "localhost:5050/team/app:v1"}, "team/app:v1"),
         ({"org.opencontainers.image.ref.name": "team/app:v1"}, "team/app:v1"),
-        ({"io.containerd.image.name": "team/app:v1", "org.opencontainers.image.ref.name": "v2"}, "team/app:v1"),
+        ({"io.containerd.image.name": "team/app:v1", "org.opencontainers.image.ref.name": "v2"}, "team/app:v2"),
         ({"org.opencontainers.image.ref.name": "v1"}, None),
         ({"io.containerd.image.name": "registry.example.com:443/team/app:v1"}, None),
         ({"org.opencontainers.image.ref.name": "../../etc/passwd:v1"}, None),
