@@ -6,6 +6,7 @@ from typing import Any, Final
 from yarddesk.cli.options import duration
 from yarddesk.cli.output import complain, plural, print_json, size
 from yarddesk.cli.works import perform
+from yarddesk.oci.name import format_reference
 
 _GRACE_SECONDS: Final = 3600.0
 
@@ -28,6 +29,33 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
     gc.add_argument("--dry-run", action="store_true", help="say what would go")
     gc.add_argument("--json", action="store_true", help="for programs")
     gc.set_defaults(run=_gc)
+    text = "hash all content anew; move aside what is damaged, and fetch it anew where an upstream has it"
+    verify = commands.add_parser("verify", parents=[common], help=text, description=text)
+    verify.add_argument("--json", action="store_true", help="for programs")
+    verify.set_defaults(run=_verify)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """1 where something was lost; what could be mended is said, and is 0: all that is stored is whole again."""
+    result = perform(options, "verify")
+    if options.json:
+        print_json(result)
+    else:
+        print(
+            f"Verified {size(result['bytes'])}: {plural(result['blobs'], 'blob')},"
+            f" {plural(result['manifests'], 'manifest')}."
+        )
+        for each in result["amiss"]:
+            _complain_of(each)
+    return 1 if result["unmended"] else 0
+
+
+def _complain_of(amiss: dict[str, Any]) -> None:
+    reference = format_reference(amiss["repository"], amiss["tag"]) if amiss["repository"] else ""
+    name = f"{amiss['kind']} {amiss['digest'] or ''}".rstrip() + (f" ({reference})" if reference else "")
+    fate = f"fetched anew from {amiss['mended_from']}" if amiss["mended_from"] else amiss["reason"]
+    needed = f" Needed by: {', '.join(amiss['images'])}." if amiss["images"] else ""
+    complain(f"{name} was {amiss['problem']}: {fate}{needed if not amiss['mended_from'] else ''}")
 
 
 def _gc(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from yarddesk.control.works import Document, Report, Work
 from yarddesk.service.gc import Collecting
 from yarddesk.service.layouts import LayoutWorks
 from yarddesk.service.surroundings import Surroundings
+from yarddesk.service.verify import Verifying
 
 
 class Upkeep:
@@ -15,7 +16,12 @@ class Upkeep:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self.works: Mapping[str, Work] = MappingProxyType(
-            {"usage": self.usage, "gc": Collecting(around).gc, **LayoutWorks(around).works}
+            {
+                "usage": self.usage,
+                "gc": Collecting(around).gc,
+                "verify": Verifying(around).verify,
+                **LayoutWorks(around).works,
+            }
         )
 
     async def usage(self, _parameters: Document, _report: Report) -> Document:

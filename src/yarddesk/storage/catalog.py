@@ -17,10 +17,13 @@ class Catalog:
         self._tree = tree
         self._manifests = manifests
 
-    def after(self, last: str) -> Iterator[RepositoryName]:
-        """Those whose names are greater than `last`, in the order of their names' bytes."""
+    def after(self, last: str, *, tagged: bool = False) -> Iterator[RepositoryName]:
+        """Those whose names are greater than `last`, in the order of their names' bytes.
+
+        `tagged`: those, too, that hold nothing but tags, whose manifests were lost.
+        """
         for parts in self._folders((MANIFESTS,), "", last):
-            if self._manifests.holds_at(parts):
+            if self._manifests.holds_at(parts) or (tagged and self._manifests.is_tagged_at(parts)):
                 yield decode_repository(parts[1:])
 
     def count(self, stopped: Callable[[], bool]) -> None:

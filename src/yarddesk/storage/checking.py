@@ -53,6 +53,7 @@ class BlobChecks:
         self._damaged = damaged
         self._pool = ThreadPoolExecutor(_THREADS, "yarddesk-verify")
         self._under_way: dict[Digest, asyncio.Task[Finding]] = {}
+        self._again: set[asyncio.Task[Finding]] = set()
         self._stopping = False
 
     async def check(self, digest: Digest) -> Finding:
@@ -72,15 +73,19 @@ class BlobChecks:
                 raise Stopped
             passed(count)
 
+        # It comes to its end, so that damage that was moved aside is heard of.
+        task = asyncio.create_task(self._check(digest, again=True, passed=tell))
+        self._again.add(task)
+        task.add_done_callback(self._again_ended)
         try:
-            return await self._check(digest, again=True, passed=tell)
+            return await asyncio.shield(task)
         finally:
             stopped = True
 
     async def close(self) -> None:
         self._stopping = True
-        if self._under_way:
-            await asyncio.wait(tuple(self._under_way.values()))
+        while tasks := (*self._under_way.values(), *self._again):
+            await asyncio.wait(tasks)
         await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
 
     async def _check(self, digest: Digest, *, again: bool, passed: Passed) -> Finding:
@@ -95,6 +100,11 @@ class BlobChecks:
         del self._under_way[digest]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.debug("blob %s could not be checked: %s", digest, error)
+
+    def _again_ended(self, task: asyncio.Task[Finding]) -> None:
+        self._again.discard(task)
+        if not task.cancelled():
+            task.exception()  # for whoever waits still
 
     # What follows runs on a thread.
 

@@ -24,6 +24,7 @@ from yarddesk.storage.durable import prepare_root
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.garbage import Garbage
 from yarddesk.storage.layout import ALGORITHMS, BLOBS, MANIFESTS, UPLOADS, blob_folder, shard_folders
+from yarddesk.storage.manifests import ManifestCheck
 from yarddesk.storage.promises import Promises
 from yarddesk.storage.quarantine import Damage, Quarantine
 from yarddesk.storage.reading import BlobReader, Unverified
@@ -181,6 +182,31 @@ class FilesystemStore:
         if found is Finding.MISSING:
             raise _missing(digest)
         return found is Finding.WHOLE
+
+    @property
+    def pushes_under_way(self) -> bool:
+        """Whether uploads are being written just now."""
+        return self._threads.transfers.active > 0
+
+    def damaged_blobs(self) -> Sequence[Digest]:
+        """Those that lie in quarantine, whether whole ones are here by now or not."""
+        return self._quarantine.blobs()
+
+    def known_repositories(self) -> AsyncIterator[RepositoryName]:
+        """Every repository, also those that hold nothing but tags which lead nowhere."""
+        return self._repositories.known()
+
+    async def digests(self, repository: RepositoryName) -> Sequence[Digest]:
+        """The manifests of a repository, in no order."""
+        return await self._repositories.digests(repository)
+
+    async def verify_manifest(self, repository: RepositoryName, digest: Digest) -> ManifestCheck:
+        """Read a manifest from disk whatever is known of it. A damaged one is moved to quarantine; its tags stay."""
+        return await self._repositories.verify(repository, digest)
+
+    async def tags_amiss(self, repository: RepositoryName) -> Sequence[tuple[Tag, Digest | None]]:
+        """Tags that name a manifest which is not here, or (None) nothing at all."""
+        return await self._repositories.tags_amiss(repository)
 
     async def needs_check(self, digest: Digest) -> bool:
         """Whether the blob was written in a run that ended uncleanly and nobody has verified it since. Mostly at once False."""

@@ -6,6 +6,7 @@ Changes of one repository come one at a time (the store sees to it); reads may c
 import logging
 import os
 from collections.abc import Callable, Iterator
+from enum import Enum, auto
 from typing import Final
 
 from yarddesk.content.errors import StorageError
@@ -39,6 +40,14 @@ _MAX_TAG_BYTES: Final = 256
 _REPLACED_AT_MOST: Final = 3
 
 
+class ManifestCheck(Enum):
+    WHOLE = auto()
+    MISSING = auto()
+    DAMAGED = auto()
+    WRONG_TYPE = auto()
+    """The bytes are whole; the media type beside them contradicts them."""
+
+
 class ManifestFiles:
     """The folders `manifests/REPOSITORY`. What is there but can't be read as what it is, is logged and not there.
 
@@ -59,6 +68,10 @@ class ManifestFiles:
         names = (name for algorithm in ALGORITHMS for name in self._listed((*parts, f"_{algorithm}")))
         return any(not name.endswith(TYPE_SUFFIX) for name in names)
 
+    def is_tagged_at(self, parts: Parts) -> bool:
+        """Whether a repository's folder holds a tag, if only one that names nothing."""
+        return bool(self._listed((*parts, "_tags")))
+
     def has(self, repository: RepositoryName, digest: Digest) -> bool:
         """Whether the manifest's file is there; says nothing of its bytes."""
         folder = self._tree.find(manifest_folder(repository, digest.algorithm))
@@ -74,6 +87,24 @@ class ManifestFiles:
         except YarddeskError as error:
             _log.error("manifest %s in %s is taken for missing: %s", digest, repository, error)
             return None
+
+    def verify(self, repository: RepositoryName, digest: Digest) -> ManifestCheck:
+        """Read it from the disk, and its media type. A damaged one goes into quarantine, and is forgotten by whoever knew it."""
+        if not self.has(repository, digest):
+            return ManifestCheck.MISSING
+        content = self._read_whole(repository, digest)
+        if content is None:
+            return ManifestCheck.MISSING if self.has(repository, digest) else ManifestCheck.DAMAGED
+        try:
+            parse_manifest(content, self._read_type(repository, digest), digest=digest, lenient=True)
+        except InvalidManifest:
+            return ManifestCheck.WRONG_TYPE
+        return ManifestCheck.WHOLE
+
+    def tags_amiss(self, repository: RepositoryName) -> list[tuple[Tag, Digest | None]]:
+        """Tags that name a manifest which is not here, or (None) nothing that is a digest."""
+        named = ((tag, self.read_tag(repository, tag)) for tag in self.tags(repository))
+        return [(tag, digest) for tag, digest in named if digest is None or not self.has(repository, digest)]
 
     def _read_whole(self, repository: RepositoryName, digest: Digest) -> bytes | None:
         """The bytes that hash to the name. Where others are in the file, it's moved aside."""

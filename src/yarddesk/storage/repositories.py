@@ -17,7 +17,7 @@ from yarddesk.storage.catalog import Catalog
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.known import KnownManifests
 from yarddesk.storage.listed import MOST_NAMES, Listed, page_of
-from yarddesk.storage.manifests import ManifestFiles
+from yarddesk.storage.manifests import ManifestCheck, ManifestFiles
 from yarddesk.storage.quarantine import Damage, Quarantine
 from yarddesk.storage.references import Packed, named_in, packed
 from yarddesk.storage.threads import Threads
@@ -187,6 +187,30 @@ class Repositories:
         """When a manifest was put here last, in seconds of the epoch."""
         return await self._threads.small(self._files.modified, repository, digest)
 
+    # What verifying needs
+
+    async def known(self) -> AsyncIterator[RepositoryName]:
+        """Every repository that the disk knows of, also those of whose manifests none is left."""
+        last = ""
+        while page := await self._threads.small(self._known_after, last):
+            for repository in page:
+                yield repository
+            last = page[-1]
+
+    async def verify(self, repository: RepositoryName, digest: Digest) -> ManifestCheck:
+        """Look at a manifest's files; a media type that contradicts the manifest is put right."""
+        found = await self._threads.read(self._files.verify, repository, digest)
+        if found is ManifestCheck.WRONG_TYPE:
+            try:
+                await self.put(repository, await self._load(repository, digest))
+            except NotFound:
+                return ManifestCheck.WHOLE  # its bytes are, though no manifest that we can read
+        return found
+
+    async def tags_amiss(self, repository: RepositoryName) -> list[tuple[Tag, Digest | None]]:
+        """Tags that lead nowhere."""
+        return await self._threads.read(self._files.tags_amiss, repository)
+
     # What collecting garbage needs
 
     def begin_marking(self) -> set[Packed]:
@@ -285,6 +309,9 @@ class Repositories:
     def _read(self, repository: RepositoryName, reference: Reference) -> Manifest | None:
         digest = reference if isinstance(reference, Digest) else self._files.read_tag(repository, reference)
         return None if digest is None else self._files.read(repository, digest)
+
+    def _known_after(self, last: str) -> list[RepositoryName]:
+        return list(islice(self._catalog.after(last, tagged=True), _PAGE))
 
     def _names_after(self, last: str) -> list[RepositoryName]:
         return list(islice(self._catalog.after(last), _PAGE))
