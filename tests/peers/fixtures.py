@@ -31,6 +31,14 @@ def short_path() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def short_folder() -> Iterator[Path]:
+    """As `short_path`, for what a whole file of tests shares."""
+    folder = Path(tempfile.mkdtemp(prefix="yd-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture
 def make_registry(tmp_path: Path) -> Iterator[Callable[..., DockerRegistry]]:
     """Start docker-registries, each with its own content; the arguments are DockerRegistry's."""

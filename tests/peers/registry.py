@@ -85,6 +85,26 @@ class DockerRegistry(RegistryClient):
         """Stop it; connections to its port are refused until it is started again."""
         self._program.stop()
 
+    def tagged(self, repository: str, tag: str) -> str:
+        """The digest that a tag names on its disk, whoever may ask for it over HTTP; empty where there is none."""
+        link = self._on_disk / "repositories" / repository / "_manifests/tags" / tag / "current/link"
+        return link.read_text(encoding="ascii").strip() if link.exists() else ""
+
+    def kept(self, digest: str) -> bytes | None:
+        """The bytes that lie on its disk under a digest, checked by nobody."""
+        plain = digest.removeprefix("sha256:")
+        path = self._on_disk / "blobs/sha256" / plain[:2] / plain / "data"
+        return path.read_bytes() if path.exists() else None
+
+    def uploads_left(self, repository: str) -> list[str]:
+        """The upload sessions that nobody has closed or cancelled."""
+        folder = self._on_disk / "repositories" / repository / "_uploads"
+        return [path.name for path in folder.iterdir()] if folder.exists() else []
+
+    @property
+    def _on_disk(self) -> Path:
+        return self.content_folder / "docker/registry/v2"
+
     def _config(self) -> dict[str, Any]:
         config: dict[str, Any] = {
             "version": "0.1",

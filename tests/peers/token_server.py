@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime
 import json
 import threading
@@ -25,25 +26,29 @@ from tests.peers.registry import TokenAuth
 
 @dataclass(frozen=True)
 class TokenRequest:
-    """Who asked for what. account: empty for an anonymous request; granted: whether a token was given."""
+    """Who asked for what. account: empty for an anonymous request; granted: whether a token was given; grant: OAuth 2's
+    grant_type, empty for a GET."""
 
     method: str
     account: str
     service: str
     scopes: tuple[str, ...]
     granted: bool
+    grant: str = ""
 
 
 @dataclass
 class TokenServer:
     """Tokens for docker-registry, on a loopback port of its own.
 
-    users: name → password. anonymous_pull: whether someone without a password gets `pull`.
+    users: name → password. refresh_tokens: identity token → name. anonymous_pull: whether someone without a password gets
+    `pull`.
     lifetime_seconds: how long a token holds; may be changed while it runs.
     """
 
     folder: Path
     users: Mapping[str, str] = field(default_factory=dict)
+    refresh_tokens: Mapping[str, str] = field(default_factory=dict)
     anonymous_pull: bool = False
     lifetime_seconds: int = 300
     service: str = "test registry"
@@ -60,9 +65,13 @@ class TokenServer:
         self._thread: threading.Thread | None = None
 
     @property
-    def realm(self) -> str:
+    def host(self) -> str:
         assert self._server is not None, "the token server was not started"
-        return f"http://127.0.0.1:{self._server.server_address[1]}/token"
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def realm(self) -> str:
+        return f"http://{self.host}/token"
 
     @property
     def auth(self) -> TokenAuth:
@@ -85,13 +94,15 @@ class TokenServer:
             self._thread.join()
             self._server.server_close()
 
-    def answer(
-        self, method: str, account: str, password: str, service: str, scopes: list[str]
-    ) -> dict[str, Any] | None:
+    def answer(self, asked: TokenRequest, password: str) -> dict[str, Any] | None:
         """The token's document, or None where the password is wrong, or missing where one is needed."""
+        account, scopes = asked.account, asked.scopes
         known = bool(account) and self.users.get(account) == password
-        granted = known or (not account and self.anonymous_pull)
-        self.requests.append(TokenRequest(method, account, service, tuple(scopes), granted))
+        if asked.grant == "refresh_token":
+            account = self.refresh_tokens.get(password, "")
+            known = bool(account)
+        granted = known or (not password and self.anonymous_pull)
+        self.requests.append(dataclasses.replace(asked, account=account, granted=granted))
         if not granted:
             return None
         allowed = None if known else {"pull"}
@@ -119,7 +130,7 @@ class TokenServer:
 
 
 class _Request(BaseHTTPRequestHandler):
-    """GET with basic authentication, and POST with OAuth 2's password grant."""
+    """GET with basic authentication, and POST with OAuth 2's password and refresh token grants."""
 
     server_of_tokens: TokenServer
     protocol_version = "HTTP/1.1"
@@ -127,15 +138,17 @@ class _Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         fields = parse_qs(urlsplit(self.path).query)
         account, _, password = _basic(self.headers.get("Authorization", "")).partition(":")
-        self._answer("GET", account, password, fields)
+        self._answer(TokenRequest("GET", account, *_asked(fields)), password)
 
     def do_POST(self) -> None:
         fields = parse_qs(self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode())
-        self._answer("POST", _first(fields, "username"), _first(fields, "password"), fields)
+        grant = _first(fields, "grant_type")
+        password = _first(fields, "refresh_token" if grant == "refresh_token" else "password")
+        asked = TokenRequest("POST", _first(fields, "username"), *_asked(fields), grant=grant)
+        self._answer(asked, password)
 
-    def _answer(self, method: str, account: str, password: str, fields: dict[str, list[str]]) -> None:
-        scopes = [scope for value in fields.get("scope", []) for scope in value.split()]
-        token = self.server_of_tokens.answer(method, account, password, _first(fields, "service"), scopes)
+    def _answer(self, asked: TokenRequest, password: str) -> None:
+        token = self.server_of_tokens.answer(asked, password)
         status, document = (200, token) if token else (401, {"errors": [{"code": "UNAUTHORIZED", "message": "no"}]})
         body = json.dumps(document).encode()
         self.send_response(status)
@@ -154,6 +167,15 @@ def _self_signed(key: rsa.RSAPrivateKey) -> x509.Certificate:
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
     return builder.not_valid_after(now + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
+
+
+def _asked(fields: Mapping[str, list[str]]) -> tuple[str, tuple[str, ...], bool]:
+    """Service, scopes, and that nothing is granted yet."""
+    return (
+        _first(fields, "service"),
+        tuple(scope for value in fields.get("scope", []) for scope in value.split()),
+        False,
+    )
 
 
 def _access(scope: str, allowed: set[str] | None) -> list[dict[str, Any]]:
