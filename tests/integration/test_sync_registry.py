@@ -51,9 +51,11 @@ class Running:
     async def _put(self, content: Content, repository: RepositoryName, *tags: Tag) -> None:
         manifest = parse_manifest(content.content, content.media_type)
         await self.store.put_manifest(repository, manifest)
-        await self.sync.manifest_pushed(ManifestPush(repository, manifest, tags))
+        push = ManifestPush(repository, manifest, tags)
+        await self.sync.manifest_pushed(push)
         for tag in tags:
             await self.store.put_tag(repository, tag, manifest.digest)
+        await self.sync.push_done(push)
 
     async def until_empty(self, seconds: float = 20) -> None:
         await until_async(lambda: not self.sync.snapshot().jobs, seconds, "the queue is empty")

@@ -66,6 +66,12 @@ class Pushes:
     async def manifest_pushed(self, push: ManifestPush) -> None:
         self.heard.append(("pushed", push.repository, push.manifest.digest, push.tags))
 
+    async def push_done(self, push: ManifestPush) -> None:
+        return
+
+    async def push_failed(self, push: ManifestPush) -> None:
+        self.heard.append(("push failed", push.repository, push.manifest.digest, push.tags))
+
     async def tag_deleted(self, repository: RepositoryName, tag: Tag) -> None:
         self.heard.append(("tag deleted", repository, tag))
 

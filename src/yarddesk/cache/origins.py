@@ -17,6 +17,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.storage import durable
+from yarddesk.storage.layout import BESIDE_PREFIX
 
 _log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def _append(path: Path, content: bytes) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = f"{path}.new"
+    temporary = str(path.parent / f"{BESIDE_PREFIX}{path.name}")
     durable.remove_if_there(temporary)
     durable.write_durably(temporary, content)
     durable.replace(temporary, str(path))

@@ -11,6 +11,7 @@ from typing import Final
 from yarddesk import __version__
 from yarddesk.content.credentials import Secret
 from yarddesk.errors import YarddeskError
+from yarddesk.storage.layout import BESIDE_PREFIX
 
 _DOCUMENT: Final = "control.json"
 _TOKEN: Final = "control.token"
@@ -64,7 +65,7 @@ def find_instance(data_dir: Path) -> Instance:
 
 
 def _write(path: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from the start
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=BESIDE_PREFIX)  # 0600 from the start
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)

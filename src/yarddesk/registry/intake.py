@@ -59,9 +59,16 @@ class ManifestIntake:
                 await check()
             await self._check_blobs(manifest)
             await self._store.put_manifest(repository, manifest)
-            await self._listener.manifest_pushed(ManifestPush(repository, manifest, tags))
-            for tag in tags:
-                await self._store.put_tag(repository, tag, manifest.digest)
+            push = ManifestPush(repository, manifest, tags)
+            try:
+                await self._listener.manifest_pushed(push)
+                for tag in tags:
+                    await self._store.put_tag(repository, tag, manifest.digest)
+            except Exception:
+                # Whoever pushed is told that it failed, so what is queued must be what the tags name still.
+                await self._listener.push_failed(push)
+                raise
+            await self._listener.push_done(push)
 
     async def _check_blobs(self, manifest: Manifest) -> None:
         blobs = manifest.required_blobs

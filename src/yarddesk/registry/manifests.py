@@ -137,12 +137,28 @@ class Manifests:
         async with self._intake.alone(repository, reference):
             await self._check_conditions(request, repository, reference)
             if isinstance(reference, Tag):
-                await self._store.delete_tag(repository, reference)
-                await self._listener.tag_deleted(repository, reference)
+                await self._delete_tag(repository, reference)
             else:
-                tags = await self._store.delete_manifest(repository, reference)
-                await self._listener.manifest_deleted(repository, reference, tuple(tags))
+                await self._delete_manifest(repository, reference)
         return Answer(202)
+
+    # What is not here may have gone when it was asked for before, and its queue entries not: so they go all the same.
+
+    async def _delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
+        try:
+            await self._store.delete_tag(repository, tag)
+        except NotFound:
+            await self._listener.tag_deleted(repository, tag)
+            raise
+        await self._listener.tag_deleted(repository, tag)
+
+    async def _delete_manifest(self, repository: RepositoryName, digest: Digest) -> None:
+        try:
+            tags = await self._store.delete_manifest(repository, digest)
+        except NotFound:
+            await self._listener.manifest_deleted(repository, digest, ())
+            raise
+        await self._listener.manifest_deleted(repository, digest, tuple(tags))
 
 
 _parse_often = lru_cache(maxsize=2048)(parse_reference)

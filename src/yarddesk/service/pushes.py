@@ -15,8 +15,14 @@ class AnnouncedPushes(PushListener):
 
     async def manifest_pushed(self, push: ManifestPush) -> None:
         await self._sync.manifest_pushed(push)
+
+    async def push_done(self, push: ManifestPush) -> None:
+        await self._sync.push_done(push)
         stored = ManifestStored(repository=push.repository, digest=push.manifest.digest, tags=push.tags, origin="push")
         self._events.publish(stored)
+
+    async def push_failed(self, push: ManifestPush) -> None:
+        await self._sync.push_failed(push)
 
     async def tag_deleted(self, repository: RepositoryName, tag: Tag) -> None:
         await self._sync.tag_deleted(repository, tag)

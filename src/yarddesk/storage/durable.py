@@ -129,6 +129,12 @@ def sync_folder(descriptor: int) -> None:
         os.close(descriptor)
 
 
+def close_folder(descriptor: int) -> None:
+    """Close what `open_folder` gave, where there is nothing to make durable."""
+    if descriptor >= 0:
+        os.close(descriptor)
+
+
 def replace(source: str, target: str) -> None:
     """Rename over whatever has that name."""
     if sys.platform == "win32":

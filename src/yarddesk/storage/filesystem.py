@@ -32,6 +32,7 @@ from yarddesk.storage.recent import Recent
 from yarddesk.storage.repositories import Repositories
 from yarddesk.storage.run_marker import RunMarker
 from yarddesk.storage.target import StoreTarget
+from yarddesk.storage.temporaries import remove_temporaries
 from yarddesk.storage.threads import Threads
 from yarddesk.storage.tree import Tree
 from yarddesk.storage.upload_files import UploadFiles
@@ -345,6 +346,7 @@ class FilesystemStore:
     def _begin(self) -> None:
         for name in (BLOBS, MANIFESTS, UPLOADS):
             self._tree.make((name,))
+        remove_temporaries(self._root)
         self._upload_files.remove_leftovers()
         self._upload_files.sweep(ABANDONED_SECONDS, frozenset())
         self._quarantine.load()

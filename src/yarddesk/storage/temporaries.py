@@ -4,7 +4,7 @@ import os
 import uuid
 
 from yarddesk.storage.durable import remove_if_there, write_durably
-from yarddesk.storage.layout import TEMPORARY_PREFIX, UPLOADS, Parts
+from yarddesk.storage.layout import BESIDE_PREFIX, TEMPORARY_PREFIX, UPLOADS, Parts
 from yarddesk.storage.tree import Tree
 
 
@@ -20,3 +20,11 @@ def place_content(
     except BaseException:
         remove_if_there(temporary)
         raise
+
+
+def remove_temporaries(root: str) -> None:
+    """Remove what a run that was cut off left half-written in DATA itself. Before this run writes anything there. Blocks."""
+    with os.scandir(root) as entries:
+        left = [entry.path for entry in entries if entry.name.startswith(BESIDE_PREFIX)]
+    for path in left:
+        remove_if_there(path)

@@ -10,7 +10,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
 from yarddesk.storage.blobs import BlobFiles
 from yarddesk.storage.durable import create_file, read_whole, regular_size, remove_if_there, write_all
-from yarddesk.storage.layout import REPOSITORY_SUFFIX, UPLOADS
+from yarddesk.storage.layout import REPOSITORY_SUFFIX, TEMPORARY_PREFIX, UPLOADS
 from yarddesk.storage.tree import Tree
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,11 @@ class UploadFiles:
         remove_if_there(self._owner(upload_id))
 
     def sweep(self, idle_seconds: float, in_use: frozenset[str]) -> int:
-        """Remove the sessions that nobody wrote to for so long: how many."""
+        """Remove the sessions that nobody wrote to for so long, and what a failing disk kept of small files: how many sessions."""
+        for name in self._names():
+            path = self._tree.join((UPLOADS,), name)
+            if name.startswith(TEMPORARY_PREFIX) and time.time() - _modified(path) >= idle_seconds:
+                remove_if_there(path)
         abandoned = self.abandoned(idle_seconds) - in_use
         for upload_id in abandoned:
             self.remove(upload_id)
@@ -90,13 +94,7 @@ class UploadFiles:
 
     def _used_at(self, upload_id: str) -> float:
         """When the session was last written to, in seconds of the epoch; 0 where it's gone."""
-        times = [0.0]
-        for path in (self.path(upload_id), self._owner(upload_id)):
-            try:
-                times.append(os.lstat(path).st_mtime)
-            except FileNotFoundError:
-                continue
-        return max(times)
+        return max(_modified(self.path(upload_id)), _modified(self._owner(upload_id)))
 
     def _names(self) -> list[str]:
         folder = self._tree.find((UPLOADS,))
@@ -107,3 +105,11 @@ class UploadFiles:
 
     def _owner(self, upload_id: str) -> str:
         return f"{self.path(upload_id)}{REPOSITORY_SUFFIX}"
+
+
+def _modified(path: str) -> float:
+    """When a file was last written to, in seconds of the epoch; 0 where it's gone."""
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0

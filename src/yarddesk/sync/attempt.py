@@ -1,17 +1,21 @@
 """One attempt at bringing an image to one upstream, from the first question to the read-back."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from yarddesk.content.graph import Graph, read_graph
 from yarddesk.content.target import Damaged, MountingTarget, NotFound, Target
 from yarddesk.content.upstream import UpstreamFailure, UpstreamUntrue
+from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, Tag
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.copy import CopyHooks, Way, Wires, copy_upstream, lacks_content
 from yarddesk.sync.errors import LocalContentDamaged, LocalContentGone
 
+_TAG_LOOKS: Final = 100
+_TAG_LOOK_SECONDS: Final = 0.05
 ROUNDS: Final = 3
 """How often all is sent to an upstream that then doesn't have it, before that is said."""
 
@@ -46,6 +50,7 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
         raise LocalContentDamaged.of(error) from error
     except NotFound as error:
         raise LocalContentGone("The image was deleted here before it was synced.") from error
+    await _wait_for_tag(errand)
     await _plan(errand.source, graph, meter)
     before = await _named(errand.destination, errand.reference)
     hooks.answered()
@@ -62,6 +67,18 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
             temporary=True,
         )
     return before
+
+
+async def _wait_for_tag(errand: Errand) -> None:
+    """The job is queued before the tag moves, which a disk may take its time for: upstream it must not move earlier."""
+    for _ in range(_TAG_LOOKS):
+        if not isinstance(errand.reference, Tag) or await _named(errand.source, errand.reference) in (
+            None,
+            errand.digest,
+        ):
+            return
+        await asyncio.sleep(_TAG_LOOK_SECONDS)
+    raise YarddeskError("The tag names another image here still.", temporary=True)
 
 
 async def _brought(errand: Errand, graph: Graph, meter: ProgressMeter, wires: Wires, hooks: AttemptHooks) -> bool:
@@ -96,9 +113,9 @@ def _forget(graph: Graph, way: Way) -> None:
         way.known.forget(blob, way.repository)
 
 
-async def _named(destination: MountingTarget, reference: Reference) -> Digest | None:
+async def _named(target: Target, reference: Reference) -> Digest | None:
     try:
-        return (await destination.resolve(reference)).digest
+        return (await target.resolve(reference)).digest
     except NotFound:
         return None
 

@@ -3,12 +3,9 @@
 import contextlib
 import secrets
 from pathlib import Path
-from typing import Final
 
 from yarddesk.storage import durable
-
-TEMPORARY_PREFIX: Final = ".tmp-"
-"""No component of a repository's name and no tag begins with a dot, so such a file can't be taken for one of ours."""
+from yarddesk.storage.layout import BESIDE_PREFIX
 
 
 def make_folders(folder: Path) -> None:
@@ -24,9 +21,9 @@ def make_folders(folder: Path) -> None:
 def replace_file(path: Path, content: bytes, *, only_if_there: bool = False) -> bool:
     """Write a file whole and durably, 0600; False (nothing is written) where it should be there already and isn't.
 
-    Raises OSError, and then the file is as it was.
+    Raises OSError, and then the file is as it was; but where the folder's fsync failed, which is the last step.
     """
-    temporary = str(path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+    temporary = str(path.parent / f"{BESIDE_PREFIX}{secrets.token_hex(8)}")
     if not only_if_there:
         make_folders(path.parent)
     try:
@@ -35,15 +32,19 @@ def replace_file(path: Path, content: bytes, *, only_if_there: bool = False) -> 
         if only_if_there:
             return False
         raise
+    folder = -1
     try:
         if only_if_there and durable.regular_size(str(path)) is None:
             durable.remove_if_there(temporary)
             return False
+        # Opened before the rename: a lack of descriptors must not leave a name that isn't durable.
+        folder = durable.open_folder(str(path.parent))
         durable.replace(temporary, str(path))
     except BaseException:
+        durable.close_folder(folder)
         durable.remove_if_there(temporary)
         raise
-    durable.sync_folder(durable.open_folder(str(path.parent)))
+    durable.sync_folder(folder)
     return True
 
 

@@ -61,6 +61,48 @@ class Intake:
         )
         self._worker.wake.set()
 
+    async def push_done(self, push: ManifestPush) -> None:
+        """Only now, when its tag names it, an index may take the place of its children in the queue."""
+        for reference in push.tags or (push.manifest.digest,):
+            job = self._queue.journal.get(format_reference(push.repository, reference))
+            if job is None or job.digest != push.manifest.digest:
+                continue
+            try:
+                await self._supersede(job)
+            except YarddeskError as error:
+                _log.error("what %s takes along stays queued by itself, too: %s", job.id, error)
+        self._worker.wake.set()
+
+    async def put_back(self, push: ManifestPush) -> list[Job]:
+        """A push failed after its jobs were queued: have in the queue what the tags name. Gives the jobs that are to go."""
+        queue, going = self._queue, []
+        for tag in push.tags:
+            job = queue.journal.get(format_reference(push.repository, tag))
+            if job is None or job.digest != push.manifest.digest:
+                continue
+            try:
+                named = await self._named(push.repository, tag)
+                if named == job.digest:
+                    continue
+                if named is None or job.replaces is None:
+                    going.append(job)
+                else:
+                    manifest = await queue.store.get_manifest(push.repository, named)
+                    carried = await self._carried(push.repository, manifest)
+                    await self._put(push.repository, tag, manifest, list(job.parts), carried, written=False)
+            except (YarddeskError, OSError) as error:
+                _log.error(
+                    "%s is queued as %s until the next start, though that push failed: %s", job.id, job.digest, error
+                )
+        self._worker.wake.set()
+        return going
+
+    async def _named(self, repository: RepositoryName, reference: Reference) -> Digest | None:
+        try:
+            return (await self._queue.store.resolve(repository, reference)).digest
+        except NotFound:
+            return None
+
     async def _promised(self, carriers: Sequence[Job], digest: Digest) -> bool:
         """Note in the indexes' markers that the manifest is wanted by itself too; False where they left meanwhile."""
         for job in carriers:
@@ -81,7 +123,7 @@ class Intake:
                     continue
                 manifest = await queue.store.get_manifest(repository, digest)
                 carried = await self._carried(repository, manifest)
-                await self._put(repository, digest, manifest, upstreams, carried)
+                await self._supersede(await self._put(repository, digest, manifest, upstreams, carried))
             except NotFound:
                 continue  # it was deleted here
             except (YarddeskError, OSError) as error:
@@ -100,10 +142,12 @@ class Intake:
         manifest: Manifest,
         upstreams: Sequence[str],
         carried: set[Digest],
-    ) -> None:
+        *,
+        written: bool = True,
+    ) -> Job:
         queue = self._queue
         job, old = await queue.journal.put(
-            repository, reference, manifest.digest, manifest.media_type, upstreams, queue.clock.now()
+            repository, reference, manifest.digest, manifest.media_type, upstreams, queue.clock.now(), written=written
         )
         queue.carry(job, carried)
         if old is None:
@@ -116,7 +160,7 @@ class Intake:
                 queue.enqueue(job, part)
         if old is not None:
             await self._replace(old, job)
-        await self._supersede(job, carried)
+        return job
 
     async def _replace(self, old: Job, job: Job) -> None:
         """A newer push of the same reference: what the older one had not brought to its upstreams is dropped, and said so."""
@@ -135,9 +179,10 @@ class Intake:
             await queue.history.add(*entries)
             await self.orphaned(old)
 
-    async def _supersede(self, index: Job, carried: set[Digest]) -> None:
+    async def _supersede(self, index: Job) -> None:
         """Children that were queued by digest go on as part of their index's job, with what they are sending right now."""
         queue = self._queue
+        carried = queue.carries.get(index.id, frozenset())
         children = [
             job
             for digest in carried
@@ -320,4 +365,4 @@ class Intake:
             _log.warning("%s can't be read yet: %s", job.id, error)
             return
         queue.carry(job, carried)
-        await self._supersede(job, carried)
+        await self._supersede(job)

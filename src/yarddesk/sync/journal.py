@@ -5,6 +5,7 @@ looks at more than one marker for a push.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -29,7 +30,10 @@ from yarddesk.sync.marker_files import (
     place_marker,
     read_markers,
     rewrite_marker,
+    take_back_marker,
 )
+
+_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -90,36 +94,43 @@ class Journal:
         media_type: str,
         upstreams: Iterable[str],
         now: datetime,
+        *,
+        written: bool = True,
     ) -> tuple[Job, Job | None]:
         """A push: the next generation of the job for this reference, durable on return, and the one that it replaces.
 
-        Finishes even if its caller is cancelled. Raises StorageError, and then the queue is as it was.
+        Finishes even if its caller is cancelled. Raises StorageError, and then the queue is as it was. Not `written`: it's
+        queued also where the marker can't be written, for one whose marker is put right by the next start.
         """
-        parts = {name: Part(name) for name in upstreams}
-        return await self._durably(self._put(repository, reference, digest, media_type, parts, now))
+        job = Job(repository, reference, digest, media_type, 1, now, {name: Part(name) for name in upstreams})
+        return await self._durably(self._put(job, written))
 
-    async def _put(
-        self,
-        repository: RepositoryName,
-        reference: Reference,
-        digest: Digest,
-        media_type: str,
-        parts: dict[str, Part],
-        now: datetime,
-    ) -> tuple[Job, Job | None]:
-        job = Job(repository, reference, digest, media_type, 1, now, parts)
+    async def _put(self, job: Job, written: bool) -> tuple[Job, Job | None]:
         async with self._turn(job.id):
             old = self._jobs.get(job.id)
             if old is not None:
                 job.generation = old.generation + 1
                 job.paused, job.paused_until, job.extra = old.paused, old.paused_until, dict(old.extra)
                 job.extra.pop(ALSO_WANTED, None)
-            path = self.path_of(repository, reference)
-            with durable.in_words(str(self.folder)):
-                if await self._in_thread(place_marker, path, encode_marker(job)):
-                    self._fresh.append(job)
+                job.replaces = old.digest
+            try:
+                with durable.in_words(str(self.folder)):
+                    await self._place(job, old)
+            except StorageError as error:
+                if written:
+                    raise
+                _log.error("the marker of %s could not be written: %s", job.id, error)
             self._enter(job)
         return job, old
+
+    async def _place(self, job: Job, old: Job | None) -> None:
+        path, content = self.path_of(job.repository, job.reference), encode_marker(job)
+        try:
+            if await self._in_thread(place_marker, path, content):
+                self._fresh.append(job)
+        except OSError:
+            await self._in_thread(take_back_marker, path, content, encode_marker(old) if old is not None else None)
+            raise
 
     async def save(self, job: Job) -> bool:
         """Write the states of a job; False where it's no longer this generation that is queued, or a person deleted the marker."""

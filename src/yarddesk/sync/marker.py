@@ -61,7 +61,10 @@ class Part:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One generation of an image's sync: a push of the same reference makes another object with the next generation."""
+    """One generation of an image's sync: a push of the same reference makes another object with the next generation.
+
+    `replaces`: what was queued when this push came.
+    """
 
     repository: RepositoryName
     reference: Reference
@@ -73,6 +76,7 @@ class Job:
     paused: bool = False
     paused_until: datetime | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    replaces: Digest | None = None
     sequence: int = 0
     version: int = 0
     view: JobSnapshot | None = None

@@ -9,13 +9,14 @@ from typing import Final
 from yarddesk.oci.name import Reference, RepositoryName, format_reference
 from yarddesk.storage import durable
 from yarddesk.storage.layout import (
+    BESIDE_PREFIX,
     NotOurFileName,
     decode_reference,
     decode_repository,
     encode_reference,
     encode_repository,
 )
-from yarddesk.sync.files import TEMPORARY_PREFIX, make_folders, replace_file
+from yarddesk.sync.files import make_folders, remove_files, replace_file
 from yarddesk.sync.marker import MAX_MARKER_BYTES, DamagedMarker, Marker, decode_marker
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,21 @@ def place_marker(path: Path, content: bytes) -> bool:
     is_new = not path.parent.is_dir()
     replace_file(path, content)
     return is_new
+
+
+def take_back_marker(path: Path, content: bytes, before: bytes | None) -> None:
+    """After `place_marker` failed: where it had come as far as the name, what was there before is there again."""
+    try:
+        if durable.read_whole(str(path), MAX_MARKER_BYTES) != content:
+            return
+        if before is None:
+            remove_files([path])
+        else:
+            replace_file(path, before)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _log.error("%s queues an image whose push failed, until the next start or push: %s", path, error)
 
 
 def rewrite_marker(path: Path, content: bytes) -> bool:
@@ -56,7 +72,7 @@ def read_markers(folder: Path, now: datetime) -> list[Marker]:
         for name in names:
             path = Path(parent, name)
             try:
-                if name.startswith(TEMPORARY_PREFIX):
+                if name.startswith(BESIDE_PREFIX):
                     durable.remove_if_there(str(path))
                 elif name.endswith(SUFFIX):
                     _read_one(folder, path, now, markers)

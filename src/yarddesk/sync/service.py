@@ -189,11 +189,18 @@ class SyncService:
         """In the queue, durably, when it returns. Raises StorageError."""
         await self._intake.manifest_pushed(push)
 
+    async def push_done(self, push: ManifestPush) -> None:
+        await self._intake.push_done(push)
+
+    async def push_failed(self, push: ManifestPush) -> None:
+        """What was queued before is queued again where the tags didn't move, and nothing where nothing was."""
+        await self._steering.withdraw(await self._intake.put_back(push))
+
     async def tag_deleted(self, repository: RepositoryName, tag: Tag) -> None:
         await self._steering.tag_deleted(repository, tag)
 
     async def manifest_deleted(self, repository: RepositoryName, digest: Digest, tags: tuple[Tag, ...]) -> None:
-        await self._steering.manifest_deleted(repository, digest, tags)
+        await self._steering.manifest_deleted(repository, digest)
 
     # SyncController
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from yarddesk.content.errors import StorageError
+from yarddesk.errors import YarddeskError
 from yarddesk.events import PauseChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
@@ -153,15 +154,17 @@ class Steering:
         jobs = [job for job in self._queue.journal.in_repository(repository) if job.reference == tag]
         await self.cancel_jobs(jobs, "The tag was deleted here.")
 
-    async def manifest_deleted(self, repository: RepositoryName, digest: Digest, tags: tuple[Tag, ...]) -> None:
-        """Also the jobs of tags that named it."""
-        named = {digest, *tags}
-        jobs = [
-            job
-            for job in self._queue.journal.in_repository(repository)
-            if job.reference in named and job.digest == digest
-        ]
+    async def manifest_deleted(self, repository: RepositoryName, digest: Digest) -> None:
+        """Also the jobs of tags that named it, of which an earlier try to delete it may have taken some."""
+        jobs = [job for job in self._queue.journal.in_repository(repository) if job.digest == digest]
         await self.cancel_jobs(jobs, "The image was deleted here.")
+
+    async def withdraw(self, jobs: list[Job]) -> None:
+        """Jobs of a push that failed: nobody was promised anything."""
+        try:
+            await self.cancel_jobs(jobs, "Its push failed.")
+        except YarddeskError as error:
+            _log.error("images whose push failed are queued still: %s", error)
 
     async def _cancelled(self, jobs: list[Job], reason: str) -> None:
         queue = self._queue

@@ -8,7 +8,7 @@ from typing import Final
 
 from watchfiles import Change, awatch
 
-from yarddesk.sync.files import TEMPORARY_PREFIX
+from yarddesk.storage.layout import BESIDE_PREFIX
 from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import Job
 from yarddesk.sync.marker_files import SUFFIX
@@ -81,6 +81,6 @@ class FolderWatch:
 def _matters(change: Change, path: str) -> bool:
     """What is deleted, and folders that are new; not what is written, which is ours."""
     name = Path(path).name
-    if name.startswith(TEMPORARY_PREFIX):
+    if name.startswith(BESIDE_PREFIX):
         return False
     return change is Change.deleted or (change is Change.added and not name.endswith(SUFFIX))

@@ -78,9 +78,12 @@ class Yard:
         manifest = parse_manifest(content.content, content.media_type)
         parsed = tuple(Tag.parse(tag) for tag in tags)
         await self.store.put_manifest(repository, manifest)
-        await self.service.manifest_pushed(ManifestPush(repository, manifest, parsed))
-        for tag in parsed if move_tag else ():
-            await self.store.put_tag(repository, tag, manifest.digest)
+        push = ManifestPush(repository, manifest, parsed)
+        await self.service.manifest_pushed(push)
+        if move_tag:
+            for tag in parsed:
+                await self.store.put_tag(repository, tag, manifest.digest)
+            await self.service.push_done(push)
         return manifest
 
     async def push(self, image: Image | Index, *tags: str, repository: RepositoryName = REPOSITORY) -> Manifest:

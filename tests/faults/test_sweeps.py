@@ -1,0 +1,36 @@
+"""A yard as `serve` runs it, store and queue together, and a fault at every step of what clients do to it.
+
+Dying leaves what the kernel took, so the folder need not lie on a disk: in memory an fsync costs nothing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.ways import WAYS
+
+ROOT = Path(__file__).parents[2]
+MEMORY = Path("/dev/shm")
+FEWEST_CALLS = {"push": 30, "push_index": 40, "delete": 15, "resume": 8}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="yd-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", ["killed", "failing"])
+def test_whatever_call_it_comes_at(fault: str, way: str, folder: Path) -> None:
+    program = [sys.executable, "-m", "tests.faults.sweep", fault, way, str(folder)]
+    outcome = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stderr
+    assert int(outcome.stdout) >= FEWEST_CALLS[way]
