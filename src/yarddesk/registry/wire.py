@@ -38,6 +38,9 @@ STANDING_HEADERS: Final[tuple[Header, ...]] = (
 )
 """On every answer of the registry."""
 
+_COME_AGAIN: Final[tuple[Header, ...]] = ((b"retry-after", b"60"),)
+"""With a 429 whose upstream doesn't say how long to wait: clients that are told nothing ask again at once."""
+
 STALE: Final[Header] = (b"warning", b'110 - "Response is Stale"')
 
 
@@ -123,7 +126,7 @@ def _upstream_outcome(error: UpstreamFailure) -> Outcome:
     if isinstance(error, UpstreamDenied):
         return _plain(403, ErrorCode.DENIED, message)
     if isinstance(error, UpstreamTrouble) and error.status == 429:
-        return _plain(429, ErrorCode.TOOMANYREQUESTS, message, headers)
+        return _plain(429, ErrorCode.TOOMANYREQUESTS, message, headers or _COME_AGAIN)
     if isinstance(error, UpstreamNotAsked):
         return _plain(503, ErrorCode.UNAVAILABLE, message, headers)
     if isinstance(error, UpstreamTimeout):

@@ -60,12 +60,14 @@ async def test_the_first_bytes_are_given_while_the_rest_is_still_to_come(cache: 
     early: list[bytes] = []
     reading = asyncio.create_task(read(cache, into=early))
     await until_async(lambda: sum(map(len, early)) == 3 * 1024 * 1024)
+    assert cache.pulls.is_filling(DIGEST)
     late: list[bytes] = []
     following = asyncio.create_task(read(cache, into=late))
     await until_async(lambda: sum(map(len, late)) == 3 * 1024 * 1024)
     assert await cache.store.blob_size(DIGEST) is None
     cache.upstream.held.set()
     assert await reading == await following == BLOB
+    await until_async(lambda: not cache.pulls.is_filling(DIGEST))
     assert cache.upstream.asked["fetch"] == 1
 
 

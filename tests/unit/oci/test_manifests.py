@@ -56,6 +56,76 @@ def test_an_index_names_its_children_with_their_platforms():
     assert index.manifests[0].is_manifest
 
 
+def index(*entries: dict[str, Any], **more: Any) -> bytes:
+    return json.dumps({"schemaVersion": 2, "manifests": entries, **more}).encode()
+
+
+def test_layers_that_an_index_lists_are_blobs_that_must_be_here():
+    """BuildKit's cache is such an index."""
+    layer = descriptor(TWO)
+    config = descriptor(THREE, "application/vnd.buildkit.cacheconfig.v0")
+    cache = parse_manifest(index(layer, config, descriptor(ONE, media_types.OCI_MANIFEST)), media_types.OCI_INDEX)
+    assert [blob.digest for blob in cache.required_blobs] == [TWO, THREE]
+    assert [child.digest for child in cache.manifests] == [ONE]
+    assert not any(blob.is_manifest for blob in cache.blobs)
+
+
+@pytest.mark.parametrize("media_type", ["application/vnd.example.thing+json", "x/y", media_types.OCTET_STREAM])
+def test_what_an_index_lists_and_is_unknown_is_taken_for_a_manifest(media_type: str):
+    parsed = parse_manifest(index(descriptor(TWO, media_type)), media_types.OCI_INDEX)
+    assert [child.digest for child in parsed.manifests] == [TWO]
+    assert parsed.manifests[0].is_manifest
+    assert parsed.blobs == ()
+
+
+def test_what_an_image_lists_is_a_blob_whatever_its_type():
+    layer = descriptor(TWO, media_types.OCI_MANIFEST)
+    manifest = parse_manifest(image(layers=[layer]), media_types.OCI_MANIFEST)
+    assert [blob.is_manifest for blob in manifest.blobs] == [False, False]
+
+
+@pytest.mark.parametrize("layer", [None, 5, "x", [], {}, {"digest": ONE}, {"mediaType": "a/b", "size": 1}])
+def test_what_is_no_descriptor_is_no_layer(layer: object):
+    with pytest.raises(InvalidManifest):
+        parse_manifest(image(layers=[layer]), media_types.OCI_MANIFEST)
+
+
+def test_an_artifact_of_an_earlier_specification_names_its_blobs():
+    kind = "application/vnd.oci.artifact.manifest.v1+json"
+    document = {"mediaType": kind, "blobs": [descriptor(TWO), "junk"], "subject": descriptor(ONE, "a/b")}
+    manifest = parse_manifest(json.dumps(document).encode(), kind)
+    assert [blob.digest for blob in manifest.required_blobs] == [TWO]
+    assert manifest.subject is not None
+
+
+def test_types_of_others_keep_their_spelling_and_ours_are_in_lower_case():
+    kind = "application/vnd.Example.Thing+json"
+    assert parse_manifest(b'{"schemaVersion": 2}', kind).media_type == kind
+    declared = json.dumps({"mediaType": kind}).encode()
+    assert parse_manifest(declared, kind.lower()).media_type == kind
+    assert parse_manifest(index(), media_types.OCI_INDEX.upper()).media_type == media_types.OCI_INDEX
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, -(2**64) + 1, 1.5e308, 0])
+def test_numbers_that_readers_can_hold_are_taken(number: float):
+    assert parse_manifest(image(number=number)).content
+
+
+@pytest.mark.parametrize("number", ["18446744073709551616", "-18446744073709551616", "1e309", "-1e400"])
+def test_numbers_that_readers_can_not_hold_are_not(number: str):
+    content = image(number="N").replace(b'"N"', number.encode())
+    for lenient in (False, True):
+        with pytest.raises(InvalidManifest):
+            parse_manifest(content, lenient=lenient)
+
+
+def test_annotations_of_others_that_are_no_texts_are_left_out():
+    content = image(annotations={"a": "b", "c": 1})
+    with pytest.raises(InvalidManifest):
+        parse_manifest(content)
+    assert parse_manifest(content, lenient=True).annotations == {"a": "b"}
+
+
 def test_a_subject_and_the_artifact_type_are_read():
     manifest = parse_manifest(image(subject=descriptor(THREE, media_types.OCI_MANIFEST), artifactType="a/b"))
     assert manifest.subject is not None

@@ -52,6 +52,7 @@ class OneUpstream(NoUpstreams):
     blob_failure: YarddeskError | None = None
     asked: list[tuple[object, ...]] = field(default_factory=list)
     closed: int = 0
+    filling: set[str] = field(default_factory=set)
 
     def _note(self, *what: object) -> None:
         self.asked.append(what)
@@ -74,6 +75,9 @@ class OneUpstream(NoUpstreams):
     async def blob_size(self, repository: RepositoryName, digest: Digest) -> int | None:
         self._note("size", digest)
         return len(CONTENT)
+
+    def is_filling(self, digest: Digest) -> bool:
+        return digest in self.filling
 
     @asynccontextmanager
     async def open_blob(
@@ -152,6 +156,24 @@ async def test_the_time_to_wait_is_passed_on_rounded_up(client: httpx.AsyncClien
     assert (await client.get("/v2/app/manifests/v1")).headers["retry-after"] == "3"
 
 
+async def test_a_429_says_when_to_come_again_also_where_the_upstream_did_not(
+    client: httpx.AsyncClient, upstream: OneUpstream
+) -> None:
+    upstream.failure = UpstreamTrouble("hub", "busy", status=429)
+    answer = await client.get("/v2/app/manifests/v1")
+    assert (answer.status_code, int(answer.headers["retry-after"])) == (429, 60)
+
+
+async def test_a_blob_that_is_coming_in_is_not_deleted(client: httpx.AsyncClient, upstream: OneUpstream) -> None:
+    await push_blob(client, "app", CONTENT)
+    upstream.filling = {DIGEST}
+    answer = await client.delete(f"/v2/app/blobs/{DIGEST}")
+    assert (answer.status_code, codes(answer)) == (405, ["UNSUPPORTED"])
+    assert "coming in" in answer.json()["errors"][0]["message"]
+    upstream.filling = set()
+    assert (await client.delete(f"/v2/app/blobs/{DIGEST}")).status_code == 202
+
+
 async def test_a_message_names_the_upstream(client: httpx.AsyncClient, upstream: OneUpstream) -> None:
     upstream.failure = UpstreamAway("hub", "No answer.")
     assert (await client.get("/v2/app/manifests/v1")).json()["errors"][0]["message"] == "hub: No answer."
@@ -191,7 +213,8 @@ async def test_a_tag_that_is_here_and_not_fresh_is_asked_for(client: httpx.Async
 async def test_what_is_stale_says_so(client: httpx.AsyncClient, upstream: OneUpstream) -> None:
     upstream.stale = True
     for method in ("GET", "HEAD"):
-        assert (await client.request(method, "/v2/app/manifests/v1")).headers["warning"] == STALE
+        warnings = (await client.request(method, "/v2/app/manifests/v1")).headers.get_list("warning")
+        assert warnings == [STALE]
     for path in ("tags/list", f"referrers/{BARE.digest}"):
         assert (await client.get(f"/v2/app/{path}")).headers["warning"] == STALE
 
