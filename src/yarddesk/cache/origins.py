@@ -21,6 +21,7 @@ from yarddesk.storage.layout import BESIDE_PREFIX
 
 _log = logging.getLogger(__name__)
 
+ORIGINS_FILE: Final = "followed-tags.jsonl"
 _MAX_BYTES: Final = 256 * 1024 * 1024
 _SPARE_LINES: Final = 1000
 
@@ -65,6 +66,11 @@ class Origins:
 
     def get(self, repository: RepositoryName, tag: Tag) -> Origin | None:
         return self._origins.get((repository, tag))
+
+    def digest(self, repository: RepositoryName, tag: Tag) -> Digest | None:
+        """What an upstream's tag was when it was last heard of; None for a tag that follows none."""
+        origin = self.get(repository, tag)
+        return None if origin is None else origin.digest
 
     def followed(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
         """The upstream said just now what the tag names, and so it does here."""

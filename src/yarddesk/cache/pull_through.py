@@ -13,7 +13,7 @@ from yarddesk.cache.asking import Asking, Shared, no_answer
 from yarddesk.cache.awaited import AwaitedTags
 from yarddesk.cache.fills import Fill, FillEnded, Fills
 from yarddesk.cache.lifetimes import Lifetimes
-from yarddesk.cache.origins import Origins
+from yarddesk.cache.origins import ORIGINS_FILE, Origins
 from yarddesk.content.clock import Clock, SystemClock
 from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import BlobContent, FetchedManifest, ReferrerList, ResolvedManifest, TagPage
@@ -52,7 +52,7 @@ class CachedPulls:
         self._events = events
         self._is_queued = is_queued
         self._clock = clock or SystemClock()
-        self._origins = Origins(settings.data_dir / "followed-tags.jsonl", self._clock.monotonic)
+        self._origins = Origins(settings.data_dir / ORIGINS_FILE, self._clock.monotonic)
         self._awaited = AwaitedTags(self._clock.monotonic)
         self._asking = Asking(self._clock.monotonic, offline=settings.cache.offline)
         self._lifetimes = Lifetimes(settings)
@@ -98,6 +98,10 @@ class CachedPulls:
         if here is not None and here.digest != origin.digest:
             return True
         return not self._routes.pull_upstreams(repository)
+
+    def followed(self, repository: RepositoryName, tag: Tag) -> Digest | None:
+        """What an upstream's tag was when it was last heard of; None for a tag that follows none."""
+        return self._origins.digest(repository, tag)
 
     async def resolve_manifest(
         self, repository: RepositoryName, reference: Reference, *, quick: bool

@@ -1,21 +1,25 @@
 """What is stored: counted, listed, re-hashed, collected."""
 
 import argparse
+import sys
 from typing import Any, Final
 
 from yarddesk.cli.options import duration
-from yarddesk.cli.output import complain, plural, print_json, size
+from yarddesk.cli.output import complain, plural, print_json, print_table, size
 from yarddesk.cli.works import perform
-from yarddesk.oci.name import format_reference
+from yarddesk.control.works import Document
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.name import ImageReference, format_reference
 
 _GRACE_SECONDS: Final = 3600.0
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
-    text = "how much is stored"
-    usage = commands.add_parser("usage", parents=[common], help=text, description=text)
-    usage.add_argument("--json", action="store_true", help="for programs")
-    usage.set_defaults(run=_usage)
+    for name, run, text in (("images", _images, "what is stored"), ("usage", _usage, "how much is stored")):
+        parser = commands.add_parser(name, parents=[common], help=text, description=text)
+        parser.add_argument("repository", nargs="?", metavar="REPOSITORY", help="of that one alone")
+        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.set_defaults(run=run)
     text = "collect what nothing refers to"
     gc = commands.add_parser("gc", parents=[common], help=text, description=text)
     gc.add_argument(
@@ -75,10 +79,55 @@ def _gc(options: argparse.Namespace) -> int:
     return 0
 
 
-def _usage(options: argparse.Namespace) -> int:
-    result = perform(options, "usage")
+def _images(options: argparse.Namespace) -> int:
+    images: list[Document] = []
+    perform(options, "images", found=images.append, repository=_repository(options))
     if options.json:
-        print_json(result)
-    else:
-        print(f"stored  {size(result['used'])}")
+        print_json({"images": images})
+        return 0
+    rows = [
+        (
+            image["repository"],
+            image["tag"] or "-",
+            image["digest"].partition(":")[2][:12],
+            image["artifact_type"] or image["kind"],
+            ", ".join(image["platforms"]),
+            size(image["size"]),
+            image["created"] or "",
+            image["upstream"],
+        )
+        for image in images
+    ]
+    headings = ("REPOSITORY", "TAG", "DIGEST", "KIND", "PLATFORMS", "SIZE", "CREATED", "UPSTREAM")
+    print_table(headings, rows, "Nothing is stored.")
     return 0
+
+
+def _usage(options: argparse.Namespace) -> int:
+    usage = perform(options, "usage", repository=_repository(options))
+    if options.json:
+        print_json(usage)
+        return 0
+    rows = [
+        (each["name"], str(each["manifests"]), size(each["exclusive"]), size(each["shared"]))
+        for each in usage["repositories"]
+    ]
+    print_table(("REPOSITORY", "MANIFESTS", "ITS OWN", "SHARED"), rows, "Nothing is stored.")
+    print(
+        f"in all        {size(usage['used'])}: {plural(usage['blobs'], 'blob')}, {plural(usage['manifests'], 'manifest')}"
+    )
+    print(f"unreferenced  {size(usage['unreferenced'])} in {plural(usage['unreferenced_blobs'], 'blob')}")
+    if usage["quarantine"]:
+        print(f"quarantine    {size(usage['quarantine'])}")
+    return 0
+
+
+def _repository(options: argparse.Namespace) -> str | None:
+    """The argument, with an address of ours before it stripped."""
+    if options.repository is None:
+        return None
+    try:
+        return str(ImageReference.parse(options.repository).repository)
+    except YarddeskError as error:
+        complain(str(error))
+        sys.exit(2)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from yarddesk.cache.origins import ORIGINS_FILE, Origins
 from yarddesk.content.clock import SystemClock
 from yarddesk.events import EventBus
 from yarddesk.oci.digest import Digest
@@ -17,9 +18,11 @@ from yarddesk.service.backend import refuse_s3
 from yarddesk.service.routes import make_routes
 from yarddesk.service.surroundings import Surroundings
 from yarddesk.service.upkeep import Upkeep
+from yarddesk.service.whereabouts import Whereabouts
 from yarddesk.settings.model import Settings
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.storage.lock import InstanceLock
+from yarddesk.sync.history import HISTORY_FILE, History
 from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import Marker
 from yarddesk.sync.service import SyncService
@@ -41,6 +44,11 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
         routes = make_routes(settings, accounts)
         stack.push_async_callback(routes.aclose)
         events, deletes = EventBus(), Gate()
+        history = History(settings.data_dir / HISTORY_FILE)
+        origins = Origins(settings.data_dir / ORIGINS_FILE, SystemClock().monotonic)
+        await history.load()
+        await origins.load()
+        whereabouts = Whereabouts(lambda: routes, queue.is_queued, history.latest, origins.digest)
 
         @asynccontextmanager
         async def pushes() -> AsyncIterator[ManifestIntake]:
@@ -48,7 +56,7 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
             async with sync.resting():
                 yield ManifestIntake(store, sync, deletes)
 
-        yield Upkeep(Surroundings(store, events, lambda: routes, lambda: settings, queue, deletes, pushes))
+        yield Upkeep(Surroundings(store, events, lambda: routes, lambda: settings, queue, whereabouts, deletes, pushes))
 
 
 class _MarkersOnDisk:

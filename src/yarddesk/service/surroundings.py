@@ -8,9 +8,10 @@ from typing import Protocol
 from yarddesk.content.upstream import Routes
 from yarddesk.events import EventBus
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import Reference, RepositoryName
+from yarddesk.oci.name import RepositoryName
 from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.locks import Gate
+from yarddesk.service.whereabouts import Whereabouts
 from yarddesk.settings.model import Settings
 from yarddesk.storage.filesystem import FilesystemStore
 
@@ -20,10 +21,6 @@ class Queued(Protocol):
 
     def queued_in(self, repository: RepositoryName) -> Collection[Digest]:
         """The manifests of a repository that are still on their way to some upstream."""
-        ...
-
-    def is_queued(self, repository: RepositoryName, reference: Reference) -> bool:
-        """Whether what was pushed under this tag or digest is."""
         ...
 
 
@@ -40,5 +37,6 @@ class Surroundings:
     routes: Callable[[], Routes]
     settings: Callable[[], Settings]
     queue: Queued
+    whereabouts: Whereabouts
     deletes: Gate
     pushes: Callable[[], AbstractAsyncContextManager[ManifestIntake]]

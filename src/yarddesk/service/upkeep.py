@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from yarddesk.control.works import Document, Report, Work
+from yarddesk.control.works import Work
 from yarddesk.service.gc import Collecting
 from yarddesk.service.layouts import LayoutWorks
+from yarddesk.service.stored import Stored
 from yarddesk.service.surroundings import Surroundings
 from yarddesk.service.verify import Verifying
 
@@ -14,16 +15,13 @@ class Upkeep:
     """The works by the name of their command."""
 
     def __init__(self, around: Surroundings) -> None:
-        self._around = around
+        stored = Stored(around)
         self.works: Mapping[str, Work] = MappingProxyType(
             {
-                "usage": self.usage,
+                "images": stored.images,
+                "usage": stored.usage,
                 "gc": Collecting(around).gc,
                 "verify": Verifying(around).verify,
                 **LayoutWorks(around).works,
             }
         )
-
-    async def usage(self, _parameters: Document, _report: Report) -> Document:
-        """How much is stored."""
-        return {"used": await self._around.store.used_bytes()}

@@ -37,6 +37,7 @@ from yarddesk.service.surroundings import Surroundings
 from yarddesk.service.unheeded import unheeded_keys
 from yarddesk.service.upkeep import Upkeep
 from yarddesk.service.usage import StoredBytes
+from yarddesk.service.whereabouts import Whereabouts
 from yarddesk.settings.edit import add_upstream, remove_upstream
 from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.model import ServerSettings, Settings, UpstreamSettings
@@ -95,6 +96,7 @@ class Yard:
                 lambda: self._routes,
                 lambda: self._settings,
                 parts.sync,
+                Whereabouts(lambda: self._routes, parts.sync.is_queued, parts.sync.latest, parts.pulls.followed),
                 self._registry.deletes,
                 lambda: nullcontext(self._registry.intake),
             )

@@ -19,6 +19,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.storage.blobs import BlobFiles
+from yarddesk.storage.census import Census
 from yarddesk.storage.checking import BlobChecks, Finding
 from yarddesk.storage.durable import prepare_root
 from yarddesk.storage.finishing import Finishing
@@ -86,6 +87,7 @@ class FilesystemStore:
         self.garbage = Garbage(
             self._blobs, self._repositories, self._quarantine, self._threads, self._promises, self._remove_blobs
         )
+        self.census = Census(self._blobs, self._repositories, self._quarantine, self._threads)
         self._stopping = threading.Event()
         self._counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -200,6 +202,10 @@ class FilesystemStore:
     async def digests(self, repository: RepositoryName) -> Sequence[Digest]:
         """The manifests of a repository, in no order."""
         return await self._repositories.digests(repository)
+
+    async def manifest_modified(self, repository: RepositoryName, digest: Digest) -> float | None:
+        """When the manifest was put here last, in seconds of the epoch."""
+        return await self._repositories.modified(repository, digest)
 
     async def verify_manifest(self, repository: RepositoryName, digest: Digest) -> ManifestCheck:
         """Read a manifest from disk whatever is known of it. A damaged one is moved to quarantine; its tags stay."""

@@ -20,6 +20,7 @@ from yarddesk.sync.states import JobState
 
 _log = logging.getLogger(__name__)
 
+HISTORY_FILE: Final = "history.jsonl"
 KEPT: Final = 1000
 _MAX_BYTES: Final = 64 * 1024 * 1024
 

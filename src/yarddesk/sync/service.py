@@ -21,7 +21,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.settings.model import Settings
 from yarddesk.sync.copy import Wires
-from yarddesk.sync.history import History
+from yarddesk.sync.history import HISTORY_FILE, History
 from yarddesk.sync.intake import Intake
 from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import Job
@@ -72,7 +72,7 @@ class SyncService:
             journal=Journal(data_dir / "pending"),
             schedule=Schedule(_attempts(settings)),
             pauses=Pauses(data_dir / "paused.json"),
-            history=History(data_dir / "history.jsonl"),
+            history=History(data_dir / HISTORY_FILE),
             events=events,
             clock=self._clock,
             random=random or Random(),
@@ -232,6 +232,10 @@ class SyncService:
         """Whether it's still on its way to some upstream."""
         job = self._queue.journal.get(f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}")
         return job is not None
+
+    def latest(self, repository: RepositoryName, reference: Tag | Digest, upstream: str) -> HistoryEntry | None:
+        """What last became of an image on its way to an upstream, as far as is remembered."""
+        return self._queue.history.latest(repository, reference, upstream)
 
     def queued_in(self, repository: RepositoryName) -> Collection[Digest]:
         """The manifests of a repository that are still on their way to some upstream."""
