@@ -11,8 +11,9 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, Tag
 from yarddesk.progress import LayerState, ProgressMeter
-from yarddesk.sync.copy import CopyHooks, Way, Wires, copy_upstream, lacks_content
+from yarddesk.sync.copy import CopyHooks, Wires, copy_upstream, lacks_content
 from yarddesk.sync.errors import LocalContentDamaged, LocalContentGone
+from yarddesk.sync.survey import Way
 
 _TAG_LOOKS: Final = 100
 _TAG_LOOK_SECONDS: Final = 0.05

@@ -5,6 +5,7 @@ from typing import Self
 
 from yarddesk.content.target import Damaged
 from yarddesk.errors import YarddeskError
+from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 
 
@@ -14,6 +15,10 @@ class LocalContentGone(YarddeskError):
 
 class LocalContentMissing(YarddeskError):
     """A blob that a manifest needs is neither here nor upstream."""
+
+    @classmethod
+    def of(cls, content: Descriptor) -> Self:
+        return cls(f"{content.digest} is neither here nor upstream.", hint="Push the image again.")
 
 
 class LocalContentDamaged(YarddeskError):

@@ -10,7 +10,7 @@ from yarddesk.content.target import NotFound
 from yarddesk.errors import YarddeskError
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.attempt import Errand, sync_image
-from yarddesk.sync.copy import Way, Wires
+from yarddesk.sync.copy import Wires
 from yarddesk.sync.errors import LocalContentGone
 from yarddesk.sync.known import KnownContent
 from yarddesk.sync.marker import Job, Part
@@ -18,6 +18,7 @@ from yarddesk.sync.outcomes import Attempt, Outcomes
 from yarddesk.sync.queue import Queue, no_route
 from yarddesk.sync.schedule import PartKey
 from yarddesk.sync.states import JobState
+from yarddesk.sync.survey import Way
 
 _log = logging.getLogger(__name__)
 

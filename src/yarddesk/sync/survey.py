@@ -1,0 +1,87 @@
+"""What of an image is at an upstream already, can be mounted from another repository there, or must be sent."""
+
+from dataclasses import dataclass
+
+from yarddesk.content.target import Damaged, MountingTarget, NotFound, Target
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.name import RepositoryName
+from yarddesk.progress import LayerState, ProgressMeter
+from yarddesk.sync.errors import LocalContentDamaged, LocalContentMissing
+from yarddesk.sync.known import KnownContent
+from yarddesk.sync.schedule import PartKey
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Whose copy this is, under which repository's name, and what is known of the other side."""
+
+    holder: PartKey
+    repository: RepositoryName
+    known: KnownContent
+
+
+class Survey:
+    """Without `trust` nothing that the other side says it has is believed."""
+
+    def __init__(
+        self, source: Target, destination: MountingTarget, way: Way, meter: ProgressMeter, *, trust: bool
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._way = way
+        self._meter = meter
+        self._trust = trust
+
+    def found(self, descriptor: Descriptor) -> None:
+        """It came to light that this is there."""
+        if not descriptor.is_manifest:
+            self._way.known.add(descriptor.digest, self._way.repository)
+        self.finish(descriptor, LayerState.THERE)
+
+    async def lacks(self, blob: Descriptor) -> bool:
+        """Whether it must be sent, after all that spares sending it was tried."""
+        known, repository = self._way.known, self._way.repository
+        if self._trust:
+            says_so = known.is_fresh(blob.digest, repository) or await self._destination.exists(blob)
+            if says_so and await self._destination.is_readable(blob):
+                known.add(blob.digest, repository)
+                self.finish(blob, LayerState.THERE)
+                return False
+            known.forget(blob.digest, repository)
+            if await self.mounted(blob):
+                return False
+        if await self._source.exists(blob):
+            return True
+        if not blob.may_be_missing and not await self._destination.is_readable(blob):
+            raise await self._why_missing(blob)
+        self.finish(blob, LayerState.THERE)
+        return False
+
+    async def _why_missing(self, blob: Descriptor) -> LocalContentMissing | LocalContentDamaged:
+        try:
+            async with self._source.fetch(blob):
+                pass  # it has come meanwhile: the next try finds it
+        except Damaged as error:
+            return LocalContentDamaged.of(error)
+        except NotFound:
+            pass
+        return LocalContentMissing.of(blob)
+
+    async def mounted(self, blob: Descriptor) -> bool:
+        """Whether another repository there had it, and this one has it now, too."""
+        known, repository = self._way.known, self._way.repository
+        if not known.mounts_work:
+            return False
+        for other in known.elsewhere(blob.digest, repository)[:2]:
+            mounted = await self._destination.mount(blob, other)
+            known.tried_to_mount(mounted)
+            if mounted:
+                known.add(blob.digest, repository)
+                self.finish(blob, LayerState.MOUNTED)
+                return True
+        return False
+
+    def finish(self, descriptor: Descriptor, state: LayerState) -> None:
+        """Count it as dealt with."""
+        self._meter.plan(descriptor.digest, descriptor.size)
+        self._meter.finish(descriptor.digest, state)
