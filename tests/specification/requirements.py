@@ -248,7 +248,12 @@ REQUIREMENTS: Final = (
         "manifests::test_a_subject_that_is_missing_is_taken_and_answered_for",
     ),
     _push("MAY", "refuse a manifest that names what is not there", "manifests::test_missing_blobs_are_each_named"),
-    _push("MUST", "refuse it by MANIFEST_BLOB_UNKNOWN", "manifests::test_missing_blobs_are_each_named"),
+    _push(
+        "MUST",
+        "refuse it by MANIFEST_BLOB_UNKNOWN",
+        "manifests::test_missing_blobs_are_each_named",
+        "manifests::test_of_many_missing_blobs_the_first_are_named",
+    ),
     _pushing_blobs(
         "SHOULD",
         "answer 400 to a digest that is none or of an unknown algorithm",
@@ -863,6 +868,7 @@ REQUIREMENTS: Final = (
         "do what RFC 9110 says where the specification is silent",
         "pull::test_if_none_match_is_304_with_the_headers_of_the_200",
         "pull::test_a_range_has_no_meaning_for_head",
+        "pull::test_if_match_is_412_for_what_is_not_there",
         "names::test_a_method_that_a_resource_does_not_have_is_405_with_those_that_it_has",
         "manifests::test_a_manifest_in_a_coding_is_415",
     ),

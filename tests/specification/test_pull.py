@@ -209,6 +209,16 @@ async def test_if_range_compares_strongly(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_if_match_is_412_for_what_is_not_there(http: httpx.AsyncClient, method: str) -> None:
+    digest = await push_blob(http, "app", CONTENT)
+    await put_manifest(http, "app", "v1", BARE)
+    for url in (f"/v2/app/blobs/{digest}", "/v2/app/manifests/v1", f"/v2/app/manifests/{BARE.digest}"):
+        etag = (await http.head(url)).headers["etag"]
+        for condition, status in ((etag, 200), (f'"x", {etag}', 200), ("*", 200), (f"W/{etag}", 412), ('"x"', 412)):
+            assert (await http.request(method, url, headers={"If-Match": condition})).status_code == status
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_if_none_match_is_304_with_the_headers_of_the_200(http: httpx.AsyncClient, method: str) -> None:
     digest = await push_blob(http, "app", CONTENT)
     await put_manifest(http, "app", "v1", BARE)

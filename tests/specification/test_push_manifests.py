@@ -96,6 +96,12 @@ async def test_missing_blobs_are_each_named(http: httpx.AsyncClient) -> None:
     assert (await http.get("/v2/app/manifests/v1")).status_code == 404
 
 
+async def test_of_many_missing_blobs_the_first_are_named(http: httpx.AsyncClient) -> None:
+    manifest = image_manifest(b"config", [str(number).encode() for number in range(5000)])
+    answer = await put_manifest(http, "app", "v1", manifest)
+    assert (answer.status_code, codes(answer)) == (400, ["MANIFEST_BLOB_UNKNOWN"] * 100)
+
+
 async def test_a_subject_that_is_missing_is_taken_and_answered_for(http: httpx.AsyncClient) -> None:
     await push_blob(http, "app", b"{}")
     for manifest in (index_of(subject=SUBJECT), image_manifest(b"{}", [], subject=SUBJECT)):

@@ -92,7 +92,8 @@ class RegistryApp:
             route = self._naming.plain(scope["raw_path"])
             if route.resource is not Resource.MANIFEST:
                 return None
-            return self._manifests.head_at_once(route, dict(scope["headers"]).get(b"if-none-match"))
+            headers = dict(scope["headers"])
+            return None if b"if-match" in headers else self._manifests.head_at_once(route, headers.get(b"if-none-match"))
         except YarddeskError:
             return None  # the application says what is wrong
 

@@ -23,7 +23,7 @@ from yarddesk.oci.ranges import ByteRange, UnsatisfiableRange, parse_range
 from yarddesk.registry.answers import Answer, FileAnswer, StreamAnswer
 from yarddesk.registry.locks import Gate
 from yarddesk.registry.paths import Route
-from yarddesk.registry.requests import names_etag
+from yarddesk.registry.requests import check_if_match, names_etag
 from yarddesk.registry.wire import Header, Refused
 
 _SENT_WHILE_CHECKED_BYTES: Final = 64 * 1024 * 1024
@@ -45,6 +45,7 @@ class Blobs:
 
     async def head(self, request: Request, route: Route) -> Answer:
         digest = Digest.parse(route.rest)
+        check_if_match(request, digest)
         if names_etag(request.headers.get("if-none-match"), digest) and await self._store.blob_size(digest) is not None:
             return Answer(304, _headers(digest))
         size = await self._store.promise_blob(digest)
@@ -56,6 +57,7 @@ class Blobs:
 
     async def get(self, request: Request, route: Route) -> BlobAnswer:
         digest = Digest.parse(route.rest)
+        check_if_match(request, digest)
         path = self._store.blob_path(digest)
         opened = await in_thread(_open, path) if path is not None else None
         if opened is not None and not self._store.is_verified(digest, opened.found):

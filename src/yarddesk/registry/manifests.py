@@ -18,7 +18,7 @@ from yarddesk.oci.name import Reference, RepositoryName, Tag, parse_reference
 from yarddesk.registry.answers import Answer
 from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.paths import Route
-from yarddesk.registry.requests import check_conditions, is_conditional, names_etag, read_body
+from yarddesk.registry.requests import check_conditions, check_if_match, is_conditional, names_etag, read_body
 from yarddesk.registry.wire import STALE, Header, Refused
 
 _PARSED_HERE_BYTES: Final = 64 * 1024
@@ -48,8 +48,10 @@ class Manifests:
         """GET and HEAD."""
         repository, reference = route.name, parse_reference(route.rest)
         condition = request.headers.get("if-none-match")
-        if request.method == "HEAD" or condition is not None:
+        if request.method == "HEAD" or is_conditional(request):
             resolved = await self._resolve(repository, reference, quick=request.method == "HEAD")
+            if resolved is not None:
+                check_if_match(request, resolved[0].digest)
             if resolved is not None and (request.method == "HEAD" or names_etag(condition, resolved[0].digest)):
                 return _described(resolved[0], condition, stale=resolved[1])
         else:

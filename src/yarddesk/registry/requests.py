@@ -78,6 +78,13 @@ def names_etag(header: str | None, digest: Digest, *, strong: bool = False) -> b
     return False
 
 
+def check_if_match(request: Request, current: Digest) -> None:
+    """Raises Refused (412) where an If-Match doesn't list what is there (RFC 9110, 13.1.1)."""
+    if_match = request.headers.get("if-match")
+    if if_match is not None and not names_etag(if_match, current, strong=True):
+        raise Refused(ErrorCode.DENIED, f"It is {current} now.", status=412)
+
+
 def check_conditions(request: Request, current: Digest | None, what: str) -> None:
     """Whether a write may go on, by its If-Match and If-None-Match (RFC 9110, 13.1): how clients update a referrers tag
     without losing another's update. Raises Refused (412)."""

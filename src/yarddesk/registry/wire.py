@@ -41,6 +41,9 @@ STANDING_HEADERS: Final[tuple[Header, ...]] = (
 _COME_AGAIN: Final[tuple[Header, ...]] = ((b"retry-after", b"60"),)
 """With a 429 whose upstream doesn't say how long to wait: clients that are told nothing ask again at once."""
 
+_MOST_NAMED: Final = 100
+"""Missing blobs that an answer names: a manifest may lack tens of thousands."""
+
 STALE: Final[Header] = (b"warning", b'110 - "Response is Stale"')
 
 
@@ -102,7 +105,7 @@ def _blobs_missing(error: BlobsMissing) -> Outcome:
             f"The blob {blob.digest} is not here.",
             {"digest": blob.digest, "mediaType": blob.media_type, "size": blob.size},
         )
-        for blob in error.blobs
+        for blob in error.blobs[:_MOST_NAMED]
     )
     return Outcome(code.status, tuple(unknown))
 
