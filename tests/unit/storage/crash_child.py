@@ -12,12 +12,16 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tests.support.content import LATEST, REPOSITORY, about, image, push_blob
+from yarddesk.content.target import NotFound
 from yarddesk.oci.digest import Digest
+from yarddesk.registry.locks import Gate
 from yarddesk.storage.filesystem import FilesystemStore
+from yarddesk.storage.garbage import Orders
 
 CONTENT = b"0123456789abcdef" * 100_000
 OLD, NEW = image(b"old"), image(CONTENT)
@@ -88,7 +92,32 @@ async def delete(store: FilesystemStore, counter: Counter) -> None:
     counter.say("acked blob deletion")
 
 
-SCENARIOS: dict[str, Callable[[FilesystemStore, Counter], Awaitable[None]]] = {"push": push, "delete": delete}
+async def mend(store: FilesystemStore, counter: Counter) -> None:
+    """The older image's blob and manifest, both damaged: found, moved aside, and put there anew."""
+    assert not await store.check_blob(Digest.of(b"old"))
+    counter.say("acked damaged blob")
+    with suppress(NotFound):
+        await store.get_manifest(REPOSITORY, OLD.digest)
+    counter.say("acked damaged manifest")
+    await push_blob(store, b"old")
+    counter.say("acked mended blob")
+    await store.put_manifest(REPOSITORY, OLD)
+    counter.say("acked mended manifest")
+
+
+async def collect(store: FilesystemStore, counter: Counter) -> None:
+    """Two blobs and a manifest that nothing refers to."""
+    collected = await store.garbage.collect(Orders(Gate().closed, lambda *_: None, 0, untagged=True))
+    assert (collected.blobs, collected.manifests) == (2, 1)
+    counter.say("acked collection")
+
+
+SCENARIOS: dict[str, Callable[[FilesystemStore, Counter], Awaitable[None]]] = {
+    "push": push,
+    "delete": delete,
+    "mend": mend,
+    "collect": collect,
+}
 
 
 async def main(scenario: str, data: Path, last: int) -> None:

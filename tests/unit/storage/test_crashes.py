@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.content import LATEST, REPOSITORY, push_blob, read_blob
+from tests.support.content import LATEST, REPOSITORY, image, push_blob, read_blob
+from tests.support.damage import blob_file, flip_a_bit, manifest_file
 from tests.unit.storage.crash_child import CONTENT, KILLED, NEW, NOTE, OLD
 from yarddesk.content.target import NotFound
 from yarddesk.oci.digest import Digest
+from yarddesk.registry.locks import Gate
 from yarddesk.storage.filesystem import FilesystemStore
+from yarddesk.storage.garbage import Orders
 
 ROOT = Path(__file__).parents[3]
 
@@ -98,9 +101,8 @@ async def check_tag(data: Path, scenario: str, said: Sequence[str]) -> None:
             assert named in (OLD.digest, NEW.digest)
 
 
-@pytest.mark.parametrize("scenario", ["push", "delete"])
-async def test_dying_before_any_call_keeps_every_promise(scenario: str, tmp_path: Path) -> None:
-    await prepare(tmp_path / "before")
+async def died_before_each_call(scenario: str, tmp_path: Path) -> list[tuple[Path, list[str]]]:
+    """A data folder, as `before` was, for each call that a scenario was killed at, and what had been said by then."""
     subprocess.run(["cp", "-a", tmp_path / "before", tmp_path / "whole"], check=True)
     code, said = await asyncio.to_thread(run_child, scenario, tmp_path / "whole", 0)
     calls = [line for line in said if not line.startswith("acked")]
@@ -111,12 +113,66 @@ async def test_dying_before_any_call_keeps_every_promise(scenario: str, tmp_path
         subprocess.run(["cp", "-a", tmp_path / "before", folder], check=True)
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(run_child, [scenario] * len(folders), folders, range(1, len(folders) + 1)))
-    for folder, (code, said) in zip(folders, outcomes, strict=True):
-        assert code == KILLED, folder
+    assert {code for code, _ in outcomes} == {KILLED}
+    return [(folder, said) for folder, (_, said) in zip(folders, outcomes, strict=True)]
+
+
+@pytest.mark.parametrize("scenario", ["push", "delete"])
+async def test_dying_before_any_call_keeps_every_promise(scenario: str, tmp_path: Path) -> None:
+    await prepare(tmp_path / "before")
+    for folder, said in await died_before_each_call(scenario, tmp_path):
         copy = folder.with_name(f"{folder.name}-again")
         subprocess.run(["cp", "-a", folder, copy], check=True)
         await check_tag(copy, scenario, said)
         await check(folder, said)
+
+
+async def test_dying_while_damage_is_mended_neither_loses_it_nor_serves_it(tmp_path: Path) -> None:
+    await prepare(tmp_path / "before")
+    blob = Digest.of(b"old")
+    flip_a_bit(blob_file(tmp_path / "before", blob))
+    flip_a_bit(manifest_file(tmp_path / "before", REPOSITORY, OLD.digest))
+    wrong = {
+        blob: blob_file(tmp_path / "before", blob).read_bytes(),
+        OLD.digest: manifest_file(tmp_path / "before", REPOSITORY, OLD.digest).read_bytes(),
+    }
+    for folder, said in await died_before_each_call("mend", tmp_path):
+        async with FilesystemStore.open(folder) as store:
+            if "acked mended blob" in said:
+                assert await read_blob(store, blob) == b"old"
+            else:
+                try:
+                    assert await read_blob(store, blob) == b"old"
+                except NotFound:
+                    await push_blob(store, b"old")
+            try:
+                assert await store.get_manifest(REPOSITORY, LATEST) == OLD
+            except NotFound:
+                assert "acked mended manifest" not in said
+                await store.put_manifest(REPOSITORY, OLD)
+            assert await store.get_manifest(REPOSITORY, LATEST) == OLD
+            assert await read_blob(store, blob) == b"old"
+            assert await store.used_bytes() == len(b"old") + len(b"{}") + len(OLD.content)
+        kept = {path.name.split("-")[1].replace("_", ":"): path for path in (folder / "quarantine").iterdir()}
+        assert {digest: path.read_bytes() for digest, path in kept.items()} == wrong
+
+
+async def test_dying_while_garbage_is_collected_loses_nothing_else(tmp_path: Path) -> None:
+    await prepare(tmp_path / "before")
+    async with FilesystemStore.open(tmp_path / "before") as store:
+        await push_blob(store, b"loose")
+        await push_blob(store, b"note")
+        await store.put_manifest(REPOSITORY, image(config=b"note"))
+    for folder, said in await died_before_each_call("collect", tmp_path):
+        async with FilesystemStore.open(folder) as store:
+            assert await store.get_manifest(REPOSITORY, LATEST) == OLD
+            for manifest in [each async for each in store.manifests()]:
+                for each in (await store.get_manifest(*manifest)).blobs:
+                    assert Digest.of(await read_blob(store, each.digest)) == each.digest
+            collected = await store.garbage.collect(Orders(Gate().closed, lambda *_: None, 0, untagged=True))
+            assert "acked collection" not in said or collected.blobs == collected.manifests == 0
+            assert await store.used_bytes() == len(b"old") + len(b"{}") + len(OLD.content)
+            assert await store.get_manifest(REPOSITORY, LATEST) == OLD
 
 
 async def test_what_gets_its_name_is_durable_and_so_is_the_name_before_the_promise(tmp_path: Path) -> None:
