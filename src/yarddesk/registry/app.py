@@ -93,7 +93,9 @@ class RegistryApp:
             if route.resource is not Resource.MANIFEST:
                 return None
             headers = dict(scope["headers"])
-            return None if b"if-match" in headers else self._manifests.head_at_once(route, headers.get(b"if-none-match"))
+            return (
+                None if b"if-match" in headers else self._manifests.head_at_once(route, headers.get(b"if-none-match"))
+            )
         except YarddeskError:
             return None  # the application says what is wrong
 

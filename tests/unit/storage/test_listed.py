@@ -14,6 +14,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.storage import listed, repositories
 from yarddesk.storage.filesystem import FilesystemStore
+from yarddesk.storage.manifests import ManifestFiles
 
 FIRST, SECOND = Tag.parse("first"), Tag.parse("second")
 
@@ -55,13 +56,13 @@ async def test_what_became_of_a_change_that_failed_is_looked_up(
     async with FilesystemStore.open(tmp_path) as store:
         image = await push_image(store, tags=[FIRST])
         assert list(await store.tags(REPOSITORY)) == [FIRST]
-        real = repositories.ManifestFiles.put_tag
+        real = ManifestFiles.put_tag
 
         def placed_and_failed(*arguments: object) -> None:
             real(*arguments)  # type: ignore[arg-type]
             raise YarddeskError("The folder could not be synced.")
 
-        monkeypatch.setattr(repositories.ManifestFiles, "put_tag", placed_and_failed)
+        monkeypatch.setattr(ManifestFiles, "put_tag", placed_and_failed)
         with pytest.raises(YarddeskError):
             await store.put_tag(REPOSITORY, SECOND, image.digest)
         assert list(await store.tags(REPOSITORY)) == [FIRST, SECOND]
