@@ -117,6 +117,17 @@ def test_a_pause_is_kept_over_a_restart_and_ends_with_resume(serve, docker_regis
     assert docker_registry.holds("team/app", "1", image)
 
 
+def test_what_is_to_go_first_leads_the_queue(serve, docker_registry):
+    serve.run("pause")
+    for tag in ("1", "2"):
+        serve.push("team/app", tag, build_image(f"first {tag}", (1000,)))
+    assert "Going first: 1 image." in serve.run("first", "team/app:2").stdout
+    jobs = json.loads(serve.run("queue", "--json").stdout)["jobs"]
+    assert [(job["reference"], job["priority"]) for job in jobs] == [("2", 1), ("1", 0)]
+    serve.run("resume")
+    serve.run("wait", "--timeout", "30")
+
+
 def test_deleting_the_marker_cancels(serve, docker_registry):
     serve.run("pause")
     image = build_image("marker", (1000,))

@@ -83,7 +83,7 @@ def syncing(yard: FakeYard) -> None:
         ),
         recent=history(),
         upstreams=(
-            health("registry.corp", "needs_you", "registry.corp refused the password for “ci”"),
+            health("registry.corp", "needs_you", "registry.corp refused the password for “ci”", needs_credentials=True),
             health("tools"),
         ),
         bytes_per_second=18.0 * MB,

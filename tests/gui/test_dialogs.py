@@ -1,6 +1,7 @@
 """Signing in, adding and removing upstreams, and a start that does not work."""
 
 import asyncio
+from dataclasses import replace
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLineEdit
@@ -159,6 +160,20 @@ def test_removing_an_upstream_asks_first(with_front, yard):
         front.click(front.dialog(Confirm).yes_button)
         await front.settle()
         assert [each.name for each in yard.listed] == ["registry.corp"]
+
+    with_front(body)
+
+
+def test_only_an_upstream_that_wants_credentials_suggests_to_sign_in(with_front):
+    async def body(front: Front):
+        front.window.show_page("upstreams")
+        card = front.window.upstreams_page.cards["registry.corp"]
+        untrusted = health("registry.corp", "needs_you", "Its certificate is not trusted.")
+        await front.show_snapshot(upstreams=(untrusted,))
+        assert "Needs you: Its certificate is not trusted." in front.text()
+        assert card.sign_in_button.property("face") == ""
+        await front.show_snapshot(upstreams=(replace(untrusted, needs_credentials=True),))
+        assert card.sign_in_button.property("face") == "main"
 
     with_front(body)
 

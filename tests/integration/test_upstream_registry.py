@@ -18,7 +18,7 @@ from tests.support.certificates import private_authority
 from tests.support.images import Content, Image, Index, build_image, build_index
 from tests.support.upstreams import GivenCredentials, blob, credential, opened_upstream, settings_for, source_of
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import UpstreamAway, UpstreamDenied
+from yarddesk.content.upstream import UpstreamAway, UpstreamDenied, UpstreamUntrusted
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
@@ -180,14 +180,23 @@ async def test_over_tls_with_a_private_authority(make_registry: MakeRegistry, tm
     async with opened_upstream(registry.host, tls=TlsSettings(verify=False)) as repository:
         assert await read(repository, blob(content)) == content
     async with opened_upstream(registry.host, tls=TlsSettings()) as repository:
-        with pytest.raises(UpstreamAway) as caught:
+        with pytest.raises(UpstreamUntrusted) as caught:
             await repository.exists(blob(content))
         assert caught.value.title == f"The certificate of {registry.host} is not trusted."
         assert "ca_file" in caught.value.hint
     async with opened_upstream(registry.host, tls=TlsSettings(ca_file=str(tmp_path / "missing.pem"))) as repository:
-        with pytest.raises(UpstreamAway) as caught:
+        with pytest.raises(UpstreamUntrusted) as caught:
             await repository.exists(blob(content))
         assert "missing.pem" in caught.value.message
+    trusted = tmp_path / "trusted.pem"
+    other = tmp_path / "other"
+    other.mkdir()
+    trusted.write_bytes(private_authority(other)[2].read_bytes())
+    async with opened_upstream(registry.host, tls=TlsSettings(ca_file=str(trusted))) as repository:
+        with pytest.raises(UpstreamUntrusted):
+            await repository.exists(blob(content))
+        trusted.write_bytes(authority.read_bytes())
+        assert await repository.exists(blob(content)), "what is trusted is looked up anew after a refusal"
 
 
 async def test_a_registry_that_went_away_and_came_back(docker_registry: DockerRegistry) -> None:

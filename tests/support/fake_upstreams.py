@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from yarddesk.content.target import ContentSource, DigestMismatch, NotFound
-from yarddesk.content.upstream import UpstreamAway, UpstreamUntrue
+from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamUntrue
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest, parse_manifest
@@ -47,6 +47,8 @@ class FakeUpstream:
     sending: int = 0
     most_at_once: int = 0
     cut_off: int = 0
+    forgotten: int = 0
+    """How often it was told to forget its connections."""
 
     def release(self) -> None:
         """What was held goes on."""
@@ -55,6 +57,9 @@ class FakeUpstream:
 
     def repository(self, name: RepositoryName) -> FakeRepository:
         return FakeRepository(self, name)
+
+    def forget_connections(self) -> None:
+        self.forgotten += 1
 
     def ask(self, what: str, repository: str, of: str) -> None:
         self.asked[what] += 1
@@ -131,7 +136,7 @@ class FakeRepository:
             if start >= upstream.hold_after and upstream.held is not None:
                 await upstream.held.wait()
             if upstream.cut_after is not None and start >= upstream.cut_after:
-                raise UpstreamAway(upstream.name, f"The connection to {upstream.registry} broke.", temporary=True)
+                raise UpstreamBroken(upstream.name, f"The connection to {upstream.registry} broke.", temporary=True)
             piece = content[start : start + size]
             upstream.served += len(piece)
             yield bytes(len(piece)) if upstream.corrupt else piece

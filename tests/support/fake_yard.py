@@ -123,6 +123,10 @@ class FakeSync:
         self._called("retry", target)
         return 1
 
+    async def move_up(self, target: str) -> int:
+        self._called("move_up", target)
+        return 1
+
     def snapshot(self) -> SyncSnapshot:
         self.reads += 1
         return self.shown
@@ -242,5 +246,7 @@ def upstream(registry: str = "registry.corp", **more: object) -> UpstreamSetting
     return replace(UpstreamSettings(registry, registry, push=True), **more)  # type: ignore[arg-type]
 
 
-def health(registry: str, state: str = "ok", reason: str = "", *, paused: bool = False) -> UpstreamHealth:
-    return UpstreamHealth(registry, registry, state, reason, paused)
+def health(
+    registry: str, state: str = "ok", reason: str = "", *, paused: bool = False, needs_credentials: bool = False
+) -> UpstreamHealth:
+    return UpstreamHealth(registry, registry, state, reason, paused, needs_credentials)

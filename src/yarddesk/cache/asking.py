@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import Upstream, UpstreamAway, UpstreamFailure, UpstreamNotAsked, UpstreamTimeout
+from yarddesk.content.upstream import (
+    Upstream,
+    UpstreamAway,
+    UpstreamBroken,
+    UpstreamFailure,
+    UpstreamNotAsked,
+    UpstreamTimeout,
+)
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -114,7 +121,8 @@ class Asking:
         self._waiting[upstream.name] += 1
         try:
             found = await work()
-        except UpstreamAway as error:
+        except (UpstreamAway, UpstreamBroken) as error:
+            # To somebody who waits for a pull, one that breaks off or hangs is as good as away.
             self._is_away(upstream.name, error)
             raise
         except (NotFound, UpstreamFailure):
@@ -125,7 +133,7 @@ class Asking:
         self.returned(upstream.name)
         return found
 
-    def _is_away(self, upstream: str, error: UpstreamAway) -> None:
+    def _is_away(self, upstream: str, error: UpstreamAway | UpstreamBroken) -> None:
         now = self._monotonic()
         absence = self._absences.get(upstream)
         if absence is not None and now < absence.until:

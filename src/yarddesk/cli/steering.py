@@ -42,6 +42,8 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("reference", nargs="?", metavar="REFERENCE", help="REPOSITORY[:TAG|@DIGEST]")
         which.add_argument("--all", action="store_true", help="all of them")
+    first = add("first", _first, "sync it before all others")
+    first.add_argument("reference", metavar="REFERENCE", help="REPOSITORY[:TAG|@DIGEST]")
     wait = add("wait", _wait, "return once it, or all, is upstream")
     wait.add_argument("reference", nargs="?", metavar="REFERENCE", help="REPOSITORY[:TAG|@DIGEST]; without it all")
     wait.add_argument("--timeout", metavar="SECONDS", type=duration, help="give up after that long")
@@ -134,6 +136,10 @@ def _retry(options: argparse.Namespace) -> int:
 
 def _cancel(options: argparse.Namespace) -> int:
     return _act(options, "cancel", "Cancelled")
+
+
+def _first(options: argparse.Namespace) -> int:
+    return _act(options, "first", "Going first")
 
 
 def _act(options: argparse.Namespace, action: str, word: str) -> int:

@@ -35,11 +35,15 @@ class UpstreamFailure(YarddeskError):
 
 
 class UpstreamAway(UpstreamFailure):
-    """No connection: name not found, refused, unreachable, TLS failed, reset. Temporary."""
+    """No connection: name not found, refused, unreachable, no TLS there. Temporary, and true of the whole upstream."""
 
 
 class UpstreamTimeout(UpstreamAway):
-    """No answer, or no progress, within the time limit. Temporary."""
+    """No connection, or no answer to a question that is asked with little patience, within the time limit. Temporary."""
+
+
+class UpstreamUntrusted(UpstreamFailure):
+    """It could be anybody: its certificate is not trusted, or there is nothing to check it by. A person must do something."""
 
 
 class UpstreamNotAsked(UpstreamFailure):
@@ -50,12 +54,28 @@ class UpstreamTrouble(UpstreamFailure):
     """429 or a 5xx: it is there and can't just now. Temporary; `retry_after_seconds` is what it asked for."""
 
 
+class UpstreamBroken(UpstreamTrouble):
+    """There was a connection, and it ended before the answer did. Temporary, and true of this one request."""
+
+
+class UpstreamStalled(UpstreamBroken):
+    """There is a connection, and nothing came through it, or next to nothing, within the time limit. Temporary."""
+
+
 class UpstreamDenied(UpstreamFailure):
     """401 or 403: needs credentials, other ones, or rights. A person must do something."""
 
 
 class UpstreamRefused(UpstreamFailure):
     """Another 4xx: it will not take this content, name or tag. A person must do something."""
+
+
+class UpstreamMissing(UpstreamRefused):
+    """It has no such repository, and makes none by itself."""
+
+
+class UpstreamFull(UpstreamRefused):
+    """A quota, or its disk, leaves no room for the content."""
 
 
 class UpstreamUntrue(UpstreamFailure):
@@ -93,6 +113,10 @@ class Upstream(Protocol):
 
     def repository(self, name: RepositoryName) -> UpstreamRepository:
         """The target for a repository of ours: prefix stripped, `path` put before. So is the source's name of a `mount`."""
+        ...
+
+    def forget_connections(self) -> None:
+        """Begin the next request with a new connection: those of before a sleep of the machine are dead, and don't say so."""
         ...
 
 

@@ -67,6 +67,7 @@ def control_app(surface: ControlSurface, token: Secret) -> Starlette:
             Route("/api/v1/resume", guarded(actions.resume), methods=["POST"]),
             Route("/api/v1/retry", guarded(actions.retry), methods=["POST"]),
             Route("/api/v1/cancel", guarded(actions.cancel), methods=["POST"]),
+            Route("/api/v1/first", guarded(actions.first), methods=["POST"]),
             Route("/api/v1/wait", guarded(actions.wait), methods=["POST"]),
             Route("/api/v1/account-changed", guarded(actions.account_changed), methods=["POST"]),
             Route("/api/v1/show", guarded(actions.show), methods=["POST"]),
@@ -115,6 +116,12 @@ class _Actions:
 
     async def cancel(self, request: Request) -> Response:
         return _count(await self._surface.sync.cancel(_target(await _body(request))))
+
+    async def first(self, request: Request) -> Response:
+        target = _target(await _body(request))
+        if target is None:
+            raise _BadRequest("target is needed: not everything can be first.")
+        return _count(await self._surface.sync.move_up(target))
 
     async def wait(self, request: Request) -> Response:
         body = await _body(request)

@@ -51,6 +51,7 @@ def _job(job: JobSnapshot) -> dict[str, Any]:
         "generation": job.generation,
         "created": timestamp(job.created),
         "paused": job.paused,
+        "priority": job.priority,
         "upstreams": [_part(part) for part in job.parts],
     }
 

@@ -32,6 +32,13 @@ class JobStateChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobMoved(Event):
+    """Somebody moved a job up: it's tried before the others."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRemoved(Event):
     """`outcome` is `done`, `cancelled`, `gone`, or `superseded`: it goes on as part of the index that carries it."""
 

@@ -8,11 +8,14 @@ from yarddesk.content.errors import StorageFull
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import (
     UpstreamAway,
+    UpstreamBroken,
     UpstreamDenied,
     UpstreamFailure,
     UpstreamNotAsked,
+    UpstreamStalled,
     UpstreamTimeout,
     UpstreamTrouble,
+    UpstreamUntrusted,
 )
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import InvalidDigest
@@ -132,8 +135,8 @@ def _upstream_outcome(error: UpstreamFailure) -> Outcome:
         return _plain(429, ErrorCode.TOOMANYREQUESTS, message, headers or _COME_AGAIN)
     if isinstance(error, UpstreamNotAsked):
         return _plain(503, ErrorCode.UNAVAILABLE, message, headers)
-    if isinstance(error, UpstreamTimeout):
+    if isinstance(error, UpstreamTimeout | UpstreamStalled):
         return _plain(504, ErrorCode.UNAVAILABLE, message)
-    if isinstance(error, UpstreamAway):
+    if isinstance(error, UpstreamAway | UpstreamBroken | UpstreamUntrusted):
         return _plain(502, ErrorCode.UNAVAILABLE, message)
     return _plain(502, ErrorCode.UNKNOWN, message)

@@ -110,7 +110,8 @@ class Journal:
             old = self._jobs.get(job.id)
             if old is not None:
                 job.generation = old.generation + 1
-                job.paused, job.paused_until, job.extra = old.paused, old.paused_until, dict(old.extra)
+                job.paused, job.paused_until, job.priority = old.paused, old.paused_until, old.priority
+                job.extra = dict(old.extra)
                 job.extra.pop(ALSO_WANTED, None)
                 job.replaces = old.digest
             try:

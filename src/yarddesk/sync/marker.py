@@ -10,6 +10,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, format_reference, parse_reference
 from yarddesk.progress import ProgressMeter
+from yarddesk.sync.schedule import Order
 from yarddesk.sync.snapshot import JobSnapshot
 from yarddesk.sync.states import JobState, step
 
@@ -22,7 +23,7 @@ MAX_MARKER_BYTES: Final = 1024 * 1024
 _RESTING = frozenset({JobState.WAITING, JobState.BLOCKED, JobState.DONE, JobState.CANCELLED, JobState.FAILED})
 _JOB_KEYS = frozenset(
     {"schema", "repository", "reference", "digest", "media_type", "generation", "created", "upstreams"}
-    | {"paused", "paused_until"}
+    | {"paused", "paused_until", "priority"}
 )
 _PART_KEYS = frozenset({"state", "tries", "next_attempt", "reason", "needs_credentials", "missing"})
 
@@ -63,7 +64,7 @@ class Part:
 class Job:
     """One generation of an image's sync: a push of the same reference makes another object with the next generation.
 
-    `replaces`: what was queued when this push came.
+    `replaces`: what was queued when this push came. `priority`: 0, or above it for what a person moved up.
     """
 
     repository: RepositoryName
@@ -75,6 +76,7 @@ class Job:
     parts: dict[str, Part]
     paused: bool = False
     paused_until: datetime | None = None
+    priority: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
     replaces: Digest | None = None
     sequence: int = 0
@@ -85,6 +87,11 @@ class Job:
 
     def __post_init__(self) -> None:
         self.id = format_reference(self.repository, self.reference)
+
+    @property
+    def order(self) -> Order:
+        """Its place among those that wait."""
+        return (-self.priority, self.sequence)
 
     @property
     def is_over(self) -> bool:
@@ -109,6 +116,7 @@ class Marker:
     tries: int = 0
     paused: bool = False
     paused_until: datetime | None = None
+    priority: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -124,6 +132,7 @@ def job_of(marker: Marker, digest: Digest, media_type: str, parts: Mapping[str, 
         parts=dict(parts),
         paused=marker.paused,
         paused_until=marker.paused_until,
+        priority=marker.priority,
         extra=dict(marker.extra),
     )
 
@@ -143,6 +152,8 @@ def encode_marker(job: Job) -> bytes:
     }
     if job.paused:
         document |= {"paused": True, "paused_until": _text(job.paused_until)}
+    if job.priority:
+        document["priority"] = job.priority
     return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
@@ -200,6 +211,7 @@ def _from_ours(document: dict[str, Any]) -> Marker:
         upstreams=parts,
         paused=bool(document.get("paused")) or JobState.PAUSED in states,
         paused_until=_moment(document["paused_until"]) if document.get("paused_until") else None,
+        priority=max(0, int(document.get("priority") or 0)),
         extra={key: value for key, value in document.items() if key not in _JOB_KEYS},
     )
 

@@ -148,7 +148,8 @@ class Outcomes:
         if seconds is None:
             seconds = backoff_seconds(gate.failures + 1, queue.random)
         now = queue.clock.monotonic()
-        gate.shut(state, verdict.reason, now + seconds, seconds_from(queue.clock.now(), seconds))
+        moment = seconds_from(queue.clock.now(), seconds)
+        gate.shut(state, verdict.reason, now + seconds, moment, needs_credentials=verdict.needs_credentials)
         queue.gate_changed(upstream, gate)
 
     def _next(self, attempt: Attempt, verdict: Verdict) -> datetime | None:
@@ -172,7 +173,7 @@ class Outcomes:
     def _schedule(self, attempt: Attempt, at: datetime) -> None:
         queue = self._queue
         seconds = (at - queue.clock.now()).total_seconds()
-        queue.schedule.add(attempt.key, attempt.job.sequence, queue.clock.monotonic() + seconds)
+        queue.schedule.add(attempt.key, attempt.job.order, queue.clock.monotonic() + seconds)
 
     async def _saved(self, job: Job) -> None:
         try:

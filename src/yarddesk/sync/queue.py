@@ -92,7 +92,7 @@ class Queue:
         if gate.is_open:
             return as_it_is
         if gate.state == "needs_you":
-            return Shown(JobState.BLOCKED, gate.reason, None, True)
+            return Shown(JobState.BLOCKED, gate.reason, None, gate.needs_credentials)
         reason = part.reason if part.state is JobState.WAITING and part.reason else gate.reason
         return Shown(JobState.WAITING, reason, _later(part.next_attempt, gate.next_attempt), False)
 
@@ -133,7 +133,7 @@ class Queue:
         at = None
         if part.state is JobState.WAITING and part.next_attempt is not None:
             at = self.clock.monotonic() + (part.next_attempt - self.clock.now()).total_seconds()
-        self.schedule.add(self.key(job, part), job.sequence, at)
+        self.schedule.add(self.key(job, part), job.order, at)
 
     def requeue(self, job: Job, part: Part) -> None:
         """Try it as soon as there is room, whatever it was that it waited for."""

@@ -33,7 +33,7 @@ def backoff_seconds(failures: int, random: Random) -> float:
 
 @dataclass(slots=True)
 class Gate:
-    """Whether an upstream is to be asked. `state` and `reason` are UpstreamHealth's.
+    """Whether an upstream is to be asked. `state` and `reason` are UpstreamHealth's; `needs_credentials`: it's shut for want of them.
 
     `shut_until` is monotonic, `next_attempt` the same moment for people. `epoch` tells attempts begun before a change of the
     gate from those begun after it: several that failed together count as one failure.
@@ -41,6 +41,7 @@ class Gate:
 
     state: str = "unknown"
     reason: str = ""
+    needs_credentials: bool = False
     shut_until: float | None = None
     next_attempt: datetime | None = None
     failures: int = 0
@@ -54,13 +55,16 @@ class Gate:
         """It answered; whether that's news."""
         news = self.state != "ok" or not self.is_open
         self.state, self.reason, self.failures = "ok", "", 0
+        self.needs_credentials = False
         self.shut_until = self.next_attempt = None
         if news:
             self.epoch += 1
         return news
 
-    def shut(self, state: str, reason: str, until: float, next_attempt: datetime) -> None:
-        self.state, self.reason = state, reason
+    def shut(
+        self, state: str, reason: str, until: float, next_attempt: datetime, *, needs_credentials: bool = False
+    ) -> None:
+        self.state, self.reason, self.needs_credentials = state, reason, needs_credentials
         self.shut_until, self.next_attempt = until, next_attempt
         self.failures += 1
         self.epoch += 1
@@ -71,7 +75,17 @@ class Gate:
             self.shut_until, self.next_attempt = now, moment
 
 
-_Entry = tuple[int, int, PartKey]
+Order = tuple[int, int]
+"""Where in a lane: what was moved up goes first (a number below zero), then what has waited longest (Job.order)."""
+
+_Entry = tuple[Order, int, PartKey]
+
+
+class _Ticket(NamedTuple):
+    """What was last said of a part that is to be tried."""
+
+    number: int
+    at: float | None
 
 
 @dataclass(slots=True)
@@ -79,7 +93,7 @@ class _Lane:
     gate: Gate = field(default_factory=Gate)
     paused: bool = False
     ready: list[_Entry] = field(default_factory=list)
-    later: list[tuple[float, int, int, PartKey]] = field(default_factory=list)
+    later: list[tuple[float, Order, int, PartKey]] = field(default_factory=list)
     running: set[PartKey] = field(default_factory=set)
 
 
@@ -90,8 +104,8 @@ class Schedule:
         self.attempts_per_upstream = attempts_per_upstream
         self.paused = False
         self._lanes: dict[str, _Lane] = {}
-        self._tickets: dict[PartKey, int] = {}
-        self._again: dict[PartKey, tuple[int, float | None]] = {}
+        self._tickets: dict[PartKey, _Ticket] = {}
+        self._again: dict[PartKey, tuple[Order, float | None]] = {}
         self._ticket = 0
 
     def gate(self, upstream: str) -> Gate:
@@ -109,7 +123,7 @@ class Schedule:
     def is_running(self, key: PartKey) -> bool:
         return key in self._lane(key.upstream).running
 
-    def add(self, key: PartKey, order: int, at: float | None = None) -> None:
+    def add(self, key: PartKey, order: Order, at: float | None = None) -> None:
         """Try it as soon as there is room (those with the lower `order` first), but not before `at`.
 
         What runs is tried again after it ended. A second call takes the place of the first.
@@ -119,11 +133,18 @@ class Schedule:
             self._again[key] = (order, at)
             return
         self._ticket += 1
-        self._tickets[key] = self._ticket
+        self._tickets[key] = _Ticket(self._ticket, at)
         if at is None:
             heapq.heappush(lane.ready, (order, self._ticket, key))
         else:
             heapq.heappush(lane.later, (at, order, self._ticket, key))
+
+    def reorder(self, key: PartKey, order: Order) -> None:
+        """Another place for what is to be tried; not before the time that was set for it. What runs, or isn't here, stays so."""
+        if key in self._again:
+            self._again[key] = (order, self._again[key][1])
+        elif (ticket := self._tickets.get(key)) is not None:
+            self.add(key, order, ticket.at)
 
     def drop(self, key: PartKey) -> None:
         """Don't try it any more; what runs goes on."""
@@ -139,7 +160,7 @@ class Schedule:
             self._ripen(lane, now)
             while lane.ready and self._has_room(lane, now):
                 _, ticket, key = heapq.heappop(lane.ready)
-                if self._tickets.get(key) == ticket:
+                if self._is_valid(key, ticket):
                     del self._tickets[key]
                     lane.running.add(key)
                     taken.append(key)
@@ -167,7 +188,7 @@ class Schedule:
     def _ripen(self, lane: _Lane, now: float) -> None:
         while lane.later and lane.later[0][0] <= now:
             _, order, ticket, key = heapq.heappop(lane.later)
-            if self._tickets.get(key) == ticket:
+            if self._is_valid(key, ticket):
                 heapq.heappush(lane.ready, (order, ticket, key))
 
     def _has_room(self, lane: _Lane, now: float) -> bool:
@@ -189,7 +210,12 @@ class Schedule:
         return moment if gate is None else max(moment, gate)
 
     def _forget_stale(self, lane: _Lane) -> None:
-        while lane.ready and self._tickets.get(lane.ready[0][2]) != lane.ready[0][1]:
+        while lane.ready and not self._is_valid(lane.ready[0][2], lane.ready[0][1]):
             heapq.heappop(lane.ready)
-        while lane.later and self._tickets.get(lane.later[0][3]) != lane.later[0][2]:
+        while lane.later and not self._is_valid(lane.later[0][3], lane.later[0][2]):
             heapq.heappop(lane.later)
+
+    def _is_valid(self, key: PartKey, number: int) -> bool:
+        """Whether it's the last that was said of this part."""
+        ticket = self._tickets.get(key)
+        return ticket is not None and ticket.number == number

@@ -216,6 +216,9 @@ class SyncService:
     async def retry(self, target: str | None = None) -> int:
         return await self._steering.retry(target)
 
+    async def move_up(self, target: str) -> int:
+        return await self._steering.move_up(target)
+
     def snapshot(self) -> SyncSnapshot:
         return self._views.snapshot()
 
@@ -282,6 +285,8 @@ class SyncService:
             try:
                 if drift > _SLEPT_SECONDS:
                     _log.info("the machine slept, or its clock was set: what waits is tried now")
+                    for upstream in self._queue.routes.all():
+                        upstream.forget_connections()
                     await self._steering.retry(only_waiting=True)
                 await self._steering.expire()
                 if self._clock.monotonic() - scanned >= self._settings.sync.interval.total_seconds():

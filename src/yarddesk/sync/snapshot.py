@@ -37,7 +37,7 @@ class UpstreamPart:
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """One image that waits for, or is on its way to, its upstreams."""
+    """One image that waits for, or is on its way to, its upstreams. `priority`: above 0 for what a person moved up."""
 
     id: str
     repository: RepositoryName
@@ -47,6 +47,7 @@ class JobSnapshot:
     created: datetime
     parts: tuple[UpstreamPart, ...]
     paused: bool = False
+    priority: int = 0
 
     @property
     def name(self) -> str:
@@ -78,18 +79,25 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamHealth:
-    """`state`: `ok`, `away`, `trouble`, `needs_you` or `unknown` (not asked yet). `paused`: by a person."""
+    """`state`: `ok`, `away`, `trouble`, `needs_you` or `unknown` (not asked yet). `paused`: by a person.
+
+    `needs_credentials`: a sign-in is what it needs.
+    """
 
     upstream: str
     registry: str
     state: str = "unknown"
     reason: str = ""
     paused: bool = False
+    needs_credentials: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SyncSnapshot:
-    """The queue as it stands. `revision` changes whenever anything in it does: same revision, same snapshot."""
+    """The queue as it stands: first what was moved up, then what has waited longest.
+
+    `revision` changes whenever anything in it does: same revision, same snapshot.
+    """
 
     revision: int
     paused: bool
@@ -159,6 +167,10 @@ class SyncController(Protocol):
 
     async def retry(self, target: str | None = None) -> int:
         """Try now what waits, is blocked or failed."""
+        ...
+
+    async def move_up(self, target: str) -> int:
+        """Try it before all others, as soon as there is room; what is on its way already isn't stopped for it."""
         ...
 
     def snapshot(self) -> SyncSnapshot: ...

@@ -1,4 +1,4 @@
-"""What a person can do: pause, resume, cancel, retry. Each is durable before it takes effect."""
+"""What a person can do: pause, resume, cancel, retry, move up. Each is durable before it takes effect."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from typing import Final
 
 from yarddesk.content.errors import StorageError
 from yarddesk.errors import YarddeskError
-from yarddesk.events import PauseChanged
+from yarddesk.events import JobMoved, PauseChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.sync.marker import Job, Part
@@ -116,6 +116,36 @@ class Steering:
         queue.touch_world()
         self._worker.wake.set()
         return len(selected)
+
+    async def move_up(self, target: str) -> int:
+        """Before all others; several keep their order among themselves. Raises StorageError: what was written by then is moved."""
+        queue = self._queue
+        selected = select(queue, target)
+        priority = 1 + max((job.priority for job in queue.journal.jobs.values()), default=0)
+        for job in selected:
+            await self._move_up(job, priority)
+        self._worker.wake.set()
+        return len(selected)
+
+    async def _move_up(self, job: Job, priority: int) -> None:
+        queue, current = self._queue, self._queue.journal.get(job.id)
+        while current is not None:
+            await self._write_priority(current, priority)
+            if queue.journal.is_current(current):
+                for part in current.open_parts:
+                    queue.schedule.reorder(queue.key(current, part), current.order)
+                queue.touch(current)
+                queue.events.publish(JobMoved(job_id=current.id))
+                return
+            current = queue.journal.get(job.id)  # a push brought a newer one meanwhile
+
+    async def _write_priority(self, job: Job, priority: int) -> None:
+        before, job.priority = job.priority, priority
+        try:
+            await self._queue.journal.save(job)
+        except BaseException:
+            job.priority = before
+            raise
 
     async def cancel(self, target: str | None = None) -> int:
         """Out of the queue: the markers go first, then what is under way is ended. Raises StorageError."""

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import Final
 
-from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import (
     UpstreamAway,
     UpstreamDenied,
     UpstreamFailure,
+    UpstreamFull,
+    UpstreamMissing,
     UpstreamNotAsked,
     UpstreamTrouble,
     UpstreamUntrue,
+    UpstreamUntrusted,
 )
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
@@ -19,7 +21,8 @@ from yarddesk.sync.states import JobState
 
 MAX_REASON: Final = 600
 LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
-DENIED_AGAIN_SECONDS: Final = 1800.0
+LOOK_AGAIN_SECONDS: Final = 1800.0
+"""How long what a person has to put right over there is left alone: nobody may tell us that it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +58,15 @@ def judge(error: Exception) -> Verdict:
                 JobState.BLOCKED,
                 in_words(error),
                 gate=gate,
-                retry_seconds=DENIED_AGAIN_SECONDS,
+                retry_seconds=LOOK_AGAIN_SECONDS,
                 needs_credentials=True,
             )
+        case UpstreamUntrusted():
+            return Verdict(JobState.BLOCKED, in_words(error), gate="needs_you", retry_seconds=LOOK_AGAIN_SECONDS)
+        case UpstreamMissing() | UpstreamFull():
+            return Verdict(JobState.BLOCKED, in_words(error), retry_seconds=LOOK_AGAIN_SECONDS)
         case ChildrenMissing():
             return Verdict(JobState.BLOCKED, in_words(error), missing=error.digests)
-        case NotFound():
-            return Verdict(
-                JobState.BLOCKED,
-                f"The registry has no such repository, and doesn't create it by itself. {in_words(error)}"[:MAX_REASON],
-            )
         case YarddeskError() if not error.temporary:
             return Verdict(JobState.BLOCKED, in_words(error))
         case YarddeskError():

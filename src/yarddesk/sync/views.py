@@ -1,6 +1,7 @@
 """The queue as others see it: immutable snapshots, made anew only where something changed."""
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Final
 
 from yarddesk.sync.marker import Job, Part
@@ -12,6 +13,7 @@ from yarddesk.sync.snapshot import JobSnapshot, SyncSnapshot, UpstreamHealth, Up
 _RECENT: Final = 50
 
 _Stamp = tuple[int, int, int]
+_order: Final = attrgetter("order")
 
 
 class Views:
@@ -40,7 +42,7 @@ class Views:
             revision=self._revision,
             paused=queue.pauses.everything,
             paused_until=queue.pauses.until,
-            jobs=tuple(self._job(job, job.id in moving) for job in queue.journal.jobs.values()),
+            jobs=tuple(self._job(job, job.id in moving) for job in sorted(queue.journal.jobs.values(), key=_order)),
             recent=tuple(queue.history.recent(_RECENT)),
             upstreams=self._upstreams(),
             bytes_per_second=rate,
@@ -59,6 +61,7 @@ class Views:
                 created=job.created,
                 parts=tuple(self._part(job, part) for part in job.parts.values()),
                 paused=job.paused,
+                priority=job.priority,
             )
             # What moves is made anew each time, and once more when it came to rest.
             job.view_stamp = (-1, -1) if moving else stamp
@@ -83,5 +86,9 @@ class Views:
         for upstream in queue.routes.all():
             gate = queue.schedule.gate(upstream.name)
             paused = upstream.name in queue.pauses.upstreams
-            health.append(UpstreamHealth(upstream.name, upstream.registry, gate.state, gate.reason, paused))
+            health.append(
+                UpstreamHealth(
+                    upstream.name, upstream.registry, gate.state, gate.reason, paused, gate.needs_credentials
+                )
+            )
         return tuple(health)

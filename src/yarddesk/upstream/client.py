@@ -12,7 +12,7 @@ import httpx
 from yarddesk.content.credentials import CredentialStore
 from yarddesk.content.registry_host import DOCKER_HUB, DOCKER_HUB_HOST, is_docker_hub
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import UpstreamAway, UpstreamFailure
+from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamFailure
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.upstream.auth import Authenticator, Authorization, SecretsSeen
 from yarddesk.upstream.failures import Failures
@@ -163,6 +163,10 @@ class RegistryClient:
         """Look for credentials anew with the next request: somebody signed in or out."""
         self._auth.forget_all()
 
+    def forget_connections(self) -> None:
+        """Begin the next request with a new connection."""
+        self._wire.forget_connections()
+
     async def aclose(self) -> None:
         """Close the connections; those in use when their requests end."""
         await self._wire.aclose()
@@ -200,7 +204,7 @@ class RegistryClient:
         while True:
             try:
                 return await self._followed(stack, request, used)
-            except UpstreamAway as failure:
+            except (UpstreamAway, UpstreamBroken) as failure:
                 tried += 1
                 if not request.repeatable or not self.retry.again(failure, tried):
                     raise

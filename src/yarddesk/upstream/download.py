@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import httpx
 
-from yarddesk.content.upstream import UpstreamAway
+from yarddesk.content.upstream import UpstreamAway, UpstreamBroken
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.ranges import InvalidRange, parse_content_range
 from yarddesk.upstream.client import RegistryClient
@@ -61,7 +61,7 @@ class Download:
                 raise StopAsyncIteration
             try:
                 piece = self._kept(await self._next())
-            except UpstreamAway as failure:
+            except (UpstreamAway, UpstreamBroken) as failure:
                 await self._resume(failure)
                 continue
             if piece:
@@ -75,7 +75,7 @@ class Download:
         try:
             async for piece in answer:
                 self._kept(piece)
-        except UpstreamAway as failure:
+        except (UpstreamAway, UpstreamBroken) as failure:
             _log.debug("%s came whole, and then: %s", self._what, failure)
 
     async def _next(self) -> bytes:
@@ -85,7 +85,7 @@ class Download:
         try:
             return await anext(self._answer)
         except StopAsyncIteration:
-            raise self._client.failures.away(
+            raise self._client.failures.broken(
                 f"The connection to {self._client.registry} broke.",
                 f"It ended after {self._position:,} of {self._size:,} bytes.",
             ) from None
@@ -100,7 +100,7 @@ class Download:
         self._position += len(piece)
         return piece
 
-    async def _resume(self, failure: UpstreamAway) -> None:
+    async def _resume(self, failure: UpstreamAway | UpstreamBroken) -> None:
         self._idle_breaks = 0 if self._position > self._opened_at else self._idle_breaks + 1
         self._resumes += 1
         idle = self._idle_breaks and not self._client.retry.again(failure, self._idle_breaks)

@@ -1,6 +1,8 @@
 """Every way in which a request to an upstream fails, told apart once: what it is, in words, and whether it passes."""
 
 import email.utils
+import errno
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -13,17 +15,24 @@ import httpx
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import (
     UpstreamAway,
+    UpstreamBroken,
     UpstreamDenied,
     UpstreamFailure,
+    UpstreamFull,
     UpstreamRefused,
+    UpstreamStalled,
     UpstreamTimeout,
     UpstreamTrouble,
     UpstreamUntrue,
+    UpstreamUntrusted,
 )
 from yarddesk.upstream.words import said
 
 _MAX_RETRY_AFTER: Final = 3600.0
 _PASSING: Final = frozenset({408, 425, 429, 499})
+_UNREACHABLE: Final = frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH})
+_NO_ROOM: Final = re.compile(r"\bquota\b|exceed the configured upper limit", re.IGNORECASE)
+"""What registries say, with 403 or another 4xx, when a quota is used up; the second is Harbor's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +56,15 @@ class Failures:
         if isinstance(error, httpx.ConnectTimeout):
             return UpstreamTimeout(self.name, f"{whom} could not be reached.", "No connection in time.", temporary=True)
         if isinstance(error, httpx.TimeoutException | TimeoutError):
-            return UpstreamTimeout(self.name, f"{whom} gave no answer.", str(error), temporary=True)
+            return UpstreamStalled(self.name, f"{whom} gave no answer.", str(error), temporary=True)
         if isinstance(error, httpx.ConnectError):
             return self._unconnected(error, whom)
         if isinstance(error, httpx.RemoteProtocolError) and not _is_end(error):
             return self.untrue(f"{whom} does not answer as a registry does.", str(error))
         if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
-            return self._away(f"The connection to {whom} broke.", _cause(error))
+            title, cause = f"The connection to {whom} broke.", _root(error)
+            lost = isinstance(cause, OSError) and cause.errno in _UNREACHABLE
+            return self._away(title, _cause(error)) if lost else self.broken(title, _cause(error))
         return self.untrue(f"{whom} could not be asked.", f"{type(error).__name__}: {error}")
 
     def of_answer(
@@ -67,6 +78,15 @@ class Failures:
         codes = tuple(error.code for error in errors)
         if status == 404 and not elsewhere:
             return NotFound(f"{self.registry} does not have {what}.", words)
+        if status == 507 or (400 <= status < 500 and status not in _PASSING and _NO_ROOM.search(words)):
+            return UpstreamFull(
+                self.name,
+                f"{self.registry} has no room for {what}.",
+                _with_status(words, status),
+                hint="Make room there, or have the quota raised.",
+                status=status,
+                codes=codes,
+            )
         whom = f"{elsewhere}, where {self.registry} keeps its content," if elsewhere else self.registry
         if (
             status in _PASSING
@@ -116,16 +136,22 @@ class Failures:
         """An answer that has the right status and isn't a registry's."""
         return self.untrue(f"{self.registry} does not answer as a registry does.", what, status=status)
 
+    def broken(self, title: str, message: str = "") -> UpstreamBroken:
+        return UpstreamBroken(self.name, title, message, temporary=True)
+
+    def untrusted(self, title: str, message: str, *, hint: str = "") -> UpstreamUntrusted:
+        return UpstreamUntrusted(self.name, title, message, hint=hint)
+
     def away(self, title: str, message: str = "", *, hint: str = "") -> UpstreamAway:
         return self._away(title, message, hint=hint)
 
     def _away(self, title: str, message: str = "", *, hint: str = "") -> UpstreamAway:
         return UpstreamAway(self.name, title, message, hint=hint, temporary=True)
 
-    def _unconnected(self, error: httpx.ConnectError, whom: str) -> UpstreamAway:
+    def _unconnected(self, error: httpx.ConnectError, whom: str) -> UpstreamAway | UpstreamUntrusted:
         cause = _root(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return self._away(
+            return self.untrusted(
                 f"The certificate of {whom} is not trusted.",
                 cause.verify_message,
                 hint="Name your company's certificate in upstreams[].tls.ca_file, or let the system trust it.",

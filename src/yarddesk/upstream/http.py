@@ -13,7 +13,7 @@ import httpx
 from yarddesk import __version__
 from yarddesk.content.target import ContentStream
 from yarddesk.content.threads import in_thread
-from yarddesk.content.upstream import UpstreamAway
+from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamUntrusted
 from yarddesk.errors import YarddeskError
 from yarddesk.settings.model import TlsSettings
 from yarddesk.upstream.failures import Failures
@@ -29,6 +29,7 @@ MAX_WORDS_BYTES: Final = 64 * 1024
 """What is read of an error's body, in bytes."""
 
 _PIECE_BYTES: Final = 256 * 1024
+_CONNECTION_FAILURES: Final = (UpstreamAway, UpstreamBroken, UpstreamUntrusted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,10 @@ class Wire:
         body: Body | None = None,
         answer_seconds: float | None = None,
     ) -> AsyncIterator[Answer]:
-        """Send one request; its answer, whatever the status. Raises UpstreamAway, UpstreamTimeout or UpstreamUntrue."""
+        """Send one request; its answer, whatever the status.
+
+        Raises UpstreamAway, UpstreamBroken, UpstreamUntrusted or UpstreamUntrue.
+        """
         origin = Origin.of(url)
         progress = _Progress(self._failures, origin, self._timeouts)
         async with AsyncExitStack() as stack:
@@ -154,9 +158,15 @@ class Wire:
                 yield answer
             except BaseException as error:
                 # A caller's own error leaves the connection in order; anything else may not have.
-                if not isinstance(error, YarddeskError) or isinstance(error, UpstreamAway):
+                if not isinstance(error, YarddeskError) or isinstance(error, _CONNECTION_FAILURES):
                     lease.retire()
+                if isinstance(error, UpstreamUntrusted):
+                    # Read anew for the next request: what a person does about it is to change what is trusted.
+                    self._context = None
                 raise
+
+    def forget_connections(self) -> None:
+        self._transports.forget()
 
     async def aclose(self) -> None:
         """Close the connections; those in use when their requests end."""
@@ -185,7 +195,7 @@ class Wire:
                     self._context = await in_thread(create_context, self._tls)
                 except OSError as error:
                     reason = error.strerror or str(error)
-                    raise self._failures.away(
+                    raise self._failures.untrusted(
                         "The certificates in ca_file can't be used.", f"{self._tls.ca_file}: {reason}"
                     ) from error
             return self._context

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from yarddesk.content.upstream import UpstreamAway, UpstreamFailure, UpstreamTimeout
+from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamFailure, UpstreamStalled, UpstreamTimeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,4 +18,5 @@ class Retry:
 
     def again(self, failure: UpstreamFailure, tried: int) -> bool:
         """Whether to send a request again that has failed `tried` times."""
-        return tried < self.tries and isinstance(failure, UpstreamAway) and not isinstance(failure, UpstreamTimeout)
+        took_long = isinstance(failure, UpstreamTimeout | UpstreamStalled)
+        return tried < self.tries and isinstance(failure, UpstreamAway | UpstreamBroken) and not took_long

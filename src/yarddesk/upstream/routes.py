@@ -78,6 +78,9 @@ class RegistryUpstream:
             check_timeout=self._connection.check_timeout if self._for_pulls else timedelta(0),
         )
 
+    def forget_connections(self) -> None:
+        self._connection.client.forget_connections()
+
     def _remote_name(self, name: RepositoryName) -> RepositoryName | None:
         settings = self._connection.settings
         rest = _strip(name, settings.prefix)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound
 from yarddesk.content.threads import in_thread
-from yarddesk.content.upstream import UpstreamAway, UpstreamRefused, UpstreamTimeout
+from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamRefused, UpstreamTimeout
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest, InvalidDigest
 from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
@@ -95,7 +95,7 @@ class RegistryRepository:
                 if isinstance(failure, NotFound | UpstreamRefused) or answer.status == 500:
                     return False
                 raise failure
-        except UpstreamAway:
+        except (UpstreamAway, UpstreamBroken):
             if answered:
                 return False
             raise

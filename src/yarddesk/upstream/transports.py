@@ -59,15 +59,19 @@ class Transports:
             if lease.retired and lease.users == 0:
                 self._close(lease)
 
-    async def aclose(self) -> None:
-        """Close what is idle now, and what is busy when its requests end. A request that comes later has its own transport."""
-        self._over = True
+    def forget(self) -> None:
+        """Use no connection that is there now for another request; those in use are closed when their requests end."""
         current, self._current = self._current, {}
         for lease in current.values():
             if not lease.retired or lease.users == 0:
                 lease.retire()
                 if lease.users == 0:
                     self._close(lease)
+
+    async def aclose(self) -> None:
+        """Close what is idle now, and what is busy when its requests end. A request that comes later has its own transport."""
+        self._over = True
+        self.forget()
         await asyncio.gather(*self._closing)
 
     def _close(self, lease: Lease) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from yarddesk.content.target import ContentSource, NotFound
-from yarddesk.content.upstream import UpstreamDenied, UpstreamFailure, UpstreamRefused
+from yarddesk.content.upstream import UpstreamDenied, UpstreamFailure, UpstreamMissing, UpstreamRefused
 from yarddesk.content.verify import VerifyingReader
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
@@ -113,8 +113,8 @@ class Uploader:
             failure = await self._client.failure(answer, f"pushes to {repository}")
             raise self._unknown_repository(repository, failure) if isinstance(failure, NotFound) else failure
 
-    def _unknown_repository(self, repository: RepositoryName, failure: YarddeskError) -> UpstreamRefused:
-        return UpstreamRefused(
+    def _unknown_repository(self, repository: RepositoryName, failure: YarddeskError) -> UpstreamMissing:
+        return UpstreamMissing(
             self._client.failures.name,
             f"{self._client.registry} has no repository {repository}.",
             failure.message,

@@ -12,7 +12,7 @@ import pytest
 from tests.support.waiting import until_async
 from tests.unit.cache.test_pull_through import REPOSITORY, Cache
 from yarddesk.content.target import DigestMismatch, NotFound
-from yarddesk.content.upstream import UpstreamAway
+from yarddesk.content.upstream import UpstreamAway, UpstreamBroken
 from yarddesk.oci.digest import Digest
 from yarddesk.storage.filesystem import FilesystemStore
 
@@ -92,7 +92,7 @@ async def test_an_answer_that_breaks_off_is_never_complete_and_nothing_of_it_is_
 ) -> None:
     cache.upstream.cut_after = 2 * 1024 * 1024
     pieces: list[bytes] = []
-    with pytest.raises(UpstreamAway):
+    with pytest.raises(UpstreamBroken):
         await read(cache, into=pieces)
     assert sum(map(len, pieces)) < len(BLOB)
     assert not list((tmp_path / "store" / "uploads").glob("*"))

@@ -20,10 +20,12 @@ from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import (
     UpstreamAway,
+    UpstreamBroken,
     UpstreamDenied,
     UpstreamNotAsked,
     UpstreamRefused,
     UpstreamTrouble,
+    UpstreamUntrusted,
 )
 from yarddesk.events import EventBus, ImageSynced, ManifestStored
 from yarddesk.oci.descriptor import Descriptor
@@ -167,6 +169,8 @@ async def test_a_tag_that_moved_upstream_is_seen_after_its_lifetime(cache: Cache
     "failure",
     [
         UpstreamAway("corp", "away"),
+        UpstreamBroken("corp", "cut off"),
+        UpstreamUntrusted("corp", "who is it?"),
         UpstreamDenied("corp", "no", status=403),
         UpstreamTrouble("corp", "busy", status=429),
         UpstreamTrouble("corp", "broken", status=503),

@@ -73,6 +73,10 @@ class Queue:
         self.asked.append(("cancel", target))
         return 1
 
+    async def move_up(self, target):
+        self.asked.append(("move_up", target))
+        return 1
+
     async def retry(self, target=None):
         self.asked.append(("retry", target))
         return 0
@@ -158,7 +162,14 @@ async def test_actions_reach_the_queue_and_tell_how_many_they_met(client, surfac
     assert (await client.post("/api/v1/resume")).json() == {"count": 1}
     assert (await client.post("/api/v1/cancel", json={"target": "team/app:1"})).json() == {"count": 1}
     assert (await client.post("/api/v1/retry", json={"target": None})).json() == {"count": 0}
-    assert surface.sync.asked == [("pause", "corp", 60), ("resume", None), ("cancel", "team/app:1"), ("retry", None)]
+    assert (await client.post("/api/v1/first", json={"target": "team/app:1"})).json() == {"count": 1}
+    assert surface.sync.asked == [
+        ("pause", "corp", 60),
+        ("resume", None),
+        ("cancel", "team/app:1"),
+        ("retry", None),
+        ("move_up", "team/app:1"),
+    ]
 
 
 async def test_a_wait_is_answered_with_how_it_stands(client):
@@ -201,6 +212,7 @@ async def test_without_the_token_nothing_is_told(client, name, given):
         ("pause", b'{"for_seconds": "x"}'),
         ("pause", b'{"for_seconds": -1}'),
         ("wait", b'{"seconds": true}'),
+        ("first", b"{}"),
         ("cancel", b" " * 70_000),
     ],
 )

@@ -17,12 +17,15 @@ from yarddesk.content.pull_through import BlobContent, FetchedManifest, Referrer
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import (
     UpstreamAway,
+    UpstreamBroken,
     UpstreamDenied,
     UpstreamNotAsked,
     UpstreamRefused,
+    UpstreamStalled,
     UpstreamTimeout,
     UpstreamTrouble,
     UpstreamUntrue,
+    UpstreamUntrusted,
 )
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
@@ -128,6 +131,9 @@ FAILURES = [
     (UpstreamTrouble("hub", "hub is broken.", status=500), 502, "UNKNOWN"),
     (UpstreamAway("hub", "hub is away."), 502, "UNAVAILABLE"),
     (UpstreamTimeout("hub", "hub is slow."), 504, "UNAVAILABLE"),
+    (UpstreamBroken("hub", "hub hung up."), 502, "UNAVAILABLE"),
+    (UpstreamStalled("hub", "hub says nothing."), 504, "UNAVAILABLE"),
+    (UpstreamUntrusted("hub", "hub shows a certificate of its own."), 502, "UNAVAILABLE"),
     (UpstreamNotAsked("hub", "hub is away since noon.", retry_after_seconds=9), 503, "UNAVAILABLE"),
     (UpstreamUntrue("hub", "hub sends a login page."), 502, "UNKNOWN"),
     (UpstreamRefused("hub", "hub finds it wrong.", status=400), 502, "UNKNOWN"),

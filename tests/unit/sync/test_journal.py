@@ -247,6 +247,7 @@ _FIELDS = st.fixed_dictionaries(
         "reference": st.sampled_from(["v1", "sha256:" + "0" * 64, "", 7]),
         "digest": st.sampled_from(["sha256:" + "a" * 64, "sha256:zz", None]),
         "created": st.sampled_from(["2026-01-01T00:00:00Z", 1.5, "yesterday", float("1e300"), None]),
+        "priority": st.sampled_from([None, 0, 2, -1]),
         "generation": st.sampled_from([1, -3, "x", None, 10**30]),
         "upstreams": st.none()
         | st.lists(st.integers())
@@ -273,9 +274,10 @@ def test_a_marker_of_the_wrong_shape_is_damaged_and_one_of_the_right_shape_survi
     assert marker.digest is not None
     job = job_of(marker, marker.digest, marker.media_type, marker.upstreams or {}, marker.generation)
     again = decode_marker(encode_marker(job), now)
-    assert (again.repository, again.reference, again.digest, again.generation) == (
+    assert (again.repository, again.reference, again.digest, again.generation, again.priority) == (
         marker.repository,
         marker.reference,
         marker.digest,
         marker.generation,
+        marker.priority,
     )

@@ -8,9 +8,13 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yarddesk.sync.schedule import PartKey, Schedule, backoff_seconds
+from yarddesk.sync.schedule import Order, PartKey, Schedule, backoff_seconds
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at_place(sequence: int, priority: int = 0) -> Order:
+    return (-priority, sequence)
 
 
 def key(job: str, upstream: str = "corp") -> PartKey:
@@ -20,7 +24,7 @@ def key(job: str, upstream: str = "corp") -> PartKey:
 def test_first_come_first_served_as_far_as_there_is_room() -> None:
     schedule = Schedule(2)
     for order, job in enumerate("abc"):
-        schedule.add(key(job), order)
+        schedule.add(key(job), at_place(order))
     assert schedule.take(0) == [key("a"), key("b")]
     assert schedule.take(0) == []
     schedule.finished(key("a"))
@@ -29,15 +33,15 @@ def test_first_come_first_served_as_far_as_there_is_room() -> None:
 
 def test_upstreams_do_not_hold_each_other_up() -> None:
     schedule = Schedule(1)
-    schedule.add(key("a"), 1)
-    schedule.add(key("b"), 2)
-    schedule.add(key("c", "mirror"), 3)
+    schedule.add(key("a"), at_place(1))
+    schedule.add(key("b"), at_place(2))
+    schedule.add(key("c", "mirror"), at_place(3))
     assert schedule.take(0) == [key("a"), key("c", "mirror")]
 
 
 def test_what_waits_comes_when_its_time_comes() -> None:
     schedule = Schedule(1)
-    schedule.add(key("a"), 1, at=10)
+    schedule.add(key("a"), at_place(1), at=10)
     assert schedule.take(9.9) == []
     assert schedule.next_due(9.9) == 10
     assert schedule.take(10) == [key("a")]
@@ -46,9 +50,9 @@ def test_what_waits_comes_when_its_time_comes() -> None:
 
 def test_what_is_added_while_it_runs_is_tried_again_after_it_ended() -> None:
     schedule = Schedule(5)
-    schedule.add(key("a"), 1)
+    schedule.add(key("a"), at_place(1))
     schedule.take(0)
-    schedule.add(key("a"), 1)
+    schedule.add(key("a"), at_place(1))
     assert schedule.take(0) == []
     schedule.finished(key("a"))
     assert schedule.take(0) == [key("a")]
@@ -56,19 +60,51 @@ def test_what_is_added_while_it_runs_is_tried_again_after_it_ended() -> None:
 
 def test_what_was_dropped_or_added_anew_is_not_tried_twice() -> None:
     schedule = Schedule(5)
-    schedule.add(key("a"), 1)
-    schedule.add(key("b"), 2, at=5)
-    schedule.add(key("b"), 2)
+    schedule.add(key("a"), at_place(1))
+    schedule.add(key("b"), at_place(2), at=5)
+    schedule.add(key("b"), at_place(2))
     schedule.drop(key("a"))
     assert schedule.take(9) == [key("b")]
     schedule.finished(key("b"))
     assert schedule.take(9) == []
 
 
+def test_what_is_moved_up_comes_first_and_not_before_its_time() -> None:
+    schedule = Schedule(1)
+    for order, job in enumerate("abc"):
+        schedule.add(key(job), at_place(order))
+    schedule.add(key("late"), at_place(3), at=10)
+    schedule.reorder(key("c"), at_place(2, priority=1))
+    schedule.reorder(key("late"), at_place(3, priority=2))
+    schedule.reorder(key("nobody"), at_place(4, priority=3))
+    assert schedule.take(0) == [key("c")]
+    schedule.reorder(key("c"), at_place(2, priority=4))
+    schedule.finished(key("c"))
+    assert schedule.take(0) == [key("a")]
+    schedule.finished(key("a"))
+    assert schedule.take(10) == [key("late")]
+    schedule.finished(key("late"))
+    assert schedule.take(10) == [key("b")]
+    schedule.finished(key("b"))
+    assert schedule.take(99) == []
+
+
+def test_what_is_to_be_tried_again_after_it_ended_can_be_moved_up_meanwhile() -> None:
+    schedule = Schedule(1)
+    schedule.add(key("a"), at_place(0))
+    schedule.take(0)
+    schedule.add(key("b"), at_place(1))
+    schedule.add(key("c"), at_place(2))
+    schedule.add(key("a"), at_place(3))
+    schedule.reorder(key("a"), at_place(3, priority=1))
+    schedule.finished(key("a"))
+    assert schedule.take(0) == [key("a")]
+
+
 def test_a_shut_gate_lets_one_through_when_its_time_comes_and_the_rest_once_it_opened() -> None:
     schedule = Schedule(5)
     for order in range(4):
-        schedule.add(key(f"j{order}"), order)
+        schedule.add(key(f"j{order}"), at_place(order))
     gate = schedule.gate("corp")
     gate.shut("away", "no answer", 100, NOW)
     assert schedule.take(99) == []
@@ -81,8 +117,8 @@ def test_a_shut_gate_lets_one_through_when_its_time_comes_and_the_rest_once_it_o
 
 def test_pauses_keep_everything_or_an_upstream_from_starting() -> None:
     schedule = Schedule(5)
-    schedule.add(key("a"), 1)
-    schedule.add(key("b", "mirror"), 2)
+    schedule.add(key("a"), at_place(1))
+    schedule.add(key("b", "mirror"), at_place(2))
     schedule.paused = True
     assert schedule.take(0) == []
     assert schedule.next_due(0) is None

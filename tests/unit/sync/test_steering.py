@@ -13,8 +13,16 @@ import pytest
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image, build_index
 from tests.unit.sync.yard import REPOSITORY, Yard, running, settle
-from yarddesk.content.upstream import UpstreamDenied, UpstreamTrouble
-from yarddesk.events import CredentialRequired, JobRemoved, JobStateChanged, PauseChanged
+from yarddesk.content.errors import StorageError
+from yarddesk.content.upstream import (
+    UpstreamBroken,
+    UpstreamDenied,
+    UpstreamFull,
+    UpstreamMissing,
+    UpstreamTrouble,
+    UpstreamUntrusted,
+)
+from yarddesk.events import CredentialRequired, JobMoved, JobRemoved, JobStateChanged, PauseChanged
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.sync import waiting as waiting_module
 from yarddesk.sync.marker import Job, Part
@@ -109,6 +117,72 @@ async def test_a_pause_of_one_image_for_some_time_ends_by_itself(tmp_path: Path)
         assert yard.part().state == "paused"
         yard.clock.advance(61)
         await yard.until_empty()
+
+
+async def test_what_is_moved_up_goes_before_all_others_and_stays_there(tmp_path: Path) -> None:
+    other = RepositoryName.parse("other/app")
+    async with running(tmp_path) as yard:
+        await yard.service.pause()
+        for tag in ("v1", "v2", "v3"):
+            await yard.push(build_image(tag), tag)
+        for tag in ("a", "b"):
+            await yard.push(build_image(tag), tag, repository=other)
+        assert await yard.service.move_up("team/app:v3") == 1
+        assert await yard.service.move_up("other/app") == 2
+        order = ["other/app:a", "other/app:b", "team/app:v3", "team/app:v1", "team/app:v2"]
+        assert [job.id for job in yard.service.snapshot().jobs] == order
+        assert [event.job_id for event in yard.seen if isinstance(event, JobMoved)] == [order[2], *order[:2]]
+        assert json.loads(yard.marker("a", "other/app").read_text())["priority"] == 2
+        assert "priority" not in json.loads(yard.marker("v1").read_text())
+        await yard.restart()
+        await yard.push(build_image("newer"), "v3")
+        await yard.push(build_image("last"), "v4")
+        assert [job.id for job in yard.service.snapshot().jobs] == [*order, "team/app:v4"]
+        await yard.service.resume()
+        await yard.until_empty()
+        begun = dict.fromkeys(of for what, _, of in yard.upstream.log if what == "resolve" and ":" not in of)
+        assert list(begun)[:3] == ["a", "b", "v3"]
+
+
+async def test_moving_up_neither_stops_what_runs_nor_shortens_a_wait(tmp_path: Path) -> None:
+    upstream = held()
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        upstream.fault = lambda _, of: (
+            UpstreamTrouble("corp", "oops", temporary=True, status=500) if of == "bad" else None
+        )
+        await yard.push(build_image("bad"), "bad")
+        await yard.until_state("waiting", "team/app:bad")
+        await yard.push(build_image("a"))
+        await sending(yard)
+        tries = yard.part("team/app:bad").tries
+        assert await yard.service.move_up("team/app") == 2
+        await settle()
+        assert upstream.sending
+        assert not upstream.cut_off
+        assert (yard.part("team/app:bad").state, yard.part("team/app:bad").tries) == ("waiting", tries)
+        upstream.release()
+        await yard.until(lambda: not yard.job())
+        assert await yard.service.move_up("team/app:gone") == 0
+        upstream.fault = None
+        yard.clock.advance(301)
+        await yard.until_empty()
+
+
+async def test_what_can_not_be_written_is_not_moved_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path) as yard:
+        await yard.service.pause()
+        for tag in ("v1", "v2"):
+            await yard.push(build_image(tag), tag)
+        with monkeypatch.context() as patched:
+
+            def full(*_: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            patched.setattr("yarddesk.sync.files.durable.write_durably", full)
+            with pytest.raises(StorageError):
+                await yard.service.move_up("team/app:v2")
+        assert [job.priority for job in yard.service.snapshot().jobs] == [0, 0]
+        assert not any(isinstance(event, JobMoved) for event in yard.seen)
 
 
 async def test_cancel_ends_a_transfer_at_once_and_leaves_no_marker(tmp_path: Path) -> None:
@@ -276,6 +350,69 @@ async def test_trouble_with_one_image_does_not_hold_up_another(tmp_path: Path) -
         assert part.tries == 1
 
 
+async def test_a_connection_that_breaks_is_that_images_trouble_alone(tmp_path: Path) -> None:
+    def fault(what: str, of: str) -> Exception | None:
+        return UpstreamBroken("corp", "cut off", temporary=True) if (what, of) == ("tag", "bad") else None
+
+    async with running(tmp_path, upstreams=[FakeUpstream(fault=fault)]) as yard:
+        await yard.push(build_image("bad"), "bad")
+        await yard.until_state("waiting", "team/app:bad")
+        assert [each.state for each in yard.service.snapshot().upstreams] == ["ok"]
+        await yard.push(build_image("good"), "good")
+        await yard.until(lambda: not yard.job("team/app:good"))
+        assert (yard.part("team/app:bad").tries, yard.part("team/app:bad").reason) == (1, "cut off")
+
+
+async def test_a_certificate_that_is_not_trusted_needs_a_person_but_no_password(tmp_path: Path) -> None:
+    trusted = [False]
+
+    def fault(*_: object) -> Exception | None:
+        return None if trusted[0] else UpstreamUntrusted("corp", "The certificate is not trusted.")
+
+    async with running(tmp_path, upstreams=[FakeUpstream(fault=fault)]) as yard:
+        for number in range(10):
+            await yard.push(build_image(f"image-{number}"), f"v{number}")
+        await yard.until(
+            lambda: all(part.state == "blocked" for job in yard.service.snapshot().jobs for part in job.parts)
+        )
+        assert yard.upstream.asked.total() <= 4, "one that may be anybody is not asked for every image"
+        parts = [part for job in yard.service.snapshot().jobs for part in job.parts]
+        assert {(part.reason, part.needs_credentials) for part in parts} == {("The certificate is not trusted.", False)}
+        (health,) = yard.service.snapshot().upstreams
+        assert (health.state, health.needs_credentials) == ("needs_you", False)
+        assert not any(isinstance(event, CredentialRequired) for event in yard.seen)
+        asked = yard.upstream.asked.total()
+        yard.clock.advance(1700)
+        await settle()
+        assert yard.upstream.asked.total() == asked
+        trusted[0] = True
+        yard.clock.advance(101)
+        await yard.until_empty()
+
+
+@pytest.mark.parametrize("kind", [UpstreamMissing, UpstreamFull])
+async def test_what_a_person_must_put_right_over_there_blocks_one_image_and_goes_on_by_itself(
+    tmp_path: Path, kind: type[UpstreamMissing | UpstreamFull]
+) -> None:
+    wrong = [True]
+
+    def fault(what: str, of: str) -> Exception | None:
+        return (
+            kind("corp", "not so", "Put it right.", status=404) if wrong[0] and (what, of) == ("tag", "bad") else None
+        )
+
+    async with running(tmp_path, upstreams=[FakeUpstream(fault=fault)]) as yard:
+        await yard.push(build_image("bad"), "bad")
+        await yard.until_state("blocked", "team/app:bad")
+        part = yard.part("team/app:bad")
+        assert (part.reason, part.needs_credentials) == ("not so Put it right.", False)
+        await yard.push(build_image("good"), "good")
+        await yard.until(lambda: not yard.job("team/app:good"))
+        wrong[0] = False
+        yard.clock.advance(1801)
+        await yard.until_empty()
+
+
 async def test_a_slow_upstream_holds_up_no_other(tmp_path: Path) -> None:
     async with running(tmp_path, upstreams=[held(), FakeUpstream(name="mirror")]) as yard:
         for number in range(6):
@@ -296,6 +433,7 @@ async def test_denied_needs_a_person_and_goes_on_once_tried_again(tmp_path: Path
         )
         assert upstream.asked.total() <= 4, "credentials that are refused are not tried for every image"
         assert yard.part().needs_credentials
+        assert yard.service.snapshot().upstreams[0].needs_credentials
         assert overall_state(yard.service.snapshot()) is OverallState.NEEDS_YOU
         assert any(isinstance(event, CredentialRequired) for event in yard.seen)
         denied[0] = False
@@ -462,6 +600,7 @@ async def test_a_machine_that_slept_tries_at_once(tmp_path: Path) -> None:
         yard.clock.advance(8 * 3600, sleeping=True)
         yard.service._queue.timer.set()
         await yard.until_empty()
+        assert yard.upstream.forgotten == 1, "the connections of before are dead"
 
 
 async def test_other_repositories_are_not_met(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.scripted import RESET, Asked, Reply, Script, scripted
@@ -22,13 +25,17 @@ from tests.support.upstreams import (
     settings_for,
     source_of,
 )
+from tests.support.waiting import until_async
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import (
     UpstreamAway,
+    UpstreamBroken,
     UpstreamDenied,
     UpstreamFailure,
+    UpstreamFull,
     UpstreamRefused,
     UpstreamRepository,
+    UpstreamStalled,
     UpstreamTimeout,
     UpstreamTrouble,
     UpstreamUntrue,
@@ -37,6 +44,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.upstream.failures import Failures
 from yarddesk.upstream.http import Timeouts
 from yarddesk.upstream.proxies import Proxies
 from yarddesk.upstream.routes import UpstreamRoutes
@@ -70,6 +78,7 @@ QUICK = Timeouts(connect_seconds=1, answer_seconds=0.3, stall_seconds=0.3, commi
         (502, UpstreamTrouble, True),
         (503, UpstreamTrouble, True),
         (504, UpstreamTrouble, True),
+        (507, UpstreamFull, False),
         (204, UpstreamUntrue, True),
         (302, UpstreamUntrue, True),
     ],
@@ -82,6 +91,59 @@ async def test_every_status_has_its_failure(status: int, kind: type[YarddeskErro
         assert caught.value.temporary is temporary
         if isinstance(caught.value, UpstreamFailure) and status != 302:
             assert (caught.value.upstream, caught.value.status) == ("corp", status)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (403, "adding 1.2 MiB of storage resource will exceed the configured upper limit of 5.0 GiB."),
+        (403, "Quota has been exceeded on namespace."),
+        (413, "Your storage quota is used up."),
+    ],
+)
+async def test_a_quota_that_is_used_up_is_no_want_of_rights(status: int, words: str) -> None:
+    said = json.dumps({"errors": [{"code": "DENIED", "message": words}]}).encode()
+    async with scripted(lambda _: Reply(status, {}, said)) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamFull) as caught:
+            await repository.fetch_manifest(LATEST)
+        assert words in caught.value.message
+        assert not caught.value.temporary
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ECONNRESET, UpstreamBroken),
+        (errno.EPIPE, UpstreamBroken),
+        (errno.ENETUNREACH, UpstreamAway),
+        (errno.EHOSTUNREACH, UpstreamAway),
+        (errno.ENETDOWN, UpstreamAway),
+    ],
+)
+def test_a_connection_that_ends_with_the_network_is_told_from_one_that_the_registry_ended(
+    number: int, kind: type[UpstreamFailure]
+) -> None:
+    error = httpx.ReadError("read")
+    error.__cause__ = OSError(number, os.strerror(number))
+    failure = Failures("corp", "registry.test").of_transport(error, "registry.test")
+    assert type(failure) is kind
+    assert failure.temporary
+    assert failure.message == os.strerror(number)
+
+
+async def test_connections_that_are_forgotten_are_not_used_again() -> None:
+    async with scripted(lambda _: FOUND) as server:
+        routes = UpstreamRoutes([settings_for(server.host)], GivenCredentials())
+        upstream = routes.all()[0]
+        repository = upstream.repository(RepositoryName.parse("team/app"))
+        await repository.resolve(LATEST)
+        await repository.resolve(LATEST)
+        assert server.connections == 1
+        upstream.forget_connections()
+        await repository.resolve(LATEST)
+        assert server.connections == 2
+        await until_async(lambda: server.open_connections == 1)
+        await routes.aclose()
 
 
 async def test_the_registrys_own_words_and_its_wish_to_wait_are_told() -> None:
@@ -211,7 +273,7 @@ async def test_plain_http_where_tls_is_expected_has_words() -> None:
 
 async def test_silence_ends() -> None:
     async with scripted(lambda _: None) as server, opened_upstream(server.host, timeouts=QUICK) as repository:
-        with pytest.raises(UpstreamTimeout) as caught:
+        with pytest.raises(UpstreamStalled) as caught:
             await asyncio.wait_for(repository.resolve(LATEST), 5)
         assert caught.value.title == f"{server.host} gave no answer."
 
@@ -253,7 +315,7 @@ async def test_a_slow_drip_ends() -> None:
                     count += len(piece)
             return count
 
-        with pytest.raises(UpstreamTimeout):
+        with pytest.raises(UpstreamStalled):
             await asyncio.wait_for(read(), 30)
 
 
@@ -315,7 +377,7 @@ async def test_a_connection_that_ended_between_requests_is_not_noticed() -> None
     async with scripted(lambda _: answers.pop(0)) as server, opened_upstream(server.host) as repository:
         await repository.resolve(LATEST)
         await repository.resolve(LATEST)
-        with pytest.raises(UpstreamAway) as caught:
+        with pytest.raises(UpstreamBroken) as caught:
             await repository.resolve(LATEST)
         assert caught.value.title == f"The connection to {server.host} broke."
         assert answers == []

@@ -13,7 +13,14 @@ from tests.support.scripted import RESET, Asked, Reply, ScriptedServer, scripted
 from tests.support.upstreams import GivenCredentials, blob, credential, opened_upstream, source_of
 from tests.support.waiting import until_async
 from yarddesk.content.target import DigestMismatch, NotFound
-from yarddesk.content.upstream import UpstreamAway, UpstreamFailure, UpstreamRefused, UpstreamTimeout, UpstreamUntrue
+from yarddesk.content.upstream import (
+    UpstreamBroken,
+    UpstreamFailure,
+    UpstreamFull,
+    UpstreamMissing,
+    UpstreamStalled,
+    UpstreamUntrue,
+)
 from yarddesk.oci.digest import Digest
 from yarddesk.upstream.http import Timeouts
 
@@ -149,7 +156,7 @@ async def test_a_registry_that_reports_another_digest_is_untrue() -> None:
 async def test_what_was_refused_is_cleared_away_with_its_reason_told() -> None:
     async with uploads() as (registry, server), opened_upstream(server.host) as repository:
         registry.close = Reply(413, {}, b'{"errors":[{"code":"SIZE_INVALID","message":"quota of 1 GB"}]}')
-        with pytest.raises(UpstreamRefused) as caught:
+        with pytest.raises(UpstreamFull) as caught:
             await repository.push(blob(SMALL), source_of(SMALL))
         assert "quota of 1 GB" in caught.value.message
         await until_async(lambda: server.of("DELETE"))
@@ -158,7 +165,7 @@ async def test_what_was_refused_is_cleared_away_with_its_reason_told() -> None:
 async def test_a_repository_that_must_be_made_first_is_refused_in_words() -> None:
     missing = Reply(404, {}, b'{"errors":[{"code":"NAME_UNKNOWN","message":"no such repository"}]}')
     async with scripted(lambda _: missing) as server, opened_upstream(server.host) as repository:
-        with pytest.raises(UpstreamRefused) as caught:
+        with pytest.raises(UpstreamMissing) as caught:
             await repository.push(blob(SMALL), source_of(SMALL))
         assert caught.value.title == f"{server.host} has no repository team/app."
         assert "no such repository" in caught.value.message
@@ -184,10 +191,10 @@ async def test_a_token_that_expired_before_the_body_is_renewed_and_the_body_sent
         assert server.of("PUT")[0].headers["authorization"].startswith("Basic ")
 
 
-async def test_a_connection_that_breaks_in_the_middle_of_an_upload_is_away() -> None:
+async def test_a_connection_that_breaks_in_the_middle_of_an_upload_is_told() -> None:
     async with uploads() as (registry, server), opened_upstream(server.host) as repository:
         server.script = lambda asked: RESET if asked.method == "PATCH" else registry(asked)
-        with pytest.raises(UpstreamAway):
+        with pytest.raises(UpstreamBroken):
             await repository.push(blob(LAYER), source_of(LAYER))
 
 
@@ -207,7 +214,7 @@ async def test_a_registry_that_takes_nothing_any_more_is_given_up() -> None:
     listener = await asyncio.start_server(deaf, "127.0.0.1", 0)
     host = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     async with listener, opened_upstream(host, timeouts=QUICK) as repository:
-        with pytest.raises(UpstreamTimeout):
+        with pytest.raises(UpstreamStalled):
             await asyncio.wait_for(repository.push(blob(content), source_of(content)), 10)
         assert stuck.is_set()
         over.set()
@@ -298,7 +305,7 @@ async def test_a_download_may_begin_in_the_middle() -> None:
 
 async def test_a_download_that_breaks_without_progress_ends() -> None:
     async with scripted(lambda _: Reply(200, {}, SMALL, cut=0)) as server, opened_upstream(server.host) as repository:
-        with pytest.raises(UpstreamAway):
+        with pytest.raises(UpstreamBroken):
             await read_all(repository, SMALL)
 
 
@@ -322,7 +329,7 @@ async def test_a_blob_of_another_length_never_ends_as_whole(reply: Reply) -> Non
 async def test_an_end_of_the_connection_is_not_the_end_of_the_blob() -> None:
     short = Reply(200, {}, SMALL[:100], length=None)
     async with scripted(lambda _: short) as server, opened_upstream(server.host) as repository:
-        with pytest.raises(UpstreamAway) as caught:
+        with pytest.raises(UpstreamBroken) as caught:
             await read_all(repository, SMALL)
         assert "of 5,000 bytes" in caught.value.message
 

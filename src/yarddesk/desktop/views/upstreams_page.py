@@ -144,7 +144,7 @@ class UpstreamCard(QFrame):
         self._state.setText(f"{text}: {reason}" if reason and not paused else text)
         asking = health is not None and health.state == "needs_you"
         give_role(self._state, "role", "needs_you" if asking else "secondary")
-        give_role(self.sign_in_button, "face", "main" if asking else "")
+        give_role(self.sign_in_button, "face", "main" if health and health.needs_credentials else "")
         self.pause_button.setText("Resume" if paused else "Pause")
 
     def _title_row(self) -> QHBoxLayout:
@@ -194,7 +194,7 @@ class UpstreamCard(QFrame):
         self.pause_wanted.emit(self.upstream.name, not (self._health is not None and self._health.paused))
 
     def _on_sign_in(self) -> None:
-        reason = self._health.reason if self._health and self._health.state == "needs_you" else ""
+        reason = self._health.reason if self._health and self._health.needs_credentials else ""
         self.sign_in_wanted.emit(self.upstream.name, reason)
 
     def _on_sign_out(self) -> None:
