@@ -98,7 +98,10 @@ class Worker:
         """The same content was pushed again: what runs for it goes on as the new generation's."""
         for attempt in self.attempts.values():
             name = attempt.key.upstream
-            if attempt.key.job_id == job.id and name in job.parts and attempt.part.state.is_active:
+            # One that settles has judged by the generation before: what it holds would be tried by nobody any more.
+            if attempt.settling or attempt.key.job_id != job.id or name not in job.parts:
+                continue
+            if attempt.part.state.is_active:
                 attempt.job = job
                 job.parts[name] = attempt.part
 
