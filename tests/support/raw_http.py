@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _PIECE_BYTES = 65536
@@ -39,15 +41,21 @@ def request(
 
 def exchange(port: int, sent: bytes, *, seconds: float = 10.0) -> bytes:
     """All that comes back until the server closes, or for so long as it leaves us waiting."""
-    received = bytearray()
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
-        try:
+    return exchange_all(port, [sent], seconds=seconds)[0]
+
+
+def exchange_all(port: int, each: Sequence[bytes], *, seconds: float = 10.0) -> list[bytes]:
+    """As `exchange`, over as many connections, all of which are sent to before any is read from."""
+    connections = [socket.create_connection(("127.0.0.1", port), timeout=seconds) for _ in each]
+    received = [bytearray() for _ in each]
+    for connection, sent in zip(connections, each, strict=True):
+        with contextlib.suppress(TimeoutError, ConnectionError):  # it may have been closed on us
             connection.sendall(sent)
+    for connection, answer in zip(connections, received, strict=True):
+        with connection, contextlib.suppress(TimeoutError, ConnectionError):
             while piece := connection.recv(_PIECE_BYTES):
-                received += piece
-        except (TimeoutError, ConnectionError):
-            return bytes(received)
-    return bytes(received)
+                answer += piece
+    return [bytes(answer) for answer in received]
 
 
 def ask(port: int, target: bytes, *headers: bytes, **options: bytes) -> RawAnswer:
