@@ -9,8 +9,8 @@ import pytest
 
 from tests.specification.conftest import Yard
 from tests.specification.wire import index_of, link_descriptor
-from tests.support.images import OCI_INDEX, Content, build_image, build_index
-from tests.unit.registry.pushing import codes, digest_of, push_blob, push_image, put_manifest
+from tests.support.images import OCI_INDEX, OCI_MANIFEST, Content, build_image, build_index
+from tests.unit.registry.pushing import codes, digest_of, image_manifest, push_blob, push_image, put_manifest
 
 BARE = index_of()
 IMAGE = build_image("deleted")
@@ -78,6 +78,19 @@ async def test_a_layer_of_a_cache_is_needed_by_the_index_that_lists_it(http: htt
     cache = Content(OCI_INDEX, index_of(layer).content)
     assert (await put_manifest(http, "app", "cache", cache)).status_code == 201
     assert (await http.delete(f"/v2/app/blobs/{digest}")).status_code == 405
+
+
+async def test_what_a_manifest_needs_is_needed_however_it_says_so(http: httpx.AsyncClient) -> None:
+    """By escapes of JSON's, and where nobody here knows the manifest's type."""
+    digest = await push_blob(http, "app", b"{}")
+    escaped = image_manifest(b"{}", []).content.replace(b"sha256", b"sh\\u0061256")
+    kind = "application/vnd.example.thing.v1+json"
+    unknown = json.dumps({"mediaType": kind, "parts": [{"at": digest}]}).encode()
+    for manifest in (Content(OCI_MANIFEST, escaped), Content(kind, unknown)):
+        assert (await put_manifest(http, "app", "v1", manifest)).status_code == 201
+        assert (await http.delete(f"/v2/app/blobs/{digest}")).status_code == 405
+        assert (await http.delete(f"/v2/app/manifests/{manifest.digest}")).status_code == 202
+    assert (await http.delete(f"/v2/app/blobs/{digest}")).status_code == 202
 
 
 async def test_a_child_may_be_deleted_and_its_index_stays(http: httpx.AsyncClient) -> None:

@@ -163,7 +163,7 @@ METHODS = {
     "/v2/app/manifests/v1": {"GET", "HEAD", "PUT", "DELETE"},
     f"/v2/app/blobs/{BARE.digest}": {"GET", "HEAD", "DELETE"},
     "/v2/app/blobs/uploads/": {"POST"},
-    "/v2/app/blobs/uploads/11111111-1111-4111-8111-111111111111": {"GET", "PATCH", "PUT", "DELETE"},
+    "/v2/app/blobs/uploads/11111111-1111-4111-8111-111111111111": {"GET", "HEAD", "PATCH", "PUT", "DELETE"},
 }
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.specification.conftest import Yard
-from tests.specification.wire import UUID, begin_upload, many
+from tests.specification.wire import UUID, begin_upload, many, same_but_date
 from tests.unit.registry.pushing import codes, digest_of, push_blob
 
 CONTENT = bytes(range(251)) * 40
@@ -153,6 +153,7 @@ async def test_a_final_chunk_out_of_order_is_416_and_the_session_goes_on(http: h
     assert (answer.status_code, answer.headers["range"]) == (416, "0-499")
     status = await http.get(location)
     assert (status.status_code, status.headers["range"]) == (204, "0-499")
+    assert same_but_date((await http.head(location)).headers, status.headers)
     location = urljoin(str(status.url), status.headers["location"])
     right = {"Content-Range": f"500-{SIZE - 1}"}
     closing = {"digest": digest_of(CONTENT)}

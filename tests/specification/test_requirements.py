@@ -40,6 +40,7 @@ def test_every_test_of_the_specification_is_in_the_table() -> None:
         "discovery::test_n_that_is_no_number_is_400",
         "discovery::test_the_catalog_comes_in_order_and_in_pages",
         "management::test_a_layer_of_a_cache_is_needed_by_the_index_that_lists_it",
+        "management::test_what_a_manifest_needs_is_needed_however_it_says_so",
         "management::test_a_child_may_be_deleted_and_its_index_stays",
         "manifests::test_a_type_that_is_no_manifests_is_refused",
         "names::test_an_escape_that_no_name_needs_is_refused",

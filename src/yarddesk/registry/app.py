@@ -72,8 +72,8 @@ class RegistryApp:
             Resource.MANIFEST: _read_only(manifests.get) | {"PUT": manifests.put, "DELETE": manifests.delete},
             Resource.BLOB: {"GET": blobs.get, "HEAD": blobs.head, "DELETE": blobs.delete},
             Resource.UPLOADS: {"POST": uploads.begin},
-            Resource.UPLOAD: {
-                "GET": uploads.status,
+            Resource.UPLOAD: _read_only(uploads.status)
+            | {
                 "PATCH": uploads.add,
                 "PUT": uploads.end,
                 "DELETE": uploads.cancel,

@@ -15,6 +15,7 @@ from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
 from yarddesk.storage.layout import ALGORITHMS
 from yarddesk.storage.listed import page_of
+from yarddesk.storage.references import needs
 from yarddesk.storage.target import StoreTarget
 
 _PIECE_BYTES: Final = 1024 * 1024
@@ -60,7 +61,7 @@ class MemoryStore:
 
     async def blob_is_used(self, digest: Digest) -> bool:
         manifests = (manifest for held in self._manifests.values() for manifest in held.values())
-        return any(manifest.names(digest) for manifest in manifests)
+        return any(needs(manifest, digest) for manifest in manifests)
 
     async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession:
         if algorithm not in ALGORITHMS:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.media_types import ALL_MANIFESTS
 
 _DIGEST: Final = re.compile(rb"sha256:([0-9a-f]{64})|sha512:([0-9a-f]{128})")
 _ESCAPE: Final = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
@@ -15,6 +17,13 @@ Packed = bytes
 
 def packed(digest: Digest) -> Packed:
     return bytes.fromhex(digest.hex)
+
+
+def needs(manifest: Manifest, digest: Digest) -> bool:
+    """Whether a manifest needs this content; one of a type that isn't known to us needs whatever it mentions."""
+    if manifest.media_type in ALL_MANIFESTS:
+        return manifest.names(digest)
+    return packed(digest) in named_in(manifest.content)
 
 
 def named_in(content: bytes) -> Iterator[Packed]:

@@ -19,7 +19,7 @@ from yarddesk.storage.known import KnownManifests
 from yarddesk.storage.listed import MOST_NAMES, Listed, page_of
 from yarddesk.storage.manifests import ManifestCheck, ManifestFiles
 from yarddesk.storage.quarantine import Damage, Quarantine
-from yarddesk.storage.references import Packed, named_in, packed
+from yarddesk.storage.references import Packed, named_in, needs, packed
 from yarddesk.storage.threads import Threads
 from yarddesk.storage.tree import Tree
 
@@ -355,7 +355,7 @@ class Repositories:
         if content is None or packed(blob) not in named_in(content):
             return False
         manifest = self._files.read(repository, digest)
-        return manifest is None or manifest.names(blob)
+        return manifest is None or needs(manifest, blob)
 
 
 def _missing(repository: RepositoryName, reference: Reference) -> NotFound:
