@@ -30,12 +30,6 @@ class BlobFiles:
         folder = self._tree.find(blob_folder(digest))
         return None if folder is None else regular_size(os.path.join(folder, digest.hex))
 
-    def modified(self, digest: Digest) -> float | None:
-        """When it was committed or last checked, in seconds of the epoch; None where it's not here."""
-        if self.size(digest) is None:
-            return None
-        return os.lstat(self._path(digest)).st_mtime
-
     def open(self, digest: Digest) -> int:
         """A descriptor for reading. Raises FileNotFoundError."""
         folder = self._tree.find(blob_folder(digest))
@@ -98,12 +92,8 @@ class BlobFiles:
         descriptor: int,
         digest: Digest,
         passed: Callable[[int], None],
-        is_unchecked: Callable[[float], bool],
     ) -> bool:
-        """Read an open blob and say whether it hashes to its name, which is then known of this file as it is.
-
-        Where its time says that it's still to be checked after an unclean end, it gets a new one.
-        """
+        """Read an open blob and say whether it hashes to its name, which is then known of this file as it is."""
         before = os.fstat(descriptor)
         hasher = digest.hasher()
         hash_file(descriptor, hasher, None, passed)
@@ -111,9 +101,6 @@ class BlobFiles:
             return False
         after = os.fstat(descriptor)
         if Identity.of(after) == Identity.of(before):
-            if is_unchecked(after.st_mtime):
-                os.utime(descriptor if os.utime in os.supports_fd else self._path(digest))
-                after = os.fstat(descriptor)
             self.verified.record(digest, Identity.of(after))
         return True
 

@@ -43,13 +43,11 @@ class BlobChecks:
         root: str,
         blobs: BlobFiles,
         quarantine: Quarantine,
-        is_unchecked: Callable[[float], bool],
         damaged: Callable[[Damage], None],
     ) -> None:
         self._root = root
         self._blobs = blobs
         self._quarantine = quarantine
-        self._is_unchecked = is_unchecked
         self._damaged = damaged
         self._pool = ThreadPoolExecutor(_THREADS, "yarddesk-verify")
         self._under_way: dict[Digest, asyncio.Task[Finding]] = {}
@@ -135,7 +133,7 @@ class BlobChecks:
             passed(count)
 
         try:
-            return self._blobs.is_whole(descriptor, digest, tell, self._is_unchecked)
+            return self._blobs.is_whole(descriptor, digest, tell)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise

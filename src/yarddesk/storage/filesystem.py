@@ -74,7 +74,7 @@ class FilesystemStore:
         self._sizes: Recent[Digest, int] = Recent(_KNOWN_SIZES)
         self._deletions = 0
         self._quarantine = Quarantine(self._tree)
-        self._checks = BlobChecks(root, self._blobs, self._quarantine, self._run.is_unchecked, self._blob_damaged)
+        self._checks = BlobChecks(root, self._blobs, self._quarantine, self._blob_damaged)
         self._repositories = Repositories(
             self._tree, self._threads, self._finishing, self._quarantine, self._usage_changed, self._manifest_damaged
         )
@@ -118,7 +118,7 @@ class FilesystemStore:
 
     @property
     def previous_run_ended_cleanly(self) -> bool:
-        """False where the run before was killed or the machine went down: `needs_check` then tells what to look at."""
+        """False where the run before was killed or the machine went down."""
         return self._run.previous_ended_cleanly
 
     async def blob_size(self, digest: Digest) -> int | None:
@@ -214,13 +214,6 @@ class FilesystemStore:
     async def tags_amiss(self, repository: RepositoryName) -> Sequence[tuple[Tag, Digest | None]]:
         """Tags that name a manifest which is not here, or (None) nothing at all."""
         return await self._repositories.tags_amiss(repository)
-
-    async def needs_check(self, digest: Digest) -> bool:
-        """Whether the blob was written in a run that ended uncleanly and nobody has verified it since. Mostly at once False."""
-        if self._run.unchecked_since is None:
-            return False
-        modified = await self._threads.small(self._blobs.modified, digest)
-        return modified is not None and self._run.is_unchecked(modified)
 
     async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession:
         return await self._uploads.start(repository, algorithm)

@@ -202,7 +202,7 @@ class FileUpload:
                 )
             if os.fstat(descriptor).st_size != self._size:
                 raise StorageError("Somebody else wrote to the file of an upload session.", self._path)
-            os.utime(self._path)  # of this run, also where the last bytes came in an earlier one
+            os.utime(self._path)  # its age counts from now, whenever its bytes came: what collects garbage goes by it
             sync_file(descriptor)
         finally:
             os.close(descriptor)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.content import LATEST, OTHER, REPOSITORY, about, image, push_blob, push_image, read_blob
+from tests.support.damage import blob_file
 from tests.support.descriptors import open_below
 from tests.support.waiting import until_async
 from yarddesk.content.errors import StorageError
@@ -300,43 +301,30 @@ async def test_whoever_asked_hears_what_is_stored(data: Path) -> None:
     assert 5 in heard
 
 
-async def test_after_an_unclean_end_what_was_written_needs_a_check_once(data: Path) -> None:
+async def test_after_an_unclean_end_nothing_is_read_that_was_not_checked(data: Path) -> None:
     async with FilesystemStore.open(data) as store:
-        before = await push_blob(store, b"before")
-        assert not await store.needs_check(before)
-    hour_ago = data.stat().st_mtime - 3600
-    async with FilesystemStore.open(data) as store:
-        path = store.blob_path(before)
-        assert path is not None
-        os.utime(path, (hour_ago, hour_ago))
         written = [await push_blob(store, content) for content in (b"one", b"two")]
         unclean = data.parent / "unclean"
         shutil.copytree(data, unclean)  # as a machine that goes down leaves it: the run's end was never written
+    blob_file(unclean, written[1]).write_bytes(b"owt")
     async with FilesystemStore.open(unclean) as store:
         assert not store.previous_run_ended_cleanly
-        assert not await store.needs_check(before)
-        assert [await store.needs_check(one) for one in written] == [True, True]
         assert await store.verify_blob(written[0])
-        new = await push_blob(store, b"new")
-        assert [await store.needs_check(one) for one in (*written, new)] == [False, True, False]
-    async with FilesystemStore.open(unclean) as store:
-        assert store.previous_run_ended_cleanly
-        assert [await store.needs_check(one) for one in (before, *written, new)] == [False, False, True, False]
-        damaged = store.blob_path(written[1])
-        assert damaged is not None
-        damaged.write_bytes(b"owt")
-        assert not await store.verify_blob(written[1])
+        assert await read_blob(store, written[0]) == b"one"
+        with pytest.raises(NotFound):
+            await read_blob(store, written[1])
         with pytest.raises(NotFound):
             await store.verify_blob(Digest.of(b"never pushed"))
+    async with FilesystemStore.open(unclean) as store:
+        assert store.previous_run_ended_cleanly
 
 
-async def test_a_run_marker_that_cannot_be_read_means_that_everything_is_checked(data: Path) -> None:
-    async with FilesystemStore.open(data) as store:
-        digest = await push_blob(store, b"hello")
+async def test_a_run_marker_that_cannot_be_read_means_an_unclean_end(data: Path) -> None:
+    async with FilesystemStore.open(data):
+        pass
     (data / "run.json").write_text("")
     async with FilesystemStore.open(data) as store:
         assert not store.previous_run_ended_cleanly
-        assert await store.needs_check(digest)
 
 
 LINKED = [
