@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.containerd import Containerd
 from tests.peers.dockerd import Docker, Dockerd
 from tests.peers.engines import Buildah, Podman, Skopeo, config_folder
 from tests.peers.registry import DockerRegistry
@@ -84,3 +85,17 @@ def test_podman_reads_the_configuration_of_its_home(podman: Podman, docker_regis
     text = f'[[registry]]\nlocation = "{docker_registry.host}"\ninsecure = true\n'
     (folder / "test.conf").write_text(text, encoding="utf-8")
     podman.push(name, tls_verify=True)
+
+
+def test_containerd_pulls_and_pushes(containerd: Containerd, docker_registry: DockerRegistry) -> None:
+    index = build_index("containerd")
+    docker_registry.push("team/app", "1", index)
+    name, copy = f"{docker_registry.host}/team/app:1", f"{docker_registry.host}/team/copy:1"
+    containerd.ctr.pull(name, "--plain-http", "--all-platforms")
+    assert all(containerd.content(each.digest) == each.content for each in (*index.blobs, *index.manifests))
+    containerd.ctr.run("images", "tag", name, copy)
+    containerd.ctr.push(copy, "--plain-http")
+    assert docker_registry.holds("team/copy", "1", index)
+    for each in (name, copy):
+        containerd.ctr.remove(each)
+    assert containerd.content(index.blobs[0].digest) is None

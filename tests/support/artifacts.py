@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from tests.support.images import (
@@ -117,11 +118,15 @@ def buildkit_cache_image(layers: Sequence[Content]) -> Artifact:
 
 def buildkit_cache_index(layers: Sequence[Content]) -> Artifact:
     """As BuildKit pushes a cache otherwise: an index whose “manifests” are layers and a configuration, all of them blobs."""
-    config = _cache_config(layers)
     notes = {"annotations": {"buildkit/createdat": "2024-01-01T00:00:00Z"}}
-    listed = [*(layer.descriptor | notes for layer in layers), config.descriptor]
+    return index_of_blobs([*layers, _cache_config(layers)], {layer.digest: notes for layer in layers})
+
+
+def index_of_blobs(blobs: Sequence[Content], notes: Mapping[str, dict[str, Any]] = MappingProxyType({})) -> Artifact:
+    """An index whose “manifests” are blobs; notes: what the descriptor of a digest says beside."""
+    listed = [blob.descriptor | notes.get(blob.digest, {}) for blob in blobs]
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}
-    return Artifact(Content(OCI_INDEX, _json(document)), (*layers, config))
+    return Artifact(Content(OCI_INDEX, _json(document)), tuple(blobs))
 
 
 def index_over(parts: Sequence[Graph], listed: Sequence[dict[str, Any]] = (), **more: Any) -> Artifact:
