@@ -19,7 +19,7 @@ class YarddeskProcess(RegistryClient):
     """`yarddesk serve` or, on a desktop, `yarddesk`, with its folders, settings and environment below `folder`.
 
     mode: `serve` or `desktop`. config: the text of config.yaml. environment: what it gets beside its own folders,
-    as Desktop.environment and SecretService.environment. options: more of its command line.
+    as Desktop.environment and SecretService.environment. options: more of its command line. within: a command that runs it, as `prlimit`.
     Started again it keeps its port, its data and its settings.
     """
 
@@ -33,14 +33,17 @@ class YarddeskProcess(RegistryClient):
         options: Sequence[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
+        within: Sequence[str] = (),
+        data_dir: Path | None = None,
     ) -> None:
         super().__init__("")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.mode = mode
-        self.data_dir = folder / "data"
+        self.data_dir = data_dir or folder / "data"
         self.config_file = folder / "config.yaml"
         self.options = list(options)
+        self.within = list(within)
         self.environment = clean_environment(folder / "home", environment)
         self.host = host
         self.port = port
@@ -119,7 +122,7 @@ class YarddeskProcess(RegistryClient):
         return json.loads(body) if body else None
 
     def _make_program(self) -> Program:
-        command = [sys.executable, "-m", "yarddesk"]
+        command = [*self.within, sys.executable, "-m", "yarddesk"]
         command += ["serve"] if self.mode == "serve" else []
         command += ["--config", str(self.config_file), "--data-dir", str(self.data_dir)]
         command += ["--host", self.host, "--port", str(self.port), *self.options]

@@ -20,6 +20,8 @@ from yarddesk.registry.sockets import bind
 logger = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
+_ACCEPTED_AT_ONCE: Final = 1
+"""asyncio says so many times in a row that it has no descriptor left, and as often begins to wait a second."""
 _HANDSHAKE_SECONDS: Final = 10.0
 _CUT_SECONDS: Final = 0.5
 
@@ -96,9 +98,10 @@ class EmbeddedServer:
         for bound in sockets:
             self._servers.append(
                 await loop.create_server(
-                    connect, sock=bound, ssl=config.ssl, backlog=_BACKLOG, ssl_handshake_timeout=handshake
+                    connect, sock=bound, ssl=config.ssl, backlog=_ACCEPTED_AT_ONCE, ssl_handshake_timeout=handshake
                 )
             )
+            bound.listen(_BACKLOG)
 
     async def stop(self, grace_seconds: float = 1.5) -> None:
         """Accept no more, let what is being answered end within `grace_seconds`, and cut the rest. May be called twice."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,11 @@ _COLOURS: Final = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", loggi
 _TALKATIVE: Final = ("httpx", "httpcore", "hpack", "asyncio", "watchfiles", "uvicorn", "qasync")
 
 
+_REPEAT_SECONDS: Final = 60.0
+_NO_DESCRIPTORS: Final = "socket.accept() out of system resource"
+_TOO_MANY_FILES: Final = "too many files are open: connections wait until some are closed. Raise the limit (ulimit -n), or push less at once."
+
+
 def configure_logging(settings: LoggerSettings) -> None:
     """Set the process's log up anew. Raises SettingsError where its file can't be opened."""
     handler = _handler(settings.output)
@@ -35,6 +41,10 @@ def configure_logging(settings: LoggerSettings) -> None:
         root.removeHandler(old)
         old.close()
     root.addHandler(handler)
+    talker = logging.getLogger("asyncio")
+    for filter_ in [one for one in talker.filters if isinstance(one, _OnceInAWhile)]:
+        talker.removeFilter(filter_)
+    talker.addFilter(_OnceInAWhile())
     set_level(settings.level)
 
 
@@ -54,6 +64,24 @@ def _handler(output: str) -> logging.Handler:
         return logging.FileHandler(Path(output).expanduser(), encoding="utf-8")
     except OSError as error:
         raise SettingsError("", "logger.output", f"“{output}” can't be written: {error.strerror}") from error
+
+
+class _OnceInAWhile(logging.Filter):
+    """asyncio says each second, with a traceback, that no descriptor is left for the next connection: a minute will do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = -_REPEAT_SECONDS
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.getMessage().startswith(_NO_DESCRIPTORS):
+            return True
+        now = time.monotonic()
+        if now - self._said < _REPEAT_SECONDS:
+            return False
+        self._said = now
+        record.msg, record.args, record.exc_info = _TOO_MANY_FILES, (), None
+        return True
 
 
 class _ConsoleFormatter(logging.Formatter):

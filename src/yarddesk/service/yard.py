@@ -266,7 +266,7 @@ class Yard:
             try:
                 if await self.reload():
                     _log.info("other settings are in force")
-            except YarddeskError as error:
+            except (YarddeskError, OSError) as error:
                 _log.error("the settings stay as they were: %s", error)
 
     async def _watch_disk(self, stop: asyncio.Event) -> None:

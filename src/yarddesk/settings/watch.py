@@ -1,15 +1,19 @@
 """Tells when the settings file changed, however an editor, a dotfile manager or Kubernetes writes it."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from watchfiles import awatch
 
+_log = logging.getLogger(__name__)
 _MOST_LINKS: Final = 40
 _LOOK_MILLISECONDS: Final = 5_000
+_AGAIN_SECONDS: Final = 5.0
 
 _State = tuple[int, int, int] | None
 
@@ -35,13 +39,19 @@ async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
             rust_timeout=_LOOK_MILLISECONDS,
             yield_on_timeout=True,  # what changed before the watch was there, or where the system tells nothing of changes
         )
-        async for _ in watch:
-            now = await asyncio.to_thread(_state, path)
-            if now != seen:
-                seen = now
-                yield
-            if await asyncio.to_thread(_folders, path) != folders:
-                break  # a link leads elsewhere now
+        try:
+            async for _ in watch:
+                now = await asyncio.to_thread(_state, path)
+                if now != seen:
+                    seen = now
+                    yield
+                if await asyncio.to_thread(_folders, path) != folders:
+                    break  # a link leads elsewhere now
+        except Exception as error:  # noqa: BLE001 - whatever keeps it from being watched must not end the app
+            # Each user has few watches, and each process few descriptors. What changes until there is one is seen then.
+            _log.warning("%s can't be watched for the moment: %s", path, error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _AGAIN_SECONDS)
 
 
 def _state(path: Path) -> _State:

@@ -1,11 +1,15 @@
 """A change of the settings file is heard of, whichever way it's made."""
 
 import asyncio
+import errno
 import os
+import time
 from contextlib import asynccontextmanager
 
 import pytest
+from watchfiles import awatch
 
+from yarddesk.settings import watch
 from yarddesk.settings.watch import file_changes
 
 WAIT_SECONDS = 20.0
@@ -90,3 +94,21 @@ async def test_what_a_link_leads_to(tmp_path, kind):
         await hears(appender(target))
         await hears(another_version)
         await hears(another_version)
+
+
+async def test_a_file_that_cannot_be_watched_is_looked_at_again_later(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "config.yaml"
+    path.write_text("one")
+    watched = iter([OSError(errno.EMFILE, "Too many open files")])
+
+    async def few_watches(*folders, **options):
+        for error in watched:
+            raise error
+        async for changes in awatch(*folders, **options):
+            yield changes
+
+    monkeypatch.setattr(watch, "awatch", few_watches)
+    monkeypatch.setattr(watch, "_AGAIN_SECONDS", 0.01)
+    async with watching(path) as hears:
+        await hears(lambda: path.write_text(f"another, {time.monotonic()}"))
+    assert "can't be watched" in caplog.text
