@@ -5,6 +5,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from heapq import merge
 from types import TracebackType
 from typing import Final, Self
@@ -14,6 +15,7 @@ from yarddesk.cache.awaited import AwaitedTags
 from yarddesk.cache.fills import Fill, FillEnded, Fills
 from yarddesk.cache.lifetimes import Lifetimes
 from yarddesk.cache.origins import ORIGINS_FILE, Origins
+from yarddesk.cache.unkept import Room, kept_or_passed_on, passed_on
 from yarddesk.content.clock import Clock, SystemClock
 from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import BlobContent, FetchedManifest, ReferrerList, ResolvedManifest, TagPage
@@ -59,6 +61,7 @@ class CachedPulls:
         self._check_seconds = settings.check_timeout.total_seconds() or None
         self._shared = Shared()
         self._fills = Fills(store, _FILLS_AT_ONCE)
+        self._room = Room(self._clock.monotonic)
         self._sizes: OrderedDict[Digest, int] = OrderedDict()
         self._subscription: Subscription | None = None
 
@@ -283,30 +286,43 @@ class CachedPulls:
                     async with self._store.read_blob(digest, offset) as stored:
                         yield BlobContent(here, stored)
                     return
-                fill = await self._begin(key, upstreams, repository, digest)
+                size = await self._size(upstreams, repository, digest)
+                if size is None:
+                    raise NotFound(f"There is no blob {digest} here, and none of its upstreams has it.")
+                if self._room.is_lacking:
+                    break
+                fill = self._begin(key, upstreams, repository, digest, size)
             fill.readers += 1
+            size = fill.size
             try:
                 await fill.opened()
             except FillEnded:
                 self._fills.left(key, fill)
                 continue
+            except StorageError as error:
+                _log.warning("blob %s is passed on and not kept: %s", digest, error)
+                self._room.is_refused()
+                self._fills.left(key, fill)
+                fill = None
             except BaseException:
                 self._fills.left(key, fill)
                 raise
             break
-        pieces = fill.pieces(offset)
+        passed = partial(passed_on, lambda: self._opened(upstreams, repository, digest, size), digest, size)
+        if fill is None:
+            async with passed(offset) as unkept:
+                yield BlobContent(size, unkept)
+            return
+        pieces = kept_or_passed_on(fill.pieces(offset), passed, offset, self._room)
         try:
             yield BlobContent(fill.size, pieces)
         finally:
             await pieces.aclose()
             self._fills.left(key, fill)
 
-    async def _begin(
-        self, key: object, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest
+    def _begin(
+        self, key: object, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest, size: int
     ) -> Fill:
-        size = await self._size(upstreams, repository, digest)
-        if size is None:
-            raise NotFound(f"There is no blob {digest} here, and none of its upstreams has it.")
         # Somebody else may have begun it while its size was asked for.
         return self._fills.find(key) or self._fills.begin(
             key, repository, digest, size, lambda: self._opened(upstreams, repository, digest, size)

@@ -29,7 +29,7 @@ _TALKATIVE: Final = ("httpx", "httpcore", "hpack", "asyncio", "watchfiles", "uvi
 
 _REPEAT_SECONDS: Final = 60.0
 _NO_DESCRIPTORS: Final = "socket.accept() out of system resource"
-_TOO_MANY_FILES: Final = "too many files are open: connections wait until some are closed. Raise the limit (ulimit -n), or push less at once."
+_TOO_MANY_FILES: Final = "too many files are open: connections wait until some are closed. Raise the limit (ulimit -n)."
 
 
 def configure_logging(settings: LoggerSettings) -> None:
