@@ -23,11 +23,14 @@ import asyncio
 import hashlib
 import json
 import os
+import resource
 import shutil
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -35,7 +38,7 @@ import pytest
 from tests.acceptance.settings import push_everything_to
 from tests.support.images import build_image, build_index
 from tests.support.programs import Program, tool
-from tests.support.raw_http import RawAnswer, ask, exchange, request
+from tests.support.raw_http import RawAnswer, ask, exchange, exchange_all, request
 from tests.support.waiting import until, until_async
 
 SECURITY = {
@@ -66,21 +69,24 @@ EVERYWHERE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS"])
-def test_no_path_answers_a_foreign_host_or_another_sites_page(make_yarddesk, method):
+def test_no_path_answers_a_foreign_host_or_another_sites_page(make_yarddesk):
     serve = make_yarddesk()
-    token = token_of(serve)
-    for path in EVERYWHERE:
-        attempts = [
-            ask(serve.port, path, token, method=method, host=b"rebound.example:5050"),
-            ask(serve.port, path, token, method=method, host=b"0.0.0.0:%d" % serve.port),
-            ask(serve.port, path, token, b"Origin: null", method=method),
-            ask(serve.port, path, token, b"Origin: http://127.0.0.1:3000", method=method),
-            ask(serve.port, path, token, b"Sec-Fetch-Site: cross-site", method=method),
-            ask(serve.port, path, token, b"Sec-Fetch-Site: same-site", b"Sec-Fetch-Mode: no-cors", method=method),
+    port, token = serve.port, token_of(serve)
+    pages = [
+        [b"Origin: null"],
+        [b"Origin: http://127.0.0.1:3000"],
+        [b"Sec-Fetch-Site: cross-site"],
+        [b"Sec-Fetch-Site: same-site", b"Sec-Fetch-Mode: no-cors"],
+    ]
+    for method, path in product((b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS"), EVERYWHERE):
+        sent = [request(path, token, *page, method=method) for page in pages]
+        sent += [
+            request(path, token, method=method, host=host) for host in (b"rebound.example:5050", b"0.0.0.0:%d" % port)
         ]
-        assert [answer.status for answer in attempts] == [403] * len(attempts), path
-        for answer in attempts:
+        for received in exchange_all(port, sent):
+            answer = RawAnswer.parse(received)
+            assert answer is not None
+            assert answer.status == 403, (method, path)
             assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
@@ -154,8 +160,17 @@ def test_every_answer_has_the_security_headers(serve):
 # Other users of the machine
 
 
-def test_nobody_else_reads_or_writes_the_data_folder_whatever_the_umask(docker_registry, serve, tmp_path):
+def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
+    prefix = [tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
+    return subprocess.run([*prefix, *command], capture_output=True, text=True, check=False)
+
+
+def test_nobody_else_reads_or_writes_the_data_folder_whatever_the_umask(
+    docker_registry, make_yarddesk, short_path, tmp_path
+):
     """Started from a shell whose umask is 0, through a push, a sync, a failed push, an upload left open and a delete."""
+    short_path.chmod(0o755)
+    serve = make_yarddesk(folder=short_path / "open")
     serve.configure(push_everything_to(docker_registry.host))
     serve.terminate()
     shutil.rmtree(serve.data_dir)
@@ -166,8 +181,8 @@ def test_nobody_else_reads_or_writes_the_data_folder_whatever_the_umask(docker_r
         serve.url = program.wait_for_line(r"^listening on (http://\S+)")[1]
         index = build_index("modes")
         serve.push("team/app", "1", index)
-        serve.run("wait", "team/app:1", "--timeout", "30")
-        serve.run("pause")
+        until(lambda: docker_registry.holds("team/app", "1", index), 30, "the image upstream")
+        serve.control("pause", {})
         serve.push("team/waiting", "CON.json", IMAGE)
         serve.request("POST", "/v2/team/app/blobs/uploads/", b"")
         assert serve.request("PUT", "/v2/team/app/manifests/2", b"{}")[0] == 400
@@ -179,12 +194,15 @@ def test_nobody_else_reads_or_writes_the_data_folder_whatever_the_umask(docker_r
             mode = stat.S_IMODE(path.lstat().st_mode)
             assert mode == (0o700 if path.is_dir() else 0o600), f"{path} {mode:o}"
         # Everybody may pass through all that leads there; the folder itself is where it ends.
-        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "ls", str(serve.data_dir)]
-        for parent in serve.data_dir.parents:
-            parent.chmod(parent.stat().st_mode | 0o055) if tmp_path in (parent, *parent.parents) else None
-        refused = subprocess.run([tool(nobody[0]), *nobody[1:]], capture_output=True, text=True, check=False)
-        assert refused.returncode != 0
-        assert "Permission denied" in refused.stderr
+        assert "data" in as_nobody("ls", str(serve.folder)).stdout.split()
+        for attempt in (
+            ["ls", serve.data_dir],
+            ["cat", serve.data_dir / "control.token"],
+            ["touch", serve.data_dir / "x"],
+        ):
+            refused = as_nobody(*map(str, attempt))
+            assert refused.returncode != 0
+            assert "Permission denied" in refused.stderr
     finally:
         assert program.stop() == 0
 
@@ -354,6 +372,16 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """As many files as a test may open here, which are more than the usual thousand."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_files")
 async def test_a_thousand_connections_at_once_leave_it_answering(serve):
     """Half of them stop in their head, the others in a body; all of it long before a time limit would end them."""
     head = b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
@@ -374,7 +402,7 @@ async def test_a_thousand_connections_at_once_leave_it_answering(serve):
             answer = await asyncio.to_thread(ask, serve.port, b"/v2/")
             times.append(time.monotonic() - began)
             assert answer.status == 200
-        assert sorted(times)[98] < 1.0
+        assert sorted(times)[98] < 2.0
         assert await asyncio.to_thread(_push_and_hold, serve)
     finally:
         for writer in held:
