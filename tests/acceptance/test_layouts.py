@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.dockerd import Docker
 from tests.peers.engines import Buildah, Podman, Skopeo
 from tests.peers.registry import DockerRegistry
 from tests.peers.umoci import Umoci
@@ -22,6 +24,7 @@ from tests.support.waiting import until
 SIZES = [300_000, 2000]
 IMAGE = build_image("app", SIZES)
 INDEX = build_index("multi", ["linux/amd64", "linux/arm64", "linux/arm/v7"], SIZES)
+_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 
 
 @pytest.fixture
@@ -127,6 +130,46 @@ def test_umoci_changes_an_exported_layout_and_it_comes_back(
     yard.run("export", "team/app:v2", "-o", str(out))
     assert umoci.run("list", "--layout", str(out)).stdout.split() == ["v1", "v2"]
     umoci.run("stat", "--image", f"{out}:v2")
+
+
+def test_what_docker_pushed_is_read_by_tools_that_know_oci_alone_and_comes_back_as_it_was(
+    yard: YarddeskProcess,
+    make_yarddesk: Callable[..., YarddeskProcess],
+    skopeo: Skopeo,
+    umoci: Umoci,
+    podman: Podman,
+    tmp_path: Path,
+) -> None:
+    other = make_yarddesk(environment={"YARDDESK_UPSTREAM": ""})
+    image, listing = build_image("docker", SIZES, docker=True), build_index("list", layer_sizes=SIZES, docker=True)
+    yard.push("team/docker", "v1", image)
+    yard.push("team/docker", "all", listing)
+    out, archive = tmp_path / "out", tmp_path / "out.tar"
+    yard.run("export", "team/docker", "-o", str(out))
+    skopeo.copy(f"oci:{out}:v1", f"docker://{yard.registry}/back/docker:v1")
+    skopeo.copy(f"oci:{out}:all", f"docker://{yard.registry}/back/docker:all", "--all")
+    copied = yard.manifest("back/docker", "v1")
+    assert copied is not None
+    assert [layer["digest"] for layer in json.loads(copied.content)["layers"]] == [each.digest for each in image.layers]
+    umoci.run("unpack", "--rootless", "--image", f"{out}:v1", str(tmp_path / "bundle"))
+    other.run("import", str(out))
+    assert other.holds("team/docker", "v1", image)
+    assert other.holds("team/docker", "all", listing)
+    yard.run("export", "team/docker:v1", "-o", str(archive))
+    podman.run("load", "--input", str(archive))
+    podman.run("image", "inspect", "localhost/team/docker:v1")
+
+
+def test_docker_loads_an_exported_archive(yard: YarddeskProcess, docker: Docker, tmp_path: Path) -> None:
+    yard.push("team/docker", "v1", build_image("docker", SIZES, docker=True))
+    archive = tmp_path / "out.tar"
+    yard.run("export", "team/docker:v1", "-o", str(archive))
+    yard.run("export", "team/app:v1", "team/multi:v1", "-o", str(archive))
+    docker.run("load", "--input", str(archive))
+    here = next(each for each in INDEX.images if each.platform.endswith(_ARCHITECTURE))
+    for name, image in (("docker", build_image("docker", SIZES, docker=True)), ("app", IMAGE), ("multi", here)):
+        shown = json.loads(docker.run("image", "inspect", f"team/{name}:v1").stdout)
+        assert shown[0]["Id"] == image.config.digest
 
 
 def test_what_is_about_an_image_goes_and_comes_along(

@@ -28,3 +28,29 @@ def start_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
 async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """What `function` gives or raises, from a thread (see `start_in_thread`)."""
     return await start_in_thread(function, *args, **kwargs)
+
+
+async def in_thread_to_the_end(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """As `in_thread`, for what tidies up: a cancellation waits until it's through."""
+    begun = start_in_thread(function, *args, **kwargs)
+    try:
+        return await asyncio.shield(begun)
+    except asyncio.CancelledError:
+        await asyncio.wait([begun])
+        if not begun.cancelled():
+            begun.exception()  # looked at; we are leaving for another reason
+        raise
+
+
+async def in_thread_or_undone(
+    undo: Callable[[T], None], function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """As `in_thread`, for what opens something: where we are cancelled meanwhile, `undo` gets what it gave, in a thread."""
+    begun = start_in_thread(function, *args, **kwargs)
+    try:
+        return await asyncio.shield(begun)
+    except asyncio.CancelledError:
+        await asyncio.wait([begun])
+        if not begun.cancelled() and begun.exception() is None:
+            await in_thread_to_the_end(undo, begun.result())
+        raise

@@ -10,7 +10,7 @@ from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import InvalidManifest, Manifest, parse_manifest
-from yarddesk.oci.name import ImageReference, RepositoryName, Tag, format_reference
+from yarddesk.oci.name import ImageReference, Reference, RepositoryName, Tag, format_reference
 
 MARKER_FILE: Final = "oci-layout"
 INDEX_FILE: Final = "index.json"
@@ -21,6 +21,7 @@ MAX_MARKER_BYTES: Final = 64 * 1024
 
 _REF_NAME: Final = "org.opencontainers.image.ref.name"
 _IMAGE_NAME: Final = "io.containerd.image.name"
+_ORIGINAL: Final = "io.github.yarddesk.original"
 
 
 class InvalidLayout(YarddeskError):
@@ -32,7 +33,8 @@ class Entry:
     """One content that index.json lists, by the names that it has there.
 
     `ref_name` is mostly a tag, which any tool may change; `image_name` the full name of containerd and Docker. Either may be
-    empty. `repository` and `tag` are what they mean, None where they don't say.
+    empty. `repository` and `tag` are what they mean, None where they don't say. `original`: the manifest of Docker's own types,
+    in the layout too, of which this one was made.
     """
 
     descriptor: Descriptor
@@ -40,14 +42,15 @@ class Entry:
     image_name: str = ""
     repository: RepositoryName | None = None
     tag: Tag | None = None
+    original: Digest | None = None
 
     @classmethod
-    def named(cls, descriptor: Descriptor, ref_name: str, image_name: str) -> Self:
+    def named(cls, descriptor: Descriptor, ref_name: str, image_name: str, original: Digest | None = None) -> Self:
         full = _full_name(image_name) or _full_name(ref_name)
         tag = _tag(ref_name)
         if tag is None and full is not None and isinstance(full.reference, Tag):
             tag = full.reference
-        return cls(descriptor, ref_name, image_name, full.repository if full else None, tag)
+        return cls(descriptor, ref_name, image_name, full.repository if full else None, tag, original)
 
     @property
     def is_image(self) -> bool:
@@ -94,12 +97,17 @@ class LayoutIndex:
         return json.dumps(self._document, ensure_ascii=False, separators=(",", ":")).encode()
 
     def with_image(
-        self, manifest: Manifest, repository: RepositoryName | None = None, reference: Tag | Digest | None = None
+        self,
+        manifest: Manifest,
+        repository: RepositoryName | None = None,
+        reference: Reference | None = None,
+        *,
+        original: Digest | None = None,
     ) -> Self:
         """With an image of a repository under its tag, in place of what had its name; or by digest, or (None) nameless.
 
         The tag alone is the name, as skopeo and umoci have it; where another repository's image has it already, the name is
-        `REPOSITORY:TAG`. The full name stands beside it, as containerd, Docker and we read it.
+        `REPOSITORY:TAG`. The full name stands beside it, as containerd, Docker and we read it, and the `original`.
         """
         if repository is None and any(entry.descriptor.digest == manifest.digest for entry in self.entries):
             return self
@@ -109,7 +117,7 @@ class LayoutIndex:
             others = (each for each in self.entries if each.ref_name == reference and each.repository is not None)
             taken = repository is not None and any(each.repository != repository for each in others)
             ref_name = image_name if taken else str(reference)
-        added = Entry.named(manifest.descriptor, ref_name, image_name)
+        added = Entry.named(manifest.descriptor, ref_name, image_name, original)
         kept, documents = [], []
         for entry, document in zip(self.entries, self._document["manifests"] or (), strict=True):
             if not _gives_way(entry, added):
@@ -137,10 +145,17 @@ def _tag(text: str) -> Tag | None:
         return None
 
 
+def _digest(text: str) -> Digest | None:
+    try:
+        return Digest.parse(text)
+    except YarddeskError:
+        return None
+
+
 def _entry(descriptor: Descriptor) -> Entry:
-    names = (descriptor.annotations.get(key) for key in (_REF_NAME, _IMAGE_NAME))
-    ref_name, image_name = (name if isinstance(name, str) else "" for name in names)
-    return Entry.named(descriptor, ref_name, image_name)
+    found = (descriptor.annotations.get(key) for key in (_REF_NAME, _IMAGE_NAME, _ORIGINAL))
+    ref_name, image_name, original = (text if isinstance(text, str) else "" for text in found)
+    return Entry.named(descriptor, ref_name, image_name, _digest(original))
 
 
 def _gives_way(entry: Entry, added: Entry) -> bool:
@@ -162,6 +177,6 @@ def _document(entry: Entry, manifest: Manifest) -> dict[str, Any]:
     }
     if manifest.subject is not None and manifest.artifact_type:
         document["artifactType"] = manifest.artifact_type
-    annotations = {_REF_NAME: entry.ref_name, _IMAGE_NAME: entry.image_name}
+    annotations = {_REF_NAME: entry.ref_name, _IMAGE_NAME: entry.image_name, _ORIGINAL: str(entry.original or "")}
     named = {key: name for key, name in annotations.items() if name}
     return document | ({"annotations": named} if named else {})

@@ -14,6 +14,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import ImageReference, Reference, RepositoryName, Tag, format_reference
 from yarddesk.service.copies import copy_image
+from yarddesk.service.docker_types import listed
 from yarddesk.storage.oci_layout import WritableLayout
 from yarddesk.storage.oci_opening import write_layout
 
@@ -101,13 +102,15 @@ class _Export:
     async def add(self, image: _Image, *, referrers: bool) -> Document:
         async with _in_words(image):
             graph, missing = await self._copy(image.digest, image)
-            manifest = await self._source.fetch_manifest(image.digest)
-            self._layout.name(manifest, image.repository, image.reference)
+            manifest = await listed(self._source, graph, self._layout)
+            original = image.digest if image.digest != manifest.digest else None
+            self._layout.name(manifest, image.repository, image.reference, original=original)
             name = self._layout.index.entries[-1].ref_name
             about = await self._add_referrers(graph, image) if referrers else 0
         return {
             "image": str(image),
             "digest": image.digest,
+            "listed": manifest.digest,
             "name": name,
             "missing": [str(digest) for digest in missing],
             "referrers": about,

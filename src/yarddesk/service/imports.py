@@ -16,6 +16,7 @@ from yarddesk.oci.manifest import InvalidManifest, Manifest
 from yarddesk.oci.name import ImageReference, RepositoryName, Tag
 from yarddesk.registry.intake import ManifestIntake
 from yarddesk.service.copies import copy_image
+from yarddesk.service.docker_types import as_it_was
 from yarddesk.service.landing import Landing, land
 from yarddesk.storage.oci_layout import OciLayout
 from yarddesk.storage.oci_opening import read_layout
@@ -128,7 +129,7 @@ async def _sorted(layout: OciLayout) -> tuple[list[Entry], list[_About], list[st
             if manifest.subject is not None:
                 about.append(_About(manifest.descriptor, manifest.subject.digest))
                 continue
-        images.append(entry)
+        images.append(await as_it_was(layout, entry))
     return images, _nearest_first(about), left_out
 
 

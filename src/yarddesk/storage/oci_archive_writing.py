@@ -89,6 +89,11 @@ class ArchiveWriter:
             self._write(_header(f"{folder}/{digest.hex}", size))
         return _IncomingMember(self, digest, start)
 
+    def add_file(self, name: str, content: bytes) -> None:
+        """One more small file, which is not of the layout itself."""
+        with self._lock, in_words_of_layout(self.place):
+            self._write(_header(name, len(content)) + content + _padding(len(content)))
+
     def save(self, index: bytes) -> None:
         with self._lock, in_words_of_layout(self.place):
             for name, content in ((MARKER_FILE, MARKER), (INDEX_FILE, index)):

@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import BinaryIO, Final, Protocol
 
 from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound
-from yarddesk.content.threads import in_thread
+from yarddesk.content.threads import in_thread, in_thread_or_undone, in_thread_to_the_end
 from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -158,7 +158,7 @@ class OciLayout:
 
     @asynccontextmanager
     async def _fetched(self, descriptor: Descriptor, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        stream = await in_thread(self._files.open, descriptor.digest)
+        stream = await in_thread_or_undone(lambda opened: opened.close(), self._files.open, descriptor.digest)
         try:
             size = await in_thread(self._files.size, descriptor.digest)
             if offset:
@@ -166,7 +166,7 @@ class OciLayout:
             async with aclosing(self._pieces(stream, min(size or 0, descriptor.size + 1) - offset)) as pieces:
                 yield pieces
         finally:
-            await in_thread(stream.close)
+            await in_thread_to_the_end(stream.close)
 
     async def _pieces(self, stream: BinaryIO, left: int) -> AsyncGenerator[bytes, None]:
         # One byte more than the descriptor says is read at most: enough for its reader to see that it lies.
@@ -190,20 +190,34 @@ class WritableLayout(OciLayout):
         async with self._turns:
             if await self.exists(descriptor):
                 return
-            incoming = await in_thread(self._writable.begin, descriptor.digest, descriptor.size)
+            incoming = await in_thread_or_undone(
+                lambda begun: begun.abandon(), self._writable.begin, descriptor.digest, descriptor.size
+            )
             try:
                 async with source(0) as pieces:
                     await self._take(descriptor, pieces, incoming)
                 await in_thread(incoming.finish)
             finally:
-                await in_thread(incoming.abandon)
+                await in_thread_to_the_end(incoming.abandon)
 
     async def tag(self, descriptor: Descriptor, tag: Tag) -> None:
         self.index = self.index.with_image(await self.fetch_manifest(descriptor.digest), None, tag)
 
-    def name(self, manifest: Manifest, repository: RepositoryName | None, reference: Reference | None) -> None:
+    async def put_manifest(self, manifest: Manifest) -> None:
+        """Have a manifest of our own making there."""
+        await self.push(manifest.descriptor, lambda offset: _whole(manifest.content[offset:]))
+
+    def name(
+        self,
+        manifest: Manifest,
+        repository: RepositoryName | None,
+        reference: Reference | None,
+        *,
+        original: Digest | None = None,
+    ) -> None:
         """List a manifest that is there as the image of a repository; with None as one that others refer to."""
-        self.index = self.index.with_image(manifest, repository, reference)
+        self.index = self.index.with_image(manifest, repository, reference, original=original)
+        self._learn(manifest.descriptor)
 
     async def save(self) -> None:
         """Make index.json and all that it lists durable. Raises InvalidLayout where it would be too long to be read."""
@@ -238,3 +252,11 @@ def _read_at_most(stream: BinaryIO, size: int) -> bytes:
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
+
+
+@asynccontextmanager
+async def _whole(content: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def piece() -> AsyncIterator[bytes]:
+        yield content
+
+    yield piece()

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from yarddesk.content.target import DigestMismatch
-from yarddesk.content.threads import in_thread
+from yarddesk.content.threads import in_thread, in_thread_or_undone, in_thread_to_the_end
 from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.image_layout import InvalidLayout, LayoutIndex
 from yarddesk.storage.oci_archive import LayoutArchive
 from yarddesk.storage.oci_archive_writing import ArchiveWriter
+from yarddesk.storage.oci_docker import LISTING_FILE, docker_listing
 from yarddesk.storage.oci_folder import LayoutFolder, WritableFolder
 from yarddesk.storage.oci_layout import OciLayout, WritableLayout
 
@@ -37,9 +38,9 @@ async def write_layout(path: Path) -> AsyncIterator[WritableLayout]:
         return
     folder = WritableFolder(place)
     try:
-        yield WritableLayout(folder, await in_thread(folder.prepare))
+        yield WritableLayout(folder, await in_thread_or_undone(lambda _: folder.close(), folder.prepare))
     finally:
-        await in_thread(folder.close)
+        await in_thread_to_the_end(folder.close)
 
 
 @asynccontextmanager
@@ -48,12 +49,24 @@ async def _written_archive(place: str) -> AsyncIterator[WritableLayout]:
     index = await in_thread(before.read_index) if await in_thread(_has_content, place) else LayoutIndex.empty()
     writer = ArchiveWriter(place)
     try:
-        await in_thread(writer.prepare)
-        layout = WritableLayout(writer, index)
+        await in_thread_or_undone(lambda _: writer.close(), writer.prepare)
+        layout = _ArchiveLayout(writer, index)
         await _carry_over(before, layout)
         yield layout
     finally:
-        await in_thread(writer.close)
+        await in_thread_to_the_end(writer.close)
+
+
+class _ArchiveLayout(WritableLayout):
+    """In an archive there is also what `docker load` reads."""
+
+    def __init__(self, writer: ArchiveWriter, index: LayoutIndex) -> None:
+        super().__init__(writer, index)
+        self._writer = writer
+
+    async def save(self) -> None:
+        await in_thread(self._writer.add_file, LISTING_FILE, await docker_listing(self))
+        await super().save()
 
 
 async def _carry_over(before: LayoutArchive, layout: WritableLayout) -> None:

@@ -32,12 +32,14 @@ from yarddesk.content.listener import ManifestPush
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
 from yarddesk.errors import YarddeskError
+from yarddesk.oci import media_types
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.image_layout import InvalidLayout
 from yarddesk.oci.manifest import Manifest, parse_manifest
 from yarddesk.oci.name import ImageReference, RepositoryName, Tag
 from yarddesk.service.exports import Exports
 from yarddesk.storage.memory import MemoryStore
+from yarddesk.storage.oci_opening import read_layout
 
 FORMS = ["layout", "layout.tar"]
 
@@ -311,6 +313,77 @@ async def test_the_report_tells_how_far_it_is(path: Path) -> None:
         "bytes_done": report_bytes,
         "bytes_total": report_bytes,
     }
+
+
+# Docker's own types
+
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+
+async def push_docker_image(store: Store, name: str, *tags: str) -> Manifest:
+    config, layer = f'{{"name": "{name}"}}'.encode(), f"layer of {name}".encode()
+    for content in (config, layer):
+        await push_blob(store, content)
+    document = {
+        "schemaVersion": 2,
+        "mediaType": media_types.DOCKER_MANIFEST,
+        "config": described(config, DOCKER_CONFIG),
+        "layers": [described(layer, DOCKER_LAYER)],
+    }
+    return await put(store, parse_manifest(json.dumps(document).encode()), *tags)
+
+
+async def test_what_docker_pushed_is_listed_in_types_that_all_tools_read_and_comes_back_as_it_was(path: Path) -> None:
+    store, other = MemoryStore(), MemoryStore()
+    children = [await push_docker_image(store, name) for name in ("amd64", "arm64")]
+    gone = image(b"nowhere", media_type=media_types.DOCKER_MANIFEST)
+    manifests = [listed(child) for child in (*children, gone)]
+    document = {"schemaVersion": 2, "mediaType": media_types.DOCKER_MANIFEST_LIST, "manifests": manifests}
+    whole = await put(store, parse_manifest(json.dumps(document).encode()), "list")
+    single = await push_docker_image(store, "single", "single")
+    await export(store, path, "team/app", f"team/app@{single.digest}")
+
+    layout = await read_layout(path)
+    assert {entry.descriptor.media_type for entry in layout.index.entries} == {
+        media_types.OCI_INDEX,
+        media_types.OCI_MANIFEST,
+    }
+    index_there, manifest_there = [await layout.fetch_manifest(Tag.parse(tag)) for tag in ("list", "single")]
+    assert [child.media_type for child in index_there.manifests] == [
+        media_types.OCI_MANIFEST,
+        media_types.OCI_MANIFEST,
+        media_types.DOCKER_MANIFEST,
+    ]
+    assert manifest_there.config is not None
+    assert manifest_there.config.media_type == "application/vnd.oci.image.config.v1+json"
+    assert manifest_there.layers[0].media_type == "application/vnd.oci.image.layer.v1.tar+gzip"
+    assert manifest_there.layers[0].digest == single.layers[0].digest
+
+    items, _ = await bring_in(other, path)
+    assert [(item["image"], item["digest"]) for item in items] == [
+        ("team/app:list", whole.digest),
+        ("team/app:single", single.digest),
+    ]
+    assert (await other.get_manifest(REPOSITORY, Tag.parse("list"))).content == whole.content
+    for child in (*children, single):
+        await same(store, other, child.digest)
+
+
+async def test_what_was_changed_since_it_was_made_of_dockers_is_not_taken_for_that(tmp_path: Path) -> None:
+    store, other, path = MemoryStore(), MemoryStore(), tmp_path / "layout"
+    await push_docker_image(store, "one", "v1")
+    await export(store, path, "team/app:v1")
+    # As umoci does it: another manifest in the place of the old one, whose annotations stay.
+    changed = image(b"layer of one", config=b'{"name": "one"}')
+    blobs = path / "blobs" / "sha256"
+    (blobs / changed.digest.hex).write_bytes(changed.content)
+    document = json.loads((path / "index.json").read_bytes())
+    document["manifests"][0] |= {"digest": str(changed.digest), "size": len(changed.content)}
+    assert "io.github.yarddesk.original" in document["manifests"][0]["annotations"]
+    (path / "index.json").write_text(json.dumps(document))
+    items, _ = await bring_in(other, path)
+    assert [item["digest"] for item in items] == [changed.digest]
 
 
 # Whatever the graph

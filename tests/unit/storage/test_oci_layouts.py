@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import json
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from tests.support.content import REPOSITORY, described, image, index, push_blob, push_image
+from tests.support.descriptors import open_below
+from tests.support.waiting import until_async
 from tests.unit.service.layouts import bring_in, export
 from yarddesk.content.errors import StorageError, StorageFull
 from yarddesk.content.target import DigestMismatch, NotFound
@@ -515,6 +518,32 @@ async def test_an_export_that_is_broken_off_anywhere_leaves_the_old_layout_and_g
         steps += 1
     assert steps > 20
     assert images != ["team/old:latest"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_export_or_import_that_is_cancelled_anywhere_lets_go_of_all_that_it_opened(
+    tmp_path: Path, form: str
+) -> None:
+    store = MemoryStore()
+    whole = index(await push_image(store, "one", tags=()), await push_image(store, "two", tags=()))
+    await store.put_manifest(REPOSITORY, whole)
+    await store.put_tag(REPOSITORY, Tag.parse("1"), whole.digest)
+    path = tmp_path / form
+    for what in (lambda: export(store, path, "team/app"), lambda: bring_in(MemoryStore(), path)):
+        for steps in range(0, 400, 3):
+            work = asyncio.ensure_future(what())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            ended = work.done()
+            work.cancel()
+            await asyncio.wait([work])
+            await until_async(lambda: not open_below(tmp_path), what="a thread that was reading comes to its end")
+            assert not list(tmp_path.rglob(".yarddesk-*"))
+            if ended:
+                break
+            if not work.cancelled():
+                work.result()
+        await what()
 
 
 @pytest.mark.parametrize("form", FORMS)
