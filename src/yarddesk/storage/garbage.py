@@ -1,8 +1,8 @@
 """Content that nothing refers to, collected beside running pushes.
 
 First all that manifests name is marked, while pushes go on: what they store from then on marks itself. Then, folder by
-folder, old blobs without a mark go. Whoever stores manifests is kept out (`closed`) for the moment in which the blobs of one
-folder go, and never longer: a manifest that was looked through and taken is marked by then.
+folder, old blobs without a mark go. Whoever stores manifests is kept out (`closed`) for the moments in which a few blobs
+go, and never longer: a manifest that was looked through and taken is marked by then.
 """
 
 import asyncio
@@ -125,12 +125,13 @@ class Garbage:
             if orders.dry_run:
                 self._choose(old, marked, orders, collected)
                 continue
-            async with orders.closed():
-                chosen = self._choose(old, marked, orders, collected)
-                # What was chosen may have been pushed anew by now: then it stays.
-                sizes = await self._remove(chosen, before) if chosen else []
-            collected.blobs += len(sizes)
-            collected.blob_bytes += sum(sizes)
+            for start in range(0, len(old), _BATCH):
+                async with orders.closed():
+                    chosen = self._choose(old[start : start + _BATCH], marked, orders, collected)
+                    # What was chosen may have been pushed anew by now: then it stays.
+                    sizes = await self._remove(chosen, before) if chosen else []
+                collected.blobs += len(sizes)
+                collected.blob_bytes += sum(sizes)
 
     def _choose(
         self, old: list[tuple[Digest, int]], marked: set[Packed], orders: Orders, collected: Collected
