@@ -1,6 +1,8 @@
 """`yarddesk verify`: finds each flipped bit, mends what an upstream has, and says what is lost."""
 
 import json
+import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ from tests.peers.registry import DockerRegistry
 from tests.peers.yarddesk import YarddeskProcess
 from tests.support.damage import blob_file, flip_a_bit, manifest_file, quarantined
 from tests.support.images import build_image, build_index
+from tests.support.programs import Program
 
 MakeYarddesk = Callable[..., YarddeskProcess]
 
@@ -135,3 +138,24 @@ def test_a_wrong_media_type_is_put_right_and_a_tag_that_names_nothing_told(make_
     (path.parent.parent / "_tags" / "2").write_text("nonsense")
     (amiss,) = verified(yard, 1)["amiss"]
     assert (amiss["kind"], amiss["repository"], amiss["tag"]) == ("tag", "team/app", "2")
+
+
+def test_an_instance_that_is_told_to_stop_does_not_verify_to_the_end(make_yarddesk: MakeYarddesk):
+    yard = make_yarddesk()
+    yard.terminate()
+    endless = blob_file(yard.data_dir, f"sha256:{'ab' * 32}")
+    endless.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+    with endless.open("wb") as file:
+        file.truncate(1 << 40)  # a hole
+    yard.start()
+    command = [sys.executable, "-m", "yarddesk", "verify", "--data-dir", str(yard.data_dir)]
+    asking = Program(command, environment=yard.environment, log=yard.folder / "verify.log")
+    asking.start()
+    asking.wait_for_line("verifying blobs", 60)
+    assert yard.terminate(10) == 0
+    assert asking.wait(10) == 1
+    assert "before this was done" in asking.output()
+    asking.start()  # alone now
+    asking.wait_for_line("verifying blobs", 60)
+    asking.send(signal.SIGINT)
+    assert asking.wait(10) == 130

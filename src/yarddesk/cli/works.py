@@ -21,6 +21,7 @@ _CHANGING_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 0.2
 _REDRAW_SECONDS: Final = 0.25
 _LINE_SECONDS: Final = 10.0
+_FIRST_LINE_SECONDS: Final = 2.0
 
 Found = Callable[[Document], None]
 
@@ -74,7 +75,9 @@ class _Shown:
     def __init__(self, found: Found | None) -> None:
         self._found = found
         self._is_terminal = sys.stderr.isatty()
-        self._drawn_at = time.monotonic() - (_REDRAW_SECONDS if self._is_terminal else 0)
+        self._drawn_at = time.monotonic() - (
+            _REDRAW_SECONDS if self._is_terminal else _LINE_SECONDS - _FIRST_LINE_SECONDS
+        )
         self._width = 0
 
     def progress(self, **figures: Any) -> None:  # noqa: ANN401 - JSON's types
