@@ -1,4 +1,4 @@
-"""`make bench`: bulk pushes, a pull and HEAD requests against docker-registry and yarddesk in one run.
+"""`make bench`: yarddesk and docker-registry side by side, in one run, against the bounds of `bounds.py`.
 
 All servers run at once and are measured in turns, a different one first in each round, so that whatever else the
 machine does meets all of them. Ends with status 1 when a bound is missed.
@@ -13,78 +13,116 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.report import MEASURES, Results
-from tests.bench.servers import NAMES, Server, running
-from tests.support.images import build_image
-
-REPOSITORY = "bench/app"
+from tests.bench.bounds import bounds_of
+from tests.bench.content import REPOSITORY, TAG, TAGGED, fill
+from tests.bench.measures import BULK
+from tests.bench.report import table
+from tests.bench.results import Results
+from tests.bench.servers import DESKTOP, DOCKER_REGISTRY, NAMES, SERVE, Server, running
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description="Compare yarddesk with docker-registry.")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; the median counts")
     parser.add_argument("--mib", type=int, default=512, help="size of the blob, in MiB")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long HEAD is asked in each round")
+    parser.add_argument("--huge-mib", type=int, default=4096, help="size of the one huge layer, in MiB; 0: none")
+    parser.add_argument("--layers", type=int, default=200, help="how many small layers")
+    parser.add_argument("--jobs", type=int, default=3000, help="how many jobs wait while they are pushed")
+    parser.add_argument("--tags", type=int, default=2000)
+    parser.add_argument("--repositories", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long HEAD and GET are asked in each round")
     parser.add_argument("--servers", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--folder", type=Path, help="where the content goes (the disk that is measured)")
     options = parser.parse_args()
-    size = options.mib << 20
-    needed = size * 2 * options.rounds * len(options.servers) + (1 << 30)
+    needed = (max(options.mib, options.huge_mib) << 20) + (4 << 30)
     folder = Path(tempfile.mkdtemp(prefix="yarddesk-bench-", dir=options.folder))
     try:
         if shutil.disk_usage(folder).free < needed:
             print(f"{folder}: {needed / 1e9:.0f} GB must be free", file=sys.stderr)
             return 1
-        return compare(options, folder, size)
+        return Comparison(options).run(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def compare(options: argparse.Namespace, folder: Path, size: int) -> int:
-    results = Results()
-    with running(options.servers, folder) as servers:
-        image = build_image("bench")
+class Comparison:
+    """The servers, measured round by round."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._results = Results()
+
+    def run(self, folder: Path) -> int:
+        options, results = self._options, self._results
+        with running(options.servers, folder) as servers:
+            for server in servers:
+                fill(server, tags=options.tags, repositories=options.repositories, jobs=options.jobs)
+            print("the servers are filled", file=sys.stderr)
+            for number in range(options.rounds):
+                first = number % len(servers)
+                self._round(number, servers[first:] + servers[:first])
+                print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
+            if options.huge_mib:
+                for server in _named(servers, SERVE, DESKTOP):
+                    self._transfer("push-huge", server, 0, options.huge_mib << 20, pull="pull-huge", times=1)
+            for server in servers:
+                results.peak_memory[server.name] = server.peak_memory_bytes()
+        print(f"{options.mib} MiB in one blob, {options.layers} small layers; medians of {options.rounds} rounds\n")
+        print(table(results, options.servers), end="\n\n")
+        bounds = bounds_of(results)
+        print("\n".join(str(bound) for bound in bounds))
+        return 0 if all(bound.kept for bound in bounds) else 1
+
+    def _round(self, number: int, servers: Sequence[Server]) -> None:
+        options = self._options
+        compared = _named(servers, DOCKER_REGISTRY, SERVE, DESKTOP)
+        for measure in BULK:
+            for server in compared:
+                pull = "pull" if measure == "push" else ""
+                self._transfer(measure, server, number, options.mib << 20, pull=pull, times=4)
         for server in servers:
-            server.peer.push(REPOSITORY, "1", image)
-        for number in range(options.rounds):
-            first = number % len(servers)
-            for measure in ("push", "push-chunked"):
-                for server in servers[first:] + servers[:first]:
-                    digest = transfer(results, measure, server, f"round {number}", size)
-                    if measure == "push":
-                        transfer(results, "pull", server, digest, size)
-            for server in servers[first:] + servers[:first]:
-                load(results, "head", server, "--reference=1", f"--seconds={options.seconds}")
-            print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
-        for server in servers:
-            results.peak_memory[server.name] = server.peak_memory_bytes()
-    print(f"{options.mib} MiB in one blob; median of {options.rounds} rounds\n")
-    print(results.table(options.servers), end="\n\n")
-    bounds = results.bounds()
-    print("\n".join(str(bound) for bound in bounds))
-    return 0 if all(bound.kept for bound in bounds) else 1
+            os.sync()
+            self._load("push-small", server, f"--seed=round {number}", f"--layers={options.layers}")
+        for measure in ("head", "get"):
+            for server in compared:
+                self._load(measure, server, f"--reference={TAG}", f"--seconds={options.seconds}")
+        for server in _named(servers, SERVE, DESKTOP):
+            if options.tags >= 2000:
+                self._load("tags", server, "--times=200", repository=TAGGED)
+            if options.repositories >= 500:
+                self._load("catalog", server, "--times=200")
+
+    def _transfer(self, measure: str, server: Server, number: int, size: int, *, pull: str, times: int) -> None:
+        """Measure a push and, where `pull` says how that is called, pulls of what was pushed; then make room."""
+        # What earlier transfers left to be written is written first, and not during this one.
+        os.sync()
+        pushed = self._load(measure, server, f"--seed={measure} {number}", f"--bytes={size}")
+        for digest in pushed["digests"]:
+            if pull:
+                os.sync()
+                self._load(pull, server, f"--reference={digest}", f"--bytes={size}", f"--times={times}")
+            server.remove_blob(REPOSITORY, digest)
+
+    def _load(self, measure: str, server: Server, *more: str, repository: str = REPOSITORY) -> dict[str, list[str]]:
+        """Run the load client and keep what it measured, and what that cost the server."""
+        command = [sys.executable, "-m", "tests.bench.load", measure, f"--port={server.peer.port}"]
+        command += [f"--repository={repository}", *more]
+        before = server.cpu_seconds()
+        if measure in BULK:
+            server.watch_loop()
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        delay = server.loop_delay() if measure in BULK else {}
+        answer: dict[str, list[str]] = json.loads(done.stdout)
+        cost = {"cpu_seconds": server.cpu_seconds() - before, **delay}
+        self._results.add(measure, server.name, {**answer, **cost})
+        return answer
 
 
-def transfer(results: Results, measure: str, server: Server, subject: str, size: int) -> str:
-    """Measure one push (subject: a seed for the blob) or pull (subject: its digest); gives the digest pushed."""
-    # What earlier transfers left to be written is written first, and not during this one.
-    os.sync()
-    which = f"--reference={subject}" if measure == "pull" else f"--seed={measure} {subject}"
-    return str(load(results, measure, server, which, f"--bytes={size}").get("digest", ""))
-
-
-def load(results: Results, measure: str, server: Server, *options: str) -> dict[str, float]:
-    """Run the load client and keep what it measured."""
-    assert measure in MEASURES
-    before = server.cpu_seconds()
-    command = [sys.executable, "-m", "tests.bench.load", measure, f"--port={server.peer.port}"]
-    command += [f"--repository={REPOSITORY}", *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    answer: dict[str, float] = json.loads(done.stdout)
-    results.add(measure, server.name, answer, server.cpu_seconds() - before)
-    return answer
+def _named(servers: Sequence[Server], *names: str) -> list[Server]:
+    return [server for server in servers if server.name in names]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class YarddeskProcess(RegistryClient):
 
     mode: `serve` or `desktop`. config: the text of config.yaml. environment: what it gets beside its own folders,
     as Desktop.environment and SecretService.environment. options: more of its command line. within: a command that runs it, as `prlimit`.
+    module: what Python runs, and its first arguments.
     Started again it keeps its port, its data and its settings.
     """
 
@@ -35,6 +36,7 @@ class YarddeskProcess(RegistryClient):
         port: int = 0,
         within: Sequence[str] = (),
         data_dir: Path | None = None,
+        module: Sequence[str] = ("yarddesk",),
     ) -> None:
         super().__init__("")
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,6 +46,7 @@ class YarddeskProcess(RegistryClient):
         self.config_file = folder / "config.yaml"
         self.options = list(options)
         self.within = list(within)
+        self.module = list(module)
         self.environment = clean_environment(folder / "home", environment)
         self.host = host
         self.port = port
@@ -122,7 +125,7 @@ class YarddeskProcess(RegistryClient):
         return json.loads(body) if body else None
 
     def _make_program(self) -> Program:
-        command = [*self.within, sys.executable, "-m", "yarddesk"]
+        command = [*self.within, sys.executable, "-m", *self.module]
         command += ["serve"] if self.mode == "serve" else []
         command += ["--config", str(self.config_file), "--data-dir", str(self.data_dir)]
         command += ["--host", self.host, "--port", str(self.port), *self.options]

@@ -86,22 +86,31 @@ class IncomingBody:
         self._seen = self.came
 
     def _gather(self, content: list[memoryview]) -> None:
+        buffer, filled = self._buffer, self._filled
         for piece in content:
-            while piece:
-                if self._buffer is None and not self._has_buffer():
-                    self._hand(bytes(piece))
-                    break
-                assert self._buffer is not None
-                end = self._filled + len(piece)
-                if end < BUFFER_BYTES:
-                    self._buffer[self._filled : end] = piece
-                    self._filled = end
-                    break
-                fits = BUFFER_BYTES - self._filled
-                self._buffer[self._filled :] = piece[:fits]
-                self._filled = BUFFER_BYTES
+            if buffer is not None and (end := filled + len(piece)) < BUFFER_BYTES:
+                buffer[filled:end] = piece
+                filled = end
+            else:
+                self._filled = filled
+                self._gather_more(piece)
+                buffer, filled = self._buffer, self._filled
+        self._filled = filled
+
+    def _gather_more(self, piece: memoryview) -> None:
+        """Gather a piece that fills the buffer, or that begins one."""
+        while piece:
+            if not self._has_buffer():
+                self._hand(bytes(piece))
+                return
+            assert self._buffer is not None
+            fitting = piece[: BUFFER_BYTES - self._filled]
+            end = self._filled + len(fitting)
+            self._buffer[self._filled : end] = fitting
+            self._filled = end
+            if end == BUFFER_BYTES:
                 self.hand_over()
-                piece = piece[fits:]
+            piece = piece[len(fitting) :]
 
     def _has_buffer(self) -> bool:
         if self._buffer is None and self._is_wanted():

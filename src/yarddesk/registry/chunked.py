@@ -11,6 +11,7 @@ from typing import Final
 # But for the first, a chunk's line is preceded by the end of the chunk before.
 _FIRST_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)(;[^\r\n]*)?\r\n")
 _FIRST_BEGUN: Final = re.compile(rb"[0-9A-Fa-f]+(?:;[^\r\n]*)?\r?")
+_NEXT_PLAIN_LINE: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
 _NEXT_LINE: Final = re.compile(rb"\r\n([0-9A-Fa-f]+)(;[^\r\n]*)?\r\n")
 _NEXT_BEGUN: Final = re.compile(rb"\r(?:\n(?:[0-9A-Fa-f]+(?:;[^\r\n]*)?\r?)?)?")
 _LONGEST_LINE: Final = 16 * 1024
@@ -51,6 +52,7 @@ class ChunkedDecoder:
                 content.append(received[position : position + taken])
                 position += taken
                 self._left = left - taken
+                position = _take_whole_chunks(received, position, content) if taken == left else position
                 continue
             line = self._line.match(received, position)
             try:
@@ -94,3 +96,20 @@ class ChunkedDecoder:
             return len(received)
         self._take_line(line)
         return line.end() - len(begun)
+
+
+def _take_whole_chunks(received: memoryview, position: int, content: list[memoryview]) -> int:
+    """The chunks that begin at `position`, after the content of another, as far as they are whole and plain; their end.
+
+    All but the busiest case is left to `ChunkedDecoder.feed`: a last chunk, an extension, a fault, a part of a chunk.
+    """
+    match = _NEXT_PLAIN_LINE.match
+    length = len(received)
+    while line := match(received, position):
+        begin = line.end()
+        end = begin + int(line[1], 16)
+        if end == begin or end > length:
+            break
+        content.append(received[begin:end])
+        position = end
+    return position

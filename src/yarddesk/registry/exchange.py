@@ -88,6 +88,12 @@ class Exchange:
         """Whether the application waits for the client just now."""
         return self._waiter is not None
 
+    @property
+    def has_enough(self) -> bool:
+        """Whether no more of the body need be read from the connection, until the application has taken what there is."""
+        # An application that waits for it takes it at the loop's next turn: to pause for that costs more than it saves.
+        return self.buffered >= BODY_HIGH_WATER * (2 if self.awaits_body else 1)
+
     def body_came(self, piece: bytes | memoryview) -> None:
         self._pieces.append(piece)
         self.buffered += len(piece)

@@ -23,7 +23,7 @@ from yarddesk.registry.answers import Answer, refusal
 from yarddesk.registry.body import IncomingBody
 from yarddesk.registry.buffers import Buffers
 from yarddesk.registry.chunked import InvalidChunk
-from yarddesk.registry.exchange import BODY_HIGH_WATER, SENDFILE, Exchange, render_head
+from yarddesk.registry.exchange import SENDFILE, Exchange, render_head
 from yarddesk.registry.limits import Limits
 from yarddesk.registry.unsent import unsent_bytes
 
@@ -213,7 +213,7 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
                 # The parser waits for the body that it was not given.
                 self.parser = httptools.HttpRequestParser(self)
                 self.on_message_complete()
-        if exchange is not None and exchange.buffered >= BODY_HIGH_WATER:
+        if exchange is not None and exchange.has_enough:
             self.flow.pause_reading()
 
     def eof_received(self) -> None:

@@ -16,8 +16,9 @@ BUFFER_BYTES: Final = 1024 * 1024
 """What goes to the threads at once."""
 
 _SESSION_BYTES: Final = 4 * BUFFER_BYTES
-_ALL_BYTES: Final = 64 * BUFFER_BYTES
-_SYNC_EVERY_BYTES: Final = 64 * BUFFER_BYTES
+_ALL_BYTES: Final = 8 * BUFFER_BYTES
+_SYNC_EVERY_BYTES: Final = 32 * BUFFER_BYTES
+_PROCESSORS: Final = os.cpu_count() or 1
 _TURN: Final = 8
 
 Buffer = bytes | bytearray | memoryview
@@ -39,6 +40,8 @@ class Transfers:
 class Pipeline:
     """Appends buffers to the file at `path`, which has `size` bytes, and hashes them: in order, in two lanes that overlap.
 
+    Where other pipelines keep the processors busy it has one lane, which spares a thread's wake-up for each buffer.
+
     `hasher` knows these bytes already, unless `catch_up` asks to read them first. For one loop; `close` ends it.
     """
 
@@ -57,9 +60,10 @@ class Pipeline:
         self._abandoned = False
         self._waiting = 0
         self._moved = asyncio.Event()
-        self._writing = _Lane(transfers.pool, self._write)
-        self._hashing = _Lane(transfers.pool, self._hash)
         transfers.active += 1
+        alone = transfers.active < _PROCESSORS
+        self._writing = _Lane(transfers.pool, self._write if alone else self._write_and_hash)
+        self._hashing = _Lane(transfers.pool, self._hash) if alone else None
 
     @property
     def in_flight(self) -> int:
@@ -70,7 +74,8 @@ class Pipeline:
         """Take the next bytes; the caller waits for `room` before the next ones."""
         self._accepted += len(buffer)
         self._writing.put(buffer)
-        self._hashing.put(buffer)
+        if self._hashing is not None:
+            self._hashing.put(buffer)
 
     async def room(self) -> None:
         """Return when one more buffer fits. Raises what the file system said (OSError); then nothing more is written."""
@@ -112,6 +117,10 @@ class Pipeline:
     def _wake(self) -> None:
         if self._waiting:
             self._loop.call_soon_threadsafe(self._moved.set)
+
+    def _write_and_hash(self, buffer: Buffer) -> None:
+        self._hash(buffer)  # first: it brings what is to be written into the caches
+        self._write(buffer)
 
     def _write(self, buffer: Buffer) -> None:
         try:
