@@ -124,6 +124,30 @@ def test_an_upstream_that_is_away_is_the_reason_and_the_next_verify_mends(
     assert verified(yard, 0)["amiss"] == []
 
 
+def test_a_sync_that_was_blocked_by_damage_goes_on_once_it_is_mended(
+    make_yarddesk: MakeYarddesk, make_registry: Callable[..., DockerRegistry]
+):
+    hub, corp = make_registry(), make_registry()
+    image = build_image("app")
+    hub.push("team/app", "base", image)
+    yard = make_yarddesk(
+        config=f"""
+upstreams:
+  - {{prefix: corp, name: hub, registry: "{hub.host}", tls: {{plain_http: true}}}}
+  - {{prefix: corp, name: corp, registry: "{corp.host}", push: true, pull: false, tls: {{plain_http: true}}}}
+"""
+    )
+    yard.run("pause")
+    yard.push("corp/team/app", "mine", image)
+    flip_a_bit(blob_file(yard.data_dir, image.layers[1].digest), 7)
+    yard.run("resume")
+    assert "damaged" in yard.run("wait", "corp/team/app:mine", status=1).stderr
+    (amiss,) = verified(yard, 0)["amiss"]
+    assert (amiss["digest"], amiss["mended_from"]) == (image.layers[1].digest, "hub")
+    yard.run("wait", "corp/team/app:mine", "--timeout", "30")
+    assert corp.holds("team/app", "mine", image)
+
+
 def test_a_wrong_media_type_is_put_right_and_a_tag_that_names_nothing_told(make_yarddesk: MakeYarddesk):
     yard = make_yarddesk()
     image = build_image("app")

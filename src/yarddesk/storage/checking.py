@@ -1,15 +1,19 @@
 """Blobs hashed to see whether they are whole: once, however many ask, and on few threads."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum, auto
 from typing import Final
 
 from yarddesk.content.errors import StorageError
+from yarddesk.content.threads import in_thread
 from yarddesk.oci.digest import Digest
 from yarddesk.storage.blobs import BlobFiles
 from yarddesk.storage.durable import in_words
@@ -19,6 +23,7 @@ from yarddesk.storage.verified import Identity
 _log = logging.getLogger(__name__)
 
 _THREADS: Final = 2
+_PATIENT: Final = 15
 _REPLACED_AT_MOST: Final = 3
 
 Passed = Callable[[int], None]
@@ -49,7 +54,8 @@ class BlobChecks:
         self._blobs = blobs
         self._quarantine = quarantine
         self._damaged = damaged
-        self._pool = ThreadPoolExecutor(_THREADS, "yarddesk-verify")
+        self._pool = ThreadPoolExecutor(_THREADS, "yarddesk-check")
+        self._patient = ThreadPoolExecutor(1, "yarddesk-verify", initializer=_step_back)
         self._under_way: dict[Digest, asyncio.Task[Finding]] = {}
         self._again: set[asyncio.Task[Finding]] = set()
         self._stopping = False
@@ -63,7 +69,7 @@ class BlobChecks:
         return await asyncio.shield(task)
 
     async def check_again(self, digest: Digest, passed: Passed) -> Finding:
-        """Hash it whatever is known of it. Ends soon after it's cancelled."""
+        """Hash it whatever is known of it, one at a time and after all that is urgent. Ends soon after it's cancelled."""
         stopped = False
 
         def tell(count: int) -> None:
@@ -84,11 +90,13 @@ class BlobChecks:
         self._stopping = True
         while tasks := (*self._under_way.values(), *self._again):
             await asyncio.wait(tasks)
-        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+        for pool in (self._pool, self._patient):
+            await in_thread(pool.shutdown)
 
     async def _check(self, digest: Digest, *, again: bool, passed: Passed) -> Finding:
         with in_words(self._root):
-            found = await asyncio.get_running_loop().run_in_executor(self._pool, self._look, digest, again, passed)
+            pool = self._patient if again else self._pool
+            found = await asyncio.get_running_loop().run_in_executor(pool, self._look, digest, again, passed)
         if isinstance(found, Finding):
             return found
         self._damaged(found)
@@ -147,6 +155,13 @@ class BlobChecks:
             _log.error("blob %s is damaged, and can't be moved to quarantine: %s", digest, error)
             return Damage(digest, seen.size, None)
         return None if name is None else Damage(digest, seen.size, name)
+
+
+def _step_back() -> None:
+    """Where a thread has a priority of its own: all else comes before it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PATIENT)
 
 
 def _nobody(_count: int) -> None:

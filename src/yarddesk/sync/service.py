@@ -16,7 +16,7 @@ from yarddesk.content.listener import ManifestPush
 from yarddesk.content.store import Store
 from yarddesk.content.upstream import Routes
 from yarddesk.errors import YarddeskError
-from yarddesk.events import EventBus, ManifestStored, Subscription
+from yarddesk.events import ContentMended, EventBus, ManifestStored, Subscription
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.settings.model import Settings
@@ -107,7 +107,7 @@ class SyncService:
         """Read the queue back and go on with it. Raises StorageError."""
         queue = self._queue
         await self._load()
-        self._subscription = queue.events.subscribe(self._stored, ManifestStored)
+        self._subscription = queue.events.subscribe(self._heard, ManifestStored, ContentMended)
         running = asyncio.get_running_loop().create_future()
         self._runner = asyncio.create_task(self._run(running), name="sync")
         self._runner.add_done_callback(_report)
@@ -322,8 +322,16 @@ class SyncService:
         for upstream in queue.routes.all():
             queue.schedule.pause_upstream(upstream.name, upstream.name in queue.pauses.upstreams)
 
-    def _stored(self, event: ManifestStored) -> None:
-        self._intake.stored(event.repository, event.digest)
+    def _heard(self, event: ManifestStored | ContentMended) -> None:
+        if isinstance(event, ManifestStored):
+            self._intake.stored(event.repository, event.digest)
+            return
+        # Content is shared: whatever image of whatever repository is blocked may have waited for it.
+        for job in list(self._queue.journal.jobs.values()):
+            for part in job.open_parts:
+                if part.state is JobState.BLOCKED and self._queue.has_route(job, part):
+                    self._queue.requeue(job, part)
+        self._worker.wake.set()
 
 
 def _changed(before: Settings, old: Routes, after: Settings, new: Routes) -> set[str]:
