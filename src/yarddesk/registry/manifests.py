@@ -1,5 +1,6 @@
 """Manifests: pulled, pushed and deleted, by tag and by digest (distribution specification v1.1, end-3, end-7, end-9)."""
 
+import asyncio
 from functools import lru_cache
 from typing import Final
 
@@ -18,11 +19,15 @@ from yarddesk.oci.name import Reference, RepositoryName, Tag, parse_reference
 from yarddesk.registry.answers import Answer
 from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.paths import Route
-from yarddesk.registry.requests import check_conditions, check_if_match, is_conditional, names_etag, read_body
+from yarddesk.registry.requests import Room, check_conditions, check_if_match, is_conditional, names_etag
 from yarddesk.registry.wire import STALE, Header, Refused
 
 _PARSED_HERE_BYTES: Final = 64 * 1024
 """Larger manifests are parsed in a thread, so that the loop goes on."""
+
+
+_ROOM_BYTES: Final = 8 * MAX_MANIFEST_BYTES
+"""For all manifests that are coming in: those of images have a few KiB, and a thousand clients shall not fill the memory."""
 
 
 class Manifests:
@@ -33,6 +38,9 @@ class Manifests:
         self._pull_through = pull_through
         self._listener = listener
         self._intake = intake
+        self._room = Room(_ROOM_BYTES)
+        # Read as JSON, a large one takes some twenty times its bytes.
+        self._parsing = asyncio.Semaphore(2)
 
     # Pulls
 
@@ -107,11 +115,12 @@ class Manifests:
             message = f"A manifest is sent as it is, not in the coding “{coding[:40]}”."
             raise Refused(ErrorCode.UNSUPPORTED, message, status=415, headers=((b"accept-encoding", b"identity"),))
         limit = f"A manifest has {MAX_MANIFEST_BYTES:,} bytes at most."
-        content = await read_body(request, MAX_MANIFEST_BYTES, limit)
+        content = await self._room.read(request, MAX_MANIFEST_BYTES, limit)
         digest = _claimed_digest(reference, content)
         media_type = _media_type(request.headers.get("content-type", ""))
         if len(content) > _PARSED_HERE_BYTES:
-            manifest = await in_thread(parse_manifest, content, media_type, digest=digest)
+            async with self._parsing:
+                manifest = await in_thread(parse_manifest, content, media_type, digest=digest)
         else:
             manifest = parse_manifest(content, media_type, digest=digest)
         _media_type(manifest.media_type)

@@ -44,18 +44,32 @@ def described(scope: Scope) -> str:
     return f"{scope['method']} {path[:_LOGGED_CHARACTERS].decode('ascii', 'backslashreplace')}"
 
 
-async def read_body(request: Request, limit: int, message: str) -> bytes:
-    """The whole body, `limit` bytes at most. Raises Refused (413), where Content-Length tells before any of it is read."""
-    length = content_length(request)
-    received = bytearray()
-    if length is None or length <= limit:
-        async for piece in request.stream():
-            received += piece
-            if len(received) > limit:
-                break
-        else:
-            return bytes(received)
-    raise Refused(ErrorCode.SIZE_INVALID, message, status=413, headers=_CLOSE)
+class Room:
+    """Bytes of bodies that may be in memory at once, over all requests."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    async def read(self, request: Request, limit: int, message: str) -> bytes:
+        """The whole body, `limit` bytes at most. Raises Refused: 413, where Content-Length tells before any of it is read, and
+        503 where others take up the room."""
+        length = content_length(request)
+        received = bytearray()
+        try:
+            if length is None or length <= limit:
+                async for piece in request.stream():
+                    received += piece
+                    self._left -= len(piece)
+                    if len(received) > limit:
+                        break
+                    if self._left < 0:
+                        busy = "Too many large manifests are coming in at once."
+                        raise Refused(ErrorCode.UNAVAILABLE, busy, headers=((b"retry-after", b"5"), *_CLOSE))
+                else:
+                    return bytes(received)
+        finally:
+            self._left += len(received)
+        raise Refused(ErrorCode.SIZE_INVALID, message, status=413, headers=_CLOSE)
 
 
 def content_length(request: Request) -> int | None:

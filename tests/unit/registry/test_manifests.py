@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.images import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, Content, build_image, build_index
 from tests.support.lonely_registry import Pushes
+from tests.support.waiting import until_async
 from tests.unit.registry.pushing import (
     codes,
     digest_of,
@@ -19,11 +20,13 @@ from tests.unit.registry.pushing import (
     push_image,
     put_manifest,
 )
+from tests.unit.registry.raw import connect
 from yarddesk.content.listener import ManifestPush
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.registry.server import EmbeddedServer
 
 IMAGE = build_image("app")
 INDEX = build_index("app")
@@ -237,6 +240,35 @@ async def test_a_manifest_of_four_mebibytes_is_taken(client: httpx.AsyncClient) 
     answer = await put_manifest(client, "app", "v1", Content(OCI_INDEX, content))
     assert answer.status_code == 201
     assert (await client.get("/v2/app/manifests/v1")).content == content
+
+
+async def test_many_large_manifests_at_once_do_not_fill_the_memory(
+    client: httpx.AsyncClient, server: EmbeddedServer
+) -> None:
+    """Those that there is no room for are told to come again, and a small one finds its place afterwards."""
+    head = f"PUT /v2/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {4 << 20}\r\n\r\n".encode()
+    connections = [await connect(server) for _ in range(12)]
+    try:
+        sends = (connection.send(head + bytes(3 << 20)) for connection in connections)
+        await asyncio.gather(*sends, return_exceptions=True)  # one that is refused may be closed before its end
+        answers = [asyncio.create_task(connection.answer(30)) for connection in connections]
+        done, _ = await asyncio.wait(answers, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        for answered in done:
+            status, headers, body = answered.result()
+            assert (status, headers["retry-after"]) == (503, "5")
+            assert json.loads(body)["errors"][0]["code"] == "UNAVAILABLE"
+        assert done
+        for answer in answers:
+            answer.cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
+    finally:
+        for connection in connections:
+            await connection.close()
+
+    async def taken() -> bool:
+        return (await put_manifest(client, "app", "v1", BARE)).status_code == 201
+
+    await until_async(taken)
 
 
 @pytest.mark.parametrize("tag", ["-bad", ".bad", "x" * 129, "a+b", "ümlaut"])
