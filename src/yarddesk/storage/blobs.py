@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from yarddesk.oci.digest import Digest, Hasher
-from yarddesk.storage.durable import open_file, regular_size
-from yarddesk.storage.layout import ALGORITHMS, blob_folder, shard_folders
+from yarddesk.storage.durable import open_file, open_folder, regular_size, sync_folder
+from yarddesk.storage.layout import ALGORITHMS, BLOBS, blob_folder, shard_folders
 from yarddesk.storage.tree import Tree
 from yarddesk.storage.verified import Identity, VerifiedFiles
 
 PIECE_BYTES: Final = 1024 * 1024
+# Clocks of file systems are coarser than ours.
+_CLOCK_SLACK_SECONDS: Final = 5.0
 _HEX: Final = re.compile(r"[0-9a-f]+", re.ASCII)
 _HEX_LENGTHS: Final = {"sha256": 64, "sha512": 128}
 
@@ -26,9 +28,23 @@ class BlobFiles:
         self.verified = VerifiedFiles()
 
     def size(self, digest: Digest) -> int | None:
-        """Size in bytes; None where it's not here."""
+        """Size in bytes; None where it's not here, or not durably: a push must not count on that one."""
         folder = self._tree.find(blob_folder(digest))
-        return None if folder is None else regular_size(os.path.join(folder, digest.hex))
+        if folder is None or not self._tree.is_durable(path := os.path.join(folder, digest.hex)):
+            return None
+        return regular_size(path)
+
+    def make_durable(self, since: float) -> None:
+        """Have what was put here from a moment on (in seconds of the epoch) on disk: a run that was killed left it to the kernel."""
+        changed = [
+            path
+            for algorithm in ALGORITHMS
+            for folder in shard_folders(algorithm)
+            if (path := self._tree.find(folder)) is not None and os.stat(path).st_mtime >= since - _CLOCK_SLACK_SECONDS
+        ]
+        above = [path for algorithm in ALGORITHMS if (path := self._tree.find((BLOBS, algorithm))) is not None]
+        for path in (*changed, *above, self._tree.join((BLOBS,)), self._tree.root) if changed else ():
+            sync_folder(open_folder(path))
 
     def open(self, digest: Digest) -> int:
         """A descriptor for reading. Raises FileNotFoundError."""

@@ -349,6 +349,9 @@ class FilesystemStore:
         self._upload_files.remove_leftovers()
         self._upload_files.sweep(ABANDONED_SECONDS, frozenset())
         self._quarantine.load()
+        started = self._run.look()
+        if not self._run.previous_ended_cleanly:
+            self._blobs.make_durable(started)
         self._run.begin()
 
     async def _count(self) -> None:

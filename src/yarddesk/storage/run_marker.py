@@ -22,14 +22,19 @@ class RunMarker:
         self.started = time.time()
         self.previous_ended_cleanly = True
 
-    def begin(self) -> None:
-        """Read what the last run left, and have it on disk that this one goes on."""
+    def look(self) -> float:
+        """Read what the last run left; when it began (in seconds of the epoch, 0 where that can't be told)."""
         previous = self._read()
         if previous and previous.get("clean") is not True:
             self.previous_ended_cleanly = False
             _log.warning(
                 "the last run ended uncleanly; as after any start, what is stored is checked before it is sent"
             )
+        started = previous.get("started")
+        return float(started) if isinstance(started, int | float) else 0.0
+
+    def begin(self) -> None:
+        """Have it on disk that this run goes on."""
         self._write(clean=False)
 
     def end(self) -> None:

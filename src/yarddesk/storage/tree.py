@@ -30,6 +30,7 @@ class Tree:
         self._lock = threading.Lock()
         self._durable: Recent[str, bool] = Recent(_REMEMBERED_FOLDERS)
         self._removals = 0
+        self._unsure: set[str] = set()
 
     def join(self, parts: Parts, *names: str) -> str:
         """The path, without a look at the disk."""
@@ -64,16 +65,24 @@ class Tree:
             descriptors = _open_folders([folder, *unsynced[::2]] if sync else unsynced[::2])
             try:
                 target = os.path.join(folder, name)
-                before = regular_size(target) or 0
+                before = regular_size(target)
                 replaced = _hold(target)
+                if sync and before is None:
+                    self._unsure.add(target)
                 replace(temporary, target)
             except BaseException:
                 _close(descriptors)
                 raise
             if counted:
-                self.usage.changed(folder, size - before)
+                self.usage.changed(folder, size - (before or 0))
         _close([replaced])
         self._sync(descriptors, unsynced, seen)
+        if sync:
+            self._unsure.discard(target)
+
+    def is_durable(self, path: str) -> bool:
+        """False between a new file's rename and its folder's fsync, and for good where that failed: nobody may build on it."""
+        return path not in self._unsure
 
     def remove(
         self,
@@ -100,6 +109,7 @@ class Tree:
             except BaseException:
                 _close([descriptor, removed])
                 raise
+            self._unsure.discard(target)
             if counted:
                 self.usage.changed(folder, -size)
         _close([removed])

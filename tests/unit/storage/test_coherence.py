@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ import pytest
 from tests.support.content import LATEST, REPOSITORY, about, image, push_blob, push_image
 from tests.support.waiting import until_async
 from tests.unit.storage.gate import Gate
+from yarddesk.content.errors import StorageError
 from yarddesk.content.target import NotFound
+from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.storage.filesystem import FilesystemStore
 
@@ -114,3 +118,66 @@ async def test_pushes_and_deletes_of_one_repository_at_once_end_in_order(tmp_pat
             await store.delete_manifest(repository, digest)
         assert await store.used_bytes() == 0
     assert list((tmp_path / "manifests").iterdir()) == []
+
+
+async def test_nobody_builds_on_a_blob_before_its_name_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FilesystemStore.open(tmp_path) as store:
+        digest = Digest.of(b"hello")
+        gate = Gate(monkeypatch, "fsync", lambda file: os.readlink(f"/proc/self/fd/{file}").endswith(digest.hex[:2]))
+        pushing = asyncio.create_task(push_blob(store, b"hello"))
+        await gate.reached()
+        assert (tmp_path / "blobs/sha256" / digest.hex[:2] / digest.hex).exists()
+        assert await store.blob_size(digest) is None
+        gate.open()
+        await pushing
+        assert await store.blob_size(digest) == 5
+        # One that is here stays here while it's pushed again.
+        gate = Gate(monkeypatch, "fsync", lambda file: os.readlink(f"/proc/self/fd/{file}").endswith(digest.hex[:2]))
+        pushing = asyncio.create_task(push_blob(store, b"hello"))
+        await gate.reached()
+        assert await store.blob_size(digest) == 5
+        gate.open()
+        await pushing
+
+
+async def test_a_blob_whose_folder_cannot_be_synced_is_not_here_until_it_is_pushed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest, fsync = Digest.of(b"hello"), os.fsync
+
+    def fail(file: int) -> None:
+        if os.readlink(f"/proc/self/fd/{file}").endswith(f"/{digest.hex[:2]}"):
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(file)
+
+    async with FilesystemStore.open(tmp_path) as store:
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(StorageError):
+            await push_blob(store, b"hello")
+        assert await store.blob_size(digest) is None
+        monkeypatch.undo()
+        await push_blob(store, b"hello")
+        assert await store.blob_size(digest) == 5
+
+
+async def test_what_a_killed_run_left_to_the_kernel_is_durable_before_anybody_builds_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FilesystemStore.open(tmp_path / "data") as store:
+        digest = await push_blob(store, b"hello")
+        shutil.copytree(tmp_path / "data", tmp_path / "killed")
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(file: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{file}"))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    folders = [f"blobs/sha256/{digest.hex[:2]}", "blobs/sha256", "blobs"]
+    for name, unclean in (("data", False), ("killed", True)):
+        async with FilesystemStore.open(tmp_path / name):
+            for folder in folders:
+                assert (str(tmp_path / name / folder) in synced) == unclean
