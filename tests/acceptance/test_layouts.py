@@ -238,6 +238,31 @@ def test_an_import_is_a_push_that_is_synced(
     assert upstream.holds("team/multi", "v1", INDEX)
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["running", "alone"])
+def test_a_tag_that_was_imported_is_ours_though_it_followed_an_upstream(
+    make_yarddesk: Callable[..., YarddeskProcess],
+    make_registry: Callable[..., DockerRegistry],
+    tmp_path: Path,
+    running: bool,
+) -> None:
+    upstream = make_registry()
+    upstream.push("team/app", "v1", IMAGE)
+    settings = {
+        "cache": {"manifest_ttl": 0},
+        "upstreams": [{"registry": upstream.url.removeprefix("http://"), "tls": {"plain_http": True}}],
+    }
+    yard = make_yarddesk(config=json.dumps(settings))  # which is YAML, too
+    assert yard.holds("team/app", "v1", IMAGE)
+    yard.run("export", "team/app:v1", "-o", str(tmp_path / "out"))
+    if not running:
+        yard.terminate()
+    yard.run("import", str(tmp_path / "out"))
+    upstream.push("team/app", "v1", build_image("newer"))
+    if not running:
+        yard.start()
+    assert yard.holds("team/app", "v1", IMAGE)
+
+
 def test_the_commands_say_it_for_programs_and_for_people(yard: YarddeskProcess, tmp_path: Path) -> None:
     out = tmp_path / "out"
     document = json.loads(yard.run("export", "team/app", "team/multi", "-o", str(out), "--json").stdout)

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from yarddesk.cache.origins import ORIGINS_FILE, Origins
 from yarddesk.content.clock import SystemClock
+from yarddesk.content.listener import ManifestPush, PushListener
 from yarddesk.events import EventBus
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName
@@ -15,6 +16,7 @@ from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.locks import Gate
 from yarddesk.service.accounts import Accounts
 from yarddesk.service.backend import refuse_s3
+from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.routes import make_routes
 from yarddesk.service.surroundings import Surroundings
 from yarddesk.service.upkeep import Upkeep
@@ -48,15 +50,29 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
         origins = Origins(settings.data_dir / ORIGINS_FILE, SystemClock().monotonic)
         await history.load()
         await origins.load()
+        stack.push_async_callback(origins.close)
         whereabouts = Whereabouts(lambda: routes, queue.is_queued, history.latest, origins.digest)
 
         @asynccontextmanager
         async def pushes() -> AsyncIterator[ManifestIntake]:
             sync = SyncService(data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events)
             async with sync.resting():
-                yield ManifestIntake(store, sync, deletes)
+                yield ManifestIntake(store, _PushesAlone(sync, events, origins), deletes)
 
         yield Upkeep(Surroundings(store, events, lambda: routes, lambda: settings, queue, whereabouts, deletes, pushes))
+
+
+class _PushesAlone(AnnouncedPushes):
+    """What a tag that is pushed means for one that followed an upstream: it's ours, as in a running instance."""
+
+    def __init__(self, sync: PushListener, events: EventBus, origins: Origins) -> None:
+        super().__init__(sync, events)
+        self._origins = origins
+
+    async def manifest_pushed(self, push: ManifestPush) -> None:
+        await super().manifest_pushed(push)
+        for tag in push.tags:
+            self._origins.is_ours(push.repository, tag)
 
 
 class _MarkersOnDisk:
