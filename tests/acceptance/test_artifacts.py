@@ -76,8 +76,11 @@ def in_repository(name: str) -> str:
 
 
 def test_artifacts_come_back_as_they_were_pushed_and_arrive_upstream(serve, docker_registry):
+    # Each is whole before any of it goes up, so that what goes up of it is the same each time.
+    serve.control("pause", {})
     for name, (content, tag) in ARTIFACTS.items():
         serve.push(in_repository(name), tag, content)
+    serve.control("resume", {})
     serve.run("wait", "--timeout", "60")
     until(lambda: json.loads(serve.run("queue", "--json").stdout)["jobs"] == [], 30, "an empty queue")
     for started_again in (False, True):
