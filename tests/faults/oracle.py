@@ -22,7 +22,6 @@ class Promises:
     """Read from a client's log: what a tag may name (None: nothing), and what must be there or not."""
 
     tags: dict[str, Names] = field(default_factory=dict)
-    promised_tags: set[str] = field(default_factory=set)
     blobs: set[str] = field(default_factory=set)
     manifests: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
@@ -51,15 +50,12 @@ class Promises:
         self.gone.discard(f"manifests/{tag}")
         self.gone.discard(f"manifests/{digest}")
         self.tags[tag] = {digest} if acked else {*self.tags.get(tag, {None}), digest}
-        if acked:
-            self.promised_tags.add(tag)
 
     def _gone(self, acked: bool, what: str) -> None:
         kind, _, reference = what.partition("/")
         for tag, names in self.tags.items() if kind == "manifests" else ():
             if reference in (tag, *names):
                 names.add(None)
-                self.promised_tags.discard(tag)
                 if acked:
                     names.discard(reference)
                     if tag == reference:
@@ -102,8 +98,8 @@ async def check(client: QueueClient, data: Path, *, tidied: bool = True) -> None
 
 
 async def check_queue(client: Client, promises: Promises, named: dict[str, str | None], queued: dict[str, str]) -> None:
-    for tag in promises.promised_tags:
-        assert queued.get(tag) == named[tag], f"{tag} is {named[tag]}, and {queued.get(tag)} is queued"
+    for tag, digest in named.items():  # promised or not: what a tag names is queued before it names it
+        assert digest is None or queued.get(tag) == digest, f"{tag} is {digest}, and {queued.get(tag)} is queued"
     for digest in promises.manifests:
         assert digest in queued or MULTI.manifest.digest in queued.values(), f"{digest} is not queued"
     for reference, digest in queued.items():

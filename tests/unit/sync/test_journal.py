@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image, build_index
 from tests.unit.sync.yard import REPOSITORY, running
 from yarddesk.content.errors import StorageError
+from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import DamagedMarker, decode_marker, encode_marker, job_of
 
 
@@ -281,3 +284,19 @@ def test_a_marker_of_the_wrong_shape_is_damaged_and_one_of_the_right_shape_survi
         marker.generation,
         marker.priority,
     )
+
+
+async def test_an_older_generation_takes_nothing_out_of_the_queue(tmp_path: Path) -> None:
+    journal, tag = Journal(tmp_path), Tag.parse("v1")
+    digests = [Digest.of(content) for content in (b"one", b"two")]
+    (older, _), (newer, replaced) = [
+        await journal.put(REPOSITORY, tag, digest, "", ["corp"], datetime.now(UTC)) for digest in digests
+    ]
+    assert replaced is older
+    assert not await journal.remove(older)
+    assert not await journal.save(older)
+    assert journal.is_current(newer)
+    assert str(digests[1]) in journal.path_of(REPOSITORY, tag).read_text()
+    assert await journal.remove(newer)
+    assert not journal.path_of(REPOSITORY, tag).exists()
+    await journal.close()
