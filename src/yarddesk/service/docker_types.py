@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from yarddesk.content.graph import Graph, read_graph
 from yarddesk.content.target import DigestMismatch, NotFound, Target
+from yarddesk.content.threads import in_thread
 from yarddesk.oci.conversion import as_oci, is_dockers_own
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -41,6 +42,6 @@ async def _in_oci_types(source: Target, graph: Graph) -> AsyncIterator[Manifest]
     """What each manifest becomes, the root last."""
     became: dict[Digest, Descriptor] = {}
     for digest in graph.nodes:
-        manifest = as_oci(await source.fetch_manifest(digest), became)
+        manifest = await in_thread(as_oci, await source.fetch_manifest(digest), became)
         became[digest] = manifest.descriptor
         yield manifest

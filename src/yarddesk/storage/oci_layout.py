@@ -221,7 +221,7 @@ class WritableLayout(OciLayout):
 
     async def save(self) -> None:
         """Make index.json and all that it lists durable. Raises InvalidLayout where it would be too long to be read."""
-        index = self.index.render()
+        index = await in_thread(self.index.render)
         if len(index) > MAX_MANIFEST_BYTES:
             raise InvalidLayout(
                 f"The layout would list {len(self.index.entries):,} images in {len(index):,} bytes; "

@@ -274,13 +274,13 @@ async def test_members_that_come_twice_are_refused(tmp_path: Path, name: str) ->
     await refused(path, "twice", InvalidLayout)
 
 
-async def test_a_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+async def test_a_header_of_many_megabytes_is_not_read(tmp_path: Path) -> None:
     path = as_archive(tmp_path / "given", files())
     huge = tarfile.TarInfo("./PaxHeaders/x")
-    huge.type, huge.size = tarfile.XHDTYPE, 8 * 1024**3
+    huge.type, huge.size = tarfile.XHDTYPE, 64 * 1024**2
     with open(path, "rb+") as stream:
         stream.write(huge.tobuf(tarfile.GNU_FORMAT))
-        stream.truncate(9 * 1024**3)  # of holes
+        stream.truncate(70 * 1024**2)  # of holes
     await refused(path, "no honest tool", InvalidLayout)
 
 
