@@ -151,6 +151,7 @@ async def test_all_platforms_of_an_index_go_and_its_children_come_first(path: Pa
     await bring_in(other, path, pushes=pushes)
     await same(store, other, whole.digest)
     assert pushes.heard[-1] == ("pushed", REPOSITORY, whole.digest, ("latest",))
+    assert {entry[3] for entry in pushes.heard[:-1]} == {()}
     order = [entry[2] for entry in pushes.heard]
     assert order.index(inner.digest) > max(order.index(child.digest) for child in children)
 
