@@ -58,6 +58,9 @@ class FakeUpstream:
     def repository(self, name: RepositoryName) -> FakeRepository:
         return FakeRepository(self, name)
 
+    def place_of(self, name: RepositoryName) -> str:
+        return f"{self.registry}/{name}"
+
     def forget_connections(self) -> None:
         self.forgotten += 1
 

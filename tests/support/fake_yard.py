@@ -24,10 +24,10 @@ from yarddesk.engines.model import (
 from yarddesk.errors import YarddeskError
 from yarddesk.events import Event, EventBus, JobStateChanged, SettingsChanged
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import RepositoryName, parse_reference
+from yarddesk.oci.name import RepositoryName, Tag, parse_reference
 from yarddesk.progress import LayerProgress, LayerState, TransferProgress
 from yarddesk.settings.model import UpstreamSettings
-from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamHealth, UpstreamPart
+from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamHealth, UpstreamPart
 from yarddesk.sync.states import JobState
 
 MB = 1_000_000
@@ -125,6 +125,18 @@ class FakeSync:
 
     async def move_up(self, target: str) -> int:
         self._called("move_up", target)
+        return 1
+
+    async def decide(
+        self,
+        target: str,
+        choice: ConflictChoice,
+        *,
+        upstream: str | None = None,
+        tag: Tag | None = None,
+        generation: int | None = None,
+    ) -> int:
+        self._called("decide", target, choice, upstream, tag, generation)
         return 1
 
     def snapshot(self) -> SyncSnapshot:

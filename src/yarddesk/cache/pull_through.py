@@ -36,6 +36,10 @@ _FILLS_AT_ONCE: Final = 32
 _KNOWN_SIZES: Final = 50_000
 
 
+TagSeen = Callable[[Upstream, RepositoryName, Tag, Digest], None]
+"""Told what an upstream's tag names when somebody gets that manifest. A HEAD is no look at it: pushes begin with one."""
+
+
 class CachedPulls:
     """Use it as `async with`. `is_queued` says whether a tag that was pushed here is still on its way to its upstreams."""
 
@@ -47,9 +51,11 @@ class CachedPulls:
         settings: Settings,
         events: EventBus,
         is_queued: Callable[[RepositoryName, Reference], bool],
+        tag_seen: TagSeen | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._store = store
+        self._tag_seen = tag_seen
         self._routes = routes
         self._events = events
         self._is_queued = is_queued
@@ -197,6 +203,7 @@ class CachedPulls:
                 return None
             known = await self._known(repository, asked[1].digest)
             if known is not None:
+                self._saw(repository, reference, known.digest, asked[0].name)
                 await self._follow(repository, reference, known.digest, asked[0].name)
                 return known
         found = await self._asking.first(
@@ -218,12 +225,18 @@ class CachedPulls:
             if isinstance(reference, Tag):
                 tags[reference] = upstream.name
             for tag, told_by in tags.items():
+                self._saw(repository, tag, manifest.digest, told_by)
                 await self._follow(repository, tag, manifest.digest, told_by)
         except StorageError as error:
             _log.warning("%s of %s is served but not kept: %s", reference, repository, error)
             return
         event = ManifestStored(repository=repository, digest=manifest.digest, tags=tuple(tags), origin="pull")
         self._events.publish(event)
+
+    def _saw(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
+        for asked in self._routes.pull_upstreams(repository):
+            if asked.name == upstream and self._tag_seen is not None:
+                self._tag_seen(asked, repository, tag, digest)
 
     async def _follow(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
         """The tag names here what it names there, unless it's ours, or somebody pushed it meanwhile."""

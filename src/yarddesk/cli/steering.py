@@ -10,9 +10,10 @@ from yarddesk.cli.options import duration, settings_of
 from yarddesk.cli.output import complain, plural, print_json, print_table, size
 from yarddesk.control.client import ControlClient
 from yarddesk.errors import YarddeskError
-from yarddesk.oci.name import ImageReference
+from yarddesk.oci.name import ImageReference, Tag
 
 _WAIT_TURN_SECONDS: Final = 20.0
+_DECIDED: Final = {"overwrite": "Overwriting", "keep": "Kept theirs"}
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
@@ -44,6 +45,13 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
         which.add_argument("--all", action="store_true", help="all of them")
     first = add("first", _first, "sync it before all others")
     first.add_argument("reference", metavar="REFERENCE", help="REPOSITORY[:TAG|@DIGEST]")
+    decide = add("decide", _decide, "say what becomes of a tag that somebody else moved upstream")
+    decide.add_argument("reference", metavar="REFERENCE", help="REPOSITORY[:TAG]")
+    choice = decide.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--overwrite", action="store_true", help="replace what is there")
+    choice.add_argument("--keep", action="store_true", help="leave what is there, and don't sync this")
+    choice.add_argument("--tag", metavar="OTHER", type=_tag, help="leave what is there, and sync this as OTHER")
+    decide.add_argument("--upstream", metavar="NAME", help="at this upstream alone")
     wait = add("wait", _wait, "return once it, or all, is upstream")
     wait.add_argument("reference", nargs="?", metavar="REFERENCE", help="REPOSITORY[:TAG|@DIGEST]; without it all")
     wait.add_argument("--timeout", metavar="SECONDS", type=duration, help="give up after that long")
@@ -108,13 +116,16 @@ def _history(options: argparse.Namespace) -> int:
             _shown(entry),
             entry["upstream"],
             entry["outcome"],
+            entry["replaced"][:19] if entry.get("replaced") else "",
             f"{size(entry['bytes_sent'])} sent, {size(entry['bytes_saved'])} there",
             f"{entry['seconds']:.1f} s",
             entry["reason"],
         )
         for entry in history["entries"]
     ]
-    print_table(("WHEN", "IMAGE", "UPSTREAM", "OUTCOME", "BYTES", "TOOK", "REASON"), rows, "Nothing was synced yet.")
+    print_table(
+        ("WHEN", "IMAGE", "UPSTREAM", "OUTCOME", "REPLACED", "BYTES", "TOOK", "REASON"), rows, "Nothing was synced yet."
+    )
     return 0
 
 
@@ -140,6 +151,20 @@ def _cancel(options: argparse.Namespace) -> int:
 
 def _first(options: argparse.Namespace) -> int:
     return _act(options, "first", "Going first")
+
+
+def _decide(options: argparse.Namespace) -> int:
+    _check_reference(options.reference)
+    choice = "tag" if options.tag else "keep" if options.keep else "overwrite"
+    with _client(options) as client:
+        count = client.post(
+            "decide", target=options.reference, choice=choice, tag=options.tag, upstream=options.upstream
+        )["count"]
+    if not count:
+        where = f" at {options.upstream}" if options.upstream else ""
+        complain(f"Nothing of “{options.reference}” waits for a decision{where}.")
+        return 1
+    return _report(options.reference, count, f"Syncing as {options.tag}" if options.tag else _DECIDED[choice])
 
 
 def _act(options: argparse.Namespace, action: str, word: str) -> int:
@@ -189,6 +214,13 @@ def _check_reference(text: str) -> None:
 def _shown(entry: dict[str, Any]) -> str:
     reference = entry["reference"]
     return f"{entry['repository']}@{reference[:19]}…" if ":" in reference else f"{entry['repository']}:{reference}"
+
+
+def _tag(text: str) -> Tag:
+    try:
+        return Tag.parse(text)
+    except YarddeskError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _some_time(text: str) -> float:

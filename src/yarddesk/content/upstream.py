@@ -115,6 +115,10 @@ class Upstream(Protocol):
         """The target for a repository of ours: prefix stripped, `path` put before. So is the source's name of a `mount`."""
         ...
 
+    def place_of(self, name: RepositoryName) -> str:
+        """Where a repository of ours is there, whatever the settings call the way: the registry's one name and its name there."""
+        ...
+
     def forget_connections(self) -> None:
         """Begin the next request with a new connection: those of before a sleep of the machine are dead, and don't say so."""
         ...

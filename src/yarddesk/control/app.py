@@ -23,6 +23,8 @@ from yarddesk.control.metrics import render_metrics
 from yarddesk.control.surface import ControlSurface
 from yarddesk.control.works import WorkAnswer
 from yarddesk.errors import YarddeskError
+from yarddesk.oci.name import InvalidTag, Tag
+from yarddesk.sync.snapshot import ConflictChoice
 
 _MAX_BODY_BYTES: Final = 64 * 1024
 _MAX_WAIT_SECONDS: Final = 30.0
@@ -68,6 +70,7 @@ def control_app(surface: ControlSurface, token: Secret) -> Starlette:
             Route("/api/v1/retry", guarded(actions.retry), methods=["POST"]),
             Route("/api/v1/cancel", guarded(actions.cancel), methods=["POST"]),
             Route("/api/v1/first", guarded(actions.first), methods=["POST"]),
+            Route("/api/v1/decide", guarded(actions.decide), methods=["POST"]),
             Route("/api/v1/wait", guarded(actions.wait), methods=["POST"]),
             Route("/api/v1/account-changed", guarded(actions.account_changed), methods=["POST"]),
             Route("/api/v1/show", guarded(actions.show), methods=["POST"]),
@@ -122,6 +125,30 @@ class _Actions:
         if target is None:
             raise _BadRequest("target is needed: not everything can be first.")
         return _count(await self._surface.sync.move_up(target))
+
+    async def decide(self, request: Request) -> Response:
+        body = await _body(request)
+        target, choice = _target(body), body.get("choice")
+        if target is None:
+            raise _BadRequest("target is needed: which image it is.")
+        if not isinstance(choice, str) or choice not in list(ConflictChoice):
+            raise _BadRequest(f"choice is one of {', '.join(ConflictChoice)}.")
+        upstream, tag, generation = body.get("upstream"), body.get("tag"), body.get("generation")
+        if not isinstance(upstream, str | None) or not isinstance(tag, str | None):
+            raise _BadRequest("upstream and tag are texts.")
+        if generation is not None and not (isinstance(generation, int) and _is_number(generation)):
+            raise _BadRequest("generation is a whole number.")
+        if (tag is None) is (choice == ConflictChoice.TAG):
+            raise _BadRequest("tag belongs to the choice “tag”, and to that alone.")
+        return _count(
+            await self._surface.sync.decide(
+                target,
+                ConflictChoice(choice),
+                upstream=upstream,
+                tag=_tag(tag) if tag is not None else None,
+                generation=generation,
+            )
+        )
 
     async def wait(self, request: Request) -> Response:
         body = await _body(request)
@@ -204,6 +231,13 @@ def _target(body: dict[str, Any]) -> str | None:
     if target is not None and not isinstance(target, str):
         raise _BadRequest("target is a text.")
     return target or None
+
+
+def _tag(text: str) -> Tag:
+    try:
+        return Tag.parse(text)
+    except InvalidTag as error:
+        raise _BadRequest(str(error)) from error
 
 
 def _count(count: int) -> Response:

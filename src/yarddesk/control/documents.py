@@ -67,6 +67,7 @@ def _part(part: UpstreamPart) -> dict[str, Any]:
         "bytes_per_second": round(part.progress.bytes_per_second) if part.progress else 0,
         "tries": part.tries,
         "next_attempt": timestamp(part.next_attempt),
+        "conflict": {"there": part.conflict} if part.conflict is not None else None,
     }
 
 

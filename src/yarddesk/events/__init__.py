@@ -15,6 +15,7 @@ from yarddesk.events.types import (
     PauseChanged,
     SettingsChanged,
     StorageChanged,
+    TagConflict,
     UpstreamStateChanged,
 )
 
@@ -34,5 +35,6 @@ __all__ = [
     "SettingsChanged",
     "StorageChanged",
     "Subscription",
+    "TagConflict",
     "UpstreamStateChanged",
 ]

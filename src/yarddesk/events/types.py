@@ -58,6 +58,15 @@ class ImageSynced(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TagConflict(Event):
+    """Somebody else moved an image's tag upstream, to `there`: a person decides what becomes of it."""
+
+    job_id: str
+    upstream: str
+    there: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PauseChanged(Event):
     """Somebody paused or resumed: everything (empty `upstream` and `job_id`), an upstream, or a job."""
 

@@ -13,7 +13,6 @@ def unheeded_keys(settings: Settings) -> Sequence[str]:
         "cache.max_size": settings.cache.max_size != cache.max_size,
         "cache.min_free": settings.cache.min_free != cache.min_free,
         "cache.quota_floor": settings.cache.quota_floor != cache.quota_floor,
-        "sync.on_conflict": settings.sync.on_conflict != sync.on_conflict,
         "sync.on_synced": settings.sync.on_synced != sync.on_synced,
         "upstreams[].create_repository": any(upstream.create_repository for upstream in settings.upstreams),
     }

@@ -341,7 +341,9 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         accounts = await stack.enter_async_context(Accounts())
         routes = make_routes(settings, accounts)
         sync = SyncService(data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events)
-        pulls = CachedPulls(store=store, routes=routes, settings=settings, events=events, is_queued=sync.is_queued)
+        pulls = CachedPulls(
+            store=store, routes=routes, settings=settings, events=events, is_queued=sync.is_queued, tag_seen=sync.saw
+        )
         yard = Yard(settings, source, Parts(store, stored, events, accounts, routes, sync, pulls))
         stack.push_async_callback(yard.close_routes)
         await stack.enter_async_context(sync)

@@ -6,11 +6,12 @@ from typing import Final, Protocol
 
 from yarddesk.content.graph import Graph, read_graph
 from yarddesk.content.target import Damaged, MountingTarget, NotFound, Target
-from yarddesk.content.upstream import UpstreamFailure, UpstreamUntrue
+from yarddesk.content.upstream import UpstreamDenied, UpstreamFailure, UpstreamRefused, UpstreamUntrue
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import Reference, Tag
+from yarddesk.oci.name import Reference
 from yarddesk.progress import LayerState, ProgressMeter
+from yarddesk.sync.conflicts import TagGuard
 from yarddesk.sync.copy import CopyHooks, Wires, copy_upstream, lacks_content
 from yarddesk.sync.errors import LocalContentDamaged, LocalContentGone
 from yarddesk.sync.survey import Way
@@ -31,19 +32,21 @@ class AttemptHooks(CopyHooks, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What is to be brought where."""
+    """What is to be brought where. `guard` is its tag's, None for one without a tag."""
 
     source: Target
     destination: MountingTarget
     reference: Reference
     digest: Digest
     way: Way
+    guard: TagGuard | None = None
 
 
-async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: AttemptHooks) -> Digest | None:
-    """Bring the image there, and read it back; the digest that its tag named there before, where it was another one.
+async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: AttemptHooks) -> None:
+    """Bring the image there, and read it back.
 
-    Raises LocalContentGone, ChildrenMissing, LocalContentMissing, LocalContentDamaged, UpstreamFailure, NotFound.
+    Raises LocalContentGone, ChildrenMissing, LocalContentMissing, LocalContentDamaged, TagMoved, TagKept, UpstreamFailure,
+    NotFound.
     """
     try:
         graph = await read_graph(errand.source, errand.digest)
@@ -55,10 +58,13 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
     await _plan(errand.source, graph, meter)
     before = await _named(errand.destination, errand.reference)
     hooks.answered()
+    if errand.guard is not None:
+        errand.guard.look(before)
     if before == errand.digest:
         _all_there(graph, meter, errand.way)
         hooks.committing()
-        return None
+        await _arrived(errand)
+        return
     if not await _brought(errand, graph, meter, wires, hooks):
         raise UpstreamUntrue(
             errand.way.holder.upstream,
@@ -67,13 +73,13 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
             hint="Its storage may be damaged, or it was cleaned up while it ran: restarting that registry may help.",
             temporary=True,
         )
-    return before
+    await _arrived(errand)
 
 
 async def _wait_for_tag(errand: Errand) -> None:
     """The job is queued before the tag moves, which a disk may take its time for: upstream it must not move earlier."""
     for _ in range(_TAG_LOOKS):
-        if not isinstance(errand.reference, Tag) or await _named(errand.source, errand.reference) in (
+        if errand.guard is None or await _named(errand.source, errand.reference) in (
             None,
             errand.digest,
         ):
@@ -101,12 +107,30 @@ async def _brought(errand: Errand, graph: Graph, meter: ProgressMeter, wires: Wi
                 raise
             _forget(graph, errand.way)
             continue
-        if isinstance(errand.reference, Tag):
-            await errand.destination.tag(graph.root, errand.reference)
-        if await _named(errand.destination, errand.reference) == errand.digest:
+        if errand.guard is not None:
+            await _move_tag(errand, graph, errand.guard)
+        there = await _named(errand.destination, errand.reference)
+        if there == errand.digest:
             return True
+        if errand.guard is not None:
+            errand.guard.look(there)  # somebody else may have moved it after us
         _forget(graph, errand.way)
     return False
+
+
+async def _move_tag(errand: Errand, graph: Graph, guard: TagGuard) -> None:
+    """All of it is there by digest: whatever keeps us from moving the tag, nothing is lost."""
+    await guard.about_to_move(await _named(errand.destination, guard.tag))
+    try:
+        await errand.destination.tag(graph.root, guard.tag)
+    except (UpstreamRefused, UpstreamDenied):
+        guard.refused()
+        raise
+
+
+async def _arrived(errand: Errand) -> None:
+    if errand.guard is not None:
+        await errand.guard.arrived()
 
 
 def _forget(graph: Graph, way: Way) -> None:

@@ -48,6 +48,23 @@ def replace_file(path: Path, content: bytes, *, only_if_there: bool = False) -> 
     return True
 
 
+def append_lines(path: Path, content: bytes) -> None:
+    """Add whole lines to a file, durably; it's made where it isn't there. A line that a crash cut off swallows none of them."""
+    try:
+        descriptor = durable.open_file(str(path), write=True)
+    except FileNotFoundError:
+        replace_file(path, content)
+        return
+    with open(descriptor, "r+b", buffering=0) as file:
+        end = file.seek(0, 2)
+        torn = b""
+        if end:
+            file.seek(end - 1)
+            torn = b"" if file.read(1) == b"\n" else b"\n"
+        durable.write_all(descriptor, torn + content)
+        durable.sync_file(descriptor)
+
+
 def remove_files(paths: list[Path]) -> None:
     """Remove files durably; those that are not there are well so."""
     folders = set()

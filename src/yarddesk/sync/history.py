@@ -14,7 +14,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, parse_reference
 from yarddesk.storage import durable
-from yarddesk.sync.files import make_folders, replace_file
+from yarddesk.sync.files import append_lines, replace_file
 from yarddesk.sync.snapshot import HistoryEntry
 from yarddesk.sync.states import JobState
 
@@ -64,7 +64,7 @@ class History:
             if not batch:
                 return
             try:
-                await in_thread(_append, self._path, batch)
+                await in_thread(append_lines, self._path, _lines(batch))
             except OSError as error:
                 _log.error("the history could not be written: %s", error)
                 return
@@ -94,7 +94,7 @@ class History:
         async with self._writing:
             kept = list(self._entries)
             try:
-                await in_thread(_rewrite, self._path, kept)
+                await in_thread(replace_file, self._path, _lines(kept))
             except OSError as error:
                 _log.error("the history could not be written anew: %s", error)
                 return
@@ -140,27 +140,6 @@ def _entry(line: bytes) -> HistoryEntry:
 
 def _lines(entries: Sequence[HistoryEntry]) -> bytes:
     return b"".join(json.dumps(_document(entry), ensure_ascii=False).encode() + b"\n" for entry in entries)
-
-
-def _append(path: Path, entries: Sequence[HistoryEntry]) -> None:
-    try:
-        descriptor = durable.open_file(str(path), write=True)
-    except FileNotFoundError:
-        make_folders(path.parent)
-        replace_file(path, _lines(entries))
-        return
-    with open(descriptor, "r+b", buffering=0) as file:
-        end = file.seek(0, 2)
-        torn = b""
-        if end:
-            file.seek(end - 1)
-            torn = b"" if file.read(1) == b"\n" else b"\n"
-        durable.write_all(descriptor, torn + _lines(entries))
-        durable.sync_file(descriptor)
-
-
-def _rewrite(path: Path, entries: Sequence[HistoryEntry]) -> None:
-    replace_file(path, _lines(entries))
 
 
 def _read(path: Path) -> tuple[list[HistoryEntry], int]:

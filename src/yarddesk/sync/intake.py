@@ -15,7 +15,7 @@ from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
-from yarddesk.oci.name import Reference, RepositoryName, format_reference
+from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
 from yarddesk.sync.marker import ALSO_WANTED, Job, Marker, Part, job_of
 from yarddesk.sync.queue import Queue, no_route, seconds_from
 from yarddesk.sync.schedule import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, PartKey
@@ -59,6 +59,16 @@ class Intake:
         await asyncio.gather(
             *(self._put(push.repository, reference, manifest, upstreams, carried) for reference, upstreams in wanted)
         )
+        self._worker.wake.set()
+
+    async def queue_as(
+        self, repository: RepositoryName, tag: Tag, manifest: Manifest, upstreams: Sequence[str]
+    ) -> None:
+        """Queue an image that is here under another tag, for these upstreams beside those that it's queued for. Raises StorageError."""
+        queued = self._queue.journal.get(format_reference(repository, tag))
+        already = [part.upstream for part in queued.open_parts] if queued is not None else []
+        carried = await self._carried(repository, manifest)
+        await self._put(repository, tag, manifest, list(dict.fromkeys([*already, *upstreams])), carried)
         self._worker.wake.set()
 
     async def push_done(self, push: ManifestPush) -> None:
@@ -240,7 +250,7 @@ class Intake:
         for job in jobs:
             if queue.journal.is_current(job):
                 for part in job.open_parts:
-                    if part.state is not JobState.BLOCKED or part.missing:
+                    if part.state is not JobState.BLOCKED or part.missing or part.asks:
                         queue.enqueue(job, part)
 
     async def _take_up(self, marker: Marker, content: Descriptor | Exception | None) -> Job | None:
@@ -325,7 +335,8 @@ class Intake:
         latest = self._queue.clock.now() + timedelta(seconds=LONGEST_BACKOFF_SECONDS)
         if part.next_attempt is not None:
             part.next_attempt = min(part.next_attempt, latest)
-        if part.state is JobState.BLOCKED and not part.missing and self._queue.routes.upstream(part.upstream):
+        stays = part.missing or part.asks
+        if part.state is JobState.BLOCKED and not stays and self._queue.routes.upstream(part.upstream):
             part.move(JobState.QUEUED)
             part.reason, part.needs_credentials = "", False
 
@@ -349,6 +360,7 @@ class Intake:
                 if part.state is not JobState.BLOCKED:
                     part.move(JobState.BLOCKED)
                 part.reason, part.needs_credentials, part.missing = no_route(part.upstream), False, ()
+                part.conflict = None
                 changed = True
         if lost or not job.parts:  # no parts: it came from a queue whose upstream wasn't known here
             job.parts |= {name: Part(name) for name in come}

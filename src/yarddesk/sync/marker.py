@@ -25,17 +25,28 @@ _JOB_KEYS = frozenset(
     {"schema", "repository", "reference", "digest", "media_type", "generation", "created", "upstreams"}
     | {"paused", "paused_until", "priority"}
 )
-_PART_KEYS = frozenset({"state", "tries", "next_attempt", "reason", "needs_credentials", "missing"})
+_PART_KEYS = frozenset(
+    {"state", "tries", "next_attempt", "reason", "needs_credentials", "missing", "replaced", "conflict"}
+)
 
 
 class DamagedMarker(YarddeskError):
     """A file in `pending/` that is no marker, or one of a version that this one doesn't know."""
 
 
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Somebody else moved the tag upstream, to `there`; `overwrite`: a person said to overwrite that."""
+
+    there: Digest
+    overwrite: bool = False
+
+
 @dataclass(slots=True)
 class Part:
     """One upstream's part of a job. Below `extra` is what a marker doesn't keep.
 
+    `replaced` is what the tag named there when we (were about to) let it name this.
     `meter` is the last attempt's; `started` (the first attempt's start, monotonic) and `bytes_sent` add up over attempts.
     `looks`: how often the manifests that lack were looked for; `arrived`: those that came in during this attempt.
     """
@@ -47,12 +58,19 @@ class Part:
     reason: str = ""
     needs_credentials: bool = False
     missing: tuple[Digest, ...] = ()
+    replaced: Digest | None = None
+    conflict: Conflict | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     meter: ProgressMeter | None = None
     started: float | None = None
     bytes_sent: int = 0
     looks: int = 0
     arrived: set[Digest] = field(default_factory=set)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is to decide about a tag that was moved."""
+        return self.state is JobState.BLOCKED and self.conflict is not None and not self.conflict.overwrite
 
     def move(self, new: JobState) -> JobState:
         """Take a step of the table, and give the state before it. Raises IllegalStep."""
@@ -190,6 +208,12 @@ def _part_document(part: Part, paused: bool) -> dict[str, Any]:
         document["needs_credentials"] = True
     if part.missing:
         document["missing"] = list(part.missing)
+    if part.replaced is not None:
+        document["replaced"] = part.replaced
+    if part.conflict is not None:
+        document["conflict"] = {"there": part.conflict.there}
+        if part.conflict.overwrite:
+            document["conflict"]["decided"] = "overwrite"
     return document
 
 
@@ -226,8 +250,14 @@ def _part(name: str, entry: dict[str, Any]) -> Part:
         reason=str(entry.get("reason") or ""),
         needs_credentials=bool(entry.get("needs_credentials")),
         missing=tuple(Digest.parse(digest) for digest in entry.get("missing") or ()),
+        replaced=Digest.parse(entry["replaced"]) if entry.get("replaced") else None,
+        conflict=_conflict(entry["conflict"]) if entry.get("conflict") else None,
         extra={key: value for key, value in entry.items() if key not in _PART_KEYS},
     )
+
+
+def _conflict(document: dict[str, Any]) -> Conflict:
+    return Conflict(Digest.parse(document["there"]), document.get("decided") == "overwrite")
 
 
 def _from_switchyard(document: dict[str, Any], now: datetime) -> Marker:

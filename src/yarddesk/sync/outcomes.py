@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from yarddesk.content.upstream import UpstreamTrouble, UpstreamUntrue
 from yarddesk.errors import YarddeskError
-from yarddesk.events import CredentialRequired, ImageSynced
-from yarddesk.oci.digest import Digest
+from yarddesk.events import CredentialRequired, ImageSynced, TagConflict
+from yarddesk.sync.conflicts import LOOK_AGAIN_SECONDS as TAG_AGAIN_SECONDS
+from yarddesk.sync.conflicts import TagKept
 from yarddesk.sync.errors import LocalContentGone
-from yarddesk.sync.marker import Job, Part
+from yarddesk.sync.marker import Conflict, Job, Part
 from yarddesk.sync.queue import Queue, seconds_from
 from yarddesk.sync.schedule import PartKey, backoff_seconds
 from yarddesk.sync.states import JobState
@@ -43,19 +44,22 @@ class Attempt:
 
 
 class Outcomes:
-    """`answered` is called for an attempt whose upstream did what it was asked."""
+    """`answered` is called for an attempt whose upstream did what it was asked, `orphaned` for jobs that leave while others stay."""
 
-    def __init__(self, queue: Queue, answered: Callable[[Attempt], None]) -> None:
+    def __init__(
+        self, queue: Queue, answered: Callable[[Attempt], None], orphaned: Callable[[Job], Awaitable[None]]
+    ) -> None:
         self._queue = queue
+        self._orphaned = orphaned
         self._answered = answered
         self._troubles: dict[str, int] = {}
 
-    async def synced(self, attempt: Attempt, replaced: Digest | None) -> None:
+    async def synced(self, attempt: Attempt) -> None:
         """It's there, and was read back. A newer push of the tag keeps its place in the queue."""
         queue, job, part = self._queue, attempt.job, attempt.part
         self._troubles.pop(attempt.key.upstream, None)
         self._answered(attempt)
-        entry = queue.entry(job, part, JobState.DONE, replaced=replaced)
+        entry = queue.entry(job, part, JobState.DONE)
         _log.info("%s is synced to %s (%s)", job.id, part.upstream, job.digest)
         queue.history.keep(entry)
         if queue.journal.is_current(job) and not part.state.is_over:
@@ -73,9 +77,29 @@ class Outcomes:
                 reference=job.reference,
                 digest=job.digest,
                 upstream=part.upstream,
-                replaced=replaced,
+                replaced=part.replaced,
             )
         )
+
+    async def kept(self, attempt: Attempt, error: TagKept) -> None:
+        """Somebody else's image stays under the tag, as the settings have it. A newer push of the tag keeps its place."""
+        queue, job, part = self._queue, attempt.job, attempt.part
+        self._troubles.pop(attempt.key.upstream, None)
+        if not queue.journal.is_current(job) or part.state.is_over or part.state is JobState.CANCELLING:
+            return
+        _log.warning("%s to %s: %s", job.id, part.upstream, in_words(error))
+        queue.history.keep(queue.entry(job, part, JobState.CANCELLED, in_words(error)))
+        with queue.changing(job, [part]):
+            part.move(JobState.CANCELLING)
+            part.move(JobState.CANCELLED)
+        try:
+            await queue.out_or_saved(job)
+        except YarddeskError as failure:
+            self._not_written(attempt, failure)
+        queue.changes += 1
+        await queue.history.write()
+        if queue.journal.get(job.id) is None:
+            await self._orphaned(job)
 
     async def gone(self, job: Job, error: LocalContentGone) -> None:
         """There is nothing left to sync."""
@@ -105,6 +129,10 @@ class Outcomes:
             part.next_attempt = again if verdict.state is JobState.WAITING else None
             part.needs_credentials = verdict.needs_credentials
             part.missing = verdict.missing
+            if verdict.conflict is not None:
+                part.conflict = Conflict(verdict.conflict)
+        if verdict.conflict is not None:
+            queue.events.publish(TagConflict(job_id=job.id, upstream=part.upstream, there=verdict.conflict))
         if part.arrived.intersection(verdict.missing):
             queue.requeue(job, part)  # it came in after the attempt had looked for it
         elif again is not None and not job.paused:
@@ -134,6 +162,10 @@ class Outcomes:
     def still_missing(self, attempt: Attempt) -> None:
         """An index whose children were looked for, in vain: it stays blocked, and is looked at again later, ever less often."""
         self._schedule(attempt, self._look_again(attempt))
+
+    def still_moved(self, attempt: Attempt) -> None:
+        """A tag that somebody else moved was looked at, and waits for a person still."""
+        self._schedule(attempt, seconds_from(self._queue.clock.now(), TAG_AGAIN_SECONDS))
 
     def _mind_the_gate(self, attempt: Attempt, error: Exception, verdict: Verdict) -> None:
         queue, upstream = self._queue, attempt.key.upstream

@@ -17,11 +17,13 @@ from yarddesk.events import EventBus, JobRemoved, JobStateChanged, UpstreamState
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.settings.model import TagFilter
+from yarddesk.sync.conflicts import OnConflict
 from yarddesk.sync.history import History
 from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.pauses import Pauses
 from yarddesk.sync.schedule import Gate, PartKey, Schedule
+from yarddesk.sync.seen import SeenTags
 from yarddesk.sync.snapshot import HistoryEntry
 from yarddesk.sync.states import JobState
 
@@ -50,6 +52,7 @@ class Queue:
     schedule: Schedule
     pauses: Pauses
     history: History
+    seen: SeenTags
     events: EventBus
     clock: Clock
     random: Random
@@ -60,6 +63,7 @@ class Queue:
     carries: dict[str, frozenset[Digest]] = field(default_factory=dict)
     timed_jobs: dict[str, datetime] = field(default_factory=dict)
     filters: Mapping[str, TagFilter] = field(default_factory=dict)
+    on_conflict: OnConflict = OnConflict.OVERWRITE
 
     def registry_of(self, upstream: str) -> str:
         """Its host as people know it; its name where it's no longer among the settings."""
@@ -143,6 +147,8 @@ class Queue:
             part.reason = ""
             part.needs_credentials = False
             part.missing = ()
+            if part.conflict is not None and not part.conflict.overwrite:
+                part.conflict = None
         self.enqueue(job, part)
 
     def carry(self, job: Job, digests: Iterable[Digest]) -> None:
@@ -186,9 +192,7 @@ class Queue:
         self.touch_world()
         self.events.publish(UpstreamStateChanged(upstream=upstream, state=gate.state, reason=gate.reason))
 
-    def entry(
-        self, job: Job, part: Part, outcome: JobState, reason: str = "", replaced: Digest | None = None
-    ) -> HistoryEntry:
+    def entry(self, job: Job, part: Part, outcome: JobState, reason: str = "") -> HistoryEntry:
         """The line of the history for a part that ended now."""
         progress = part.meter.snapshot() if part.meter else None
         started = part.started
@@ -205,7 +209,7 @@ class Queue:
             bytes_saved=progress.bytes_saved if progress else 0,
             tries=part.tries,
             reason=reason,
-            replaced=replaced,
+            replaced=part.replaced,
         )
 
 

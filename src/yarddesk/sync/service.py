@@ -14,13 +14,15 @@ from typing import Any, Final, Self
 from yarddesk.content.clock import Clock, SystemClock
 from yarddesk.content.listener import ManifestPush
 from yarddesk.content.store import Store
-from yarddesk.content.upstream import Routes
+from yarddesk.content.upstream import Routes, Upstream
 from yarddesk.errors import YarddeskError
 from yarddesk.events import ContentMended, EventBus, ManifestStored, Subscription
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.settings.model import Settings
+from yarddesk.sync.conflicts import OnConflict
 from yarddesk.sync.copy import Wires
+from yarddesk.sync.deciding import Deciding
 from yarddesk.sync.history import HISTORY_FILE, History
 from yarddesk.sync.intake import Intake
 from yarddesk.sync.journal import Journal
@@ -28,8 +30,9 @@ from yarddesk.sync.marker import Job
 from yarddesk.sync.pauses import Pauses
 from yarddesk.sync.queue import Queue
 from yarddesk.sync.schedule import Schedule
+from yarddesk.sync.seen import SEEN_FILE, SeenTags
 from yarddesk.sync.slots import Bandwidth, TransferSlots
-from yarddesk.sync.snapshot import HistoryEntry, SyncSnapshot
+from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, SyncSnapshot
 from yarddesk.sync.states import JobState
 from yarddesk.sync.steering import Steering
 from yarddesk.sync.transfers import Transfers
@@ -73,6 +76,7 @@ class SyncService:
             schedule=Schedule(_attempts(settings)),
             pauses=Pauses(data_dir / "paused.json"),
             history=History(data_dir / HISTORY_FILE),
+            seen=SeenTags(data_dir / SEEN_FILE),
             events=events,
             clock=self._clock,
             random=random or Random(),
@@ -84,7 +88,9 @@ class SyncService:
         )
         self._worker = Worker(self._queue, self._wires, self._spawn)
         self._intake = Intake(self._queue, self._worker, self._wires.transfers)
+        self._worker.orphaned = self._intake.orphaned
         self._steering = Steering(self._queue, self._worker, self._intake.orphaned)
+        self._deciding = Deciding(self._queue, self._intake, self, self._steering.end_part)
         self._waiting = Waiting(self._queue)
         self._views = Views(self._queue, self._worker.attempts)
         self._watch = FolderWatch(self._queue.journal, self._steering.deleted_by_hand)
@@ -123,6 +129,7 @@ class SyncService:
             yield
         finally:
             await self._queue.journal.close()
+            await self._queue.seen.close()
 
     async def stop(self) -> None:
         """End what is under way, within seconds; it stays queued."""
@@ -141,6 +148,7 @@ class SyncService:
             if not runner.cancelled() and (error := runner.exception()) is not None:
                 raise error
         await self._queue.journal.close()
+        await self._queue.seen.close()
 
     async def reload(self, routes: Routes, settings: Settings) -> None:
         """Other settings are in force: what goes to upstreams that changed or went begins again, or ends; the rest goes on.
@@ -219,6 +227,20 @@ class SyncService:
     async def move_up(self, target: str) -> int:
         return await self._steering.move_up(target)
 
+    async def decide(
+        self,
+        target: str,
+        choice: ConflictChoice,
+        *,
+        upstream: str | None = None,
+        tag: Tag | None = None,
+        generation: int | None = None,
+    ) -> int:
+        try:
+            return await self._deciding.decide(target, choice, upstream=upstream, tag=tag, generation=generation)
+        finally:
+            self._worker.wake.set()
+
     def snapshot(self) -> SyncSnapshot:
         return self._views.snapshot()
 
@@ -240,6 +262,12 @@ class SyncService:
         """What last became of an image on its way to an upstream, as far as is remembered."""
         return self._queue.history.latest(repository, reference, upstream)
 
+    def saw(self, upstream: Upstream, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
+        """A pull asked an upstream for a tag: that's what we last saw there, unless it's ours that is on its way."""
+        if not self.is_queued(repository, tag):
+            self._queue.seen.saw(upstream.place_of(repository), tag, digest)
+            self._queue.seen.write_soon()
+
     def queued_in(self, repository: RepositoryName) -> Collection[Digest]:
         """The manifests of a repository that are still on their way to some upstream."""
         return {job.digest for job in self._queue.journal.in_repository(repository)}
@@ -247,6 +275,7 @@ class SyncService:
     async def _load(self) -> None:
         await self._queue.pauses.load(self._clock.now())
         await self._queue.history.load()
+        await self._queue.seen.load()
         self._apply_pauses()
         await self._intake.load()
 
@@ -314,6 +343,7 @@ class SyncService:
         pushes = sum(upstream.push for upstream in self._queue.routes.all())
         self._wires.slots.resize(settings.sync.concurrency, pushes)
         self._wires.bandwidth.bytes_per_second = settings.sync.bandwidth
+        self._queue.on_conflict = OnConflict(settings.sync.on_conflict)
         self._queue.filters = {upstream.name: upstream.tags for upstream in settings.upstreams}
 
     def _apply_pauses(self) -> None:

@@ -7,14 +7,17 @@ from enum import StrEnum
 from typing import Protocol
 
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import ImageReference, Reference, RepositoryName
+from yarddesk.oci.name import ImageReference, Reference, RepositoryName, Tag
 from yarddesk.progress import TransferProgress
 from yarddesk.sync.states import JobState
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPart:
-    """One upstream's part of a job. `reason` is in words for people; `needs_credentials` asks for “Sign in”."""
+    """One upstream's part of a job. `reason` is in words for people; `needs_credentials` asks for “Sign in”.
+
+    `conflict`: what somebody else moved the tag to there, while a person is to decide about it.
+    """
 
     upstream: str
     registry: str
@@ -24,6 +27,7 @@ class UpstreamPart:
     next_attempt: datetime | None = None
     progress: TransferProgress | None = None
     needs_credentials: bool = False
+    conflict: Digest | None = None
 
     @property
     def bytes_done(self) -> int:
@@ -153,6 +157,14 @@ def overall_state(snapshot: SyncSnapshot) -> OverallState:
     return OverallState.SYNCING if states.get(JobState.QUEUED) else OverallState.IDLE
 
 
+class ConflictChoice(StrEnum):
+    """What a person can decide about a tag that somebody else moved upstream. TAG: sync under another tag, theirs stays."""
+
+    OVERWRITE = "overwrite"
+    KEEP = "keep"
+    TAG = "tag"
+
+
 class SyncController(Protocol):
     """What a person, a command or the window can do. Durable before it takes effect; each returns how many jobs it met.
 
@@ -171,6 +183,21 @@ class SyncController(Protocol):
 
     async def move_up(self, target: str) -> int:
         """Try it before all others, as soon as there is room; what is on its way already isn't stopped for it."""
+        ...
+
+    async def decide(
+        self,
+        target: str,
+        choice: ConflictChoice,
+        *,
+        upstream: str | None = None,
+        tag: Tag | None = None,
+        generation: int | None = None,
+    ) -> int:
+        """About a tag that somebody else moved, at one upstream or all that ask; TAG needs the other tag.
+
+        `generation`: that of the job that the person saw; raises YarddeskError where it was pushed again meanwhile.
+        """
         ...
 
     def snapshot(self) -> SyncSnapshot: ...

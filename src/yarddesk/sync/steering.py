@@ -216,11 +216,17 @@ class Steering:
             queue.left(job, "cancelled")
         await queue.history.write()
 
-    async def _cancel_part(self, job: Job, part: Part) -> None:
+    async def end_part(self, job: Job, part: Part, reason: str) -> None:
+        """One upstream's part is cancelled for this reason, and the job with it if it was the last. Raises StorageError."""
+        await self._cancel_part(job, part, reason)
+        if self._queue.journal.get(job.id) is None:
+            await self._orphaned(job)
+
+    async def _cancel_part(self, job: Job, part: Part, reason: str = "Cancelled.") -> None:
         queue = self._queue
         if part.state.is_over:
             return  # it arrived while the parts before it were cancelled
-        entry = queue.entry(job, part, JobState.CANCELLED, "Cancelled.")
+        entry = queue.entry(job, part, JobState.CANCELLED, reason)
         with queue.changing(job, [part]):
             part.move(JobState.CANCELLING if part.state.is_active else JobState.CANCELLED)
         queue.schedule.drop(queue.key(job, part))
@@ -228,7 +234,11 @@ class Steering:
         if part.state is JobState.CANCELLING:
             with queue.changing(job, [part]):
                 part.move(JobState.CANCELLED)
-        await queue.out_or_saved(job)
+        try:
+            await queue.out_or_saved(job)
+        except StorageError:
+            queue.requeue(job, part)  # what isn't written isn't so
+            raise
         await queue.history.add(entry)
         queue.changes += 1
 

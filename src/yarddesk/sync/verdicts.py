@@ -16,6 +16,8 @@ from yarddesk.content.upstream import (
 )
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
+from yarddesk.sync.conflicts import LOOK_AGAIN_SECONDS as TAG_AGAIN_SECONDS
+from yarddesk.sync.conflicts import TagMoved
 from yarddesk.sync.errors import ChildrenMissing
 from yarddesk.sync.states import JobState
 
@@ -38,6 +40,7 @@ class Verdict:
     retry_seconds: float | None = None
     needs_credentials: bool = False
     missing: tuple[Digest, ...] = ()
+    conflict: Digest | None = None
 
 
 def judge(error: Exception) -> Verdict:
@@ -67,6 +70,8 @@ def judge(error: Exception) -> Verdict:
             return Verdict(JobState.BLOCKED, in_words(error), retry_seconds=LOOK_AGAIN_SECONDS)
         case ChildrenMissing():
             return Verdict(JobState.BLOCKED, in_words(error), missing=error.digests)
+        case TagMoved():
+            return Verdict(JobState.BLOCKED, in_words(error), retry_seconds=TAG_AGAIN_SECONDS, conflict=error.there)
         case YarddeskError() if not error.temporary:
             return Verdict(JobState.BLOCKED, in_words(error))
         case YarddeskError():

@@ -78,6 +78,7 @@ class Views:
             next_attempt=shown.next_attempt,
             progress=part.meter.snapshot() if part.meter is not None else None,
             needs_credentials=shown.needs_credentials,
+            conflict=part.conflict.there if part.asks and part.conflict else None,
         )
 
     def _upstreams(self) -> tuple[UpstreamHealth, ...]:

@@ -2,14 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from yarddesk.content.target import NotFound
+from yarddesk.content.upstream import Upstream
 from yarddesk.errors import YarddeskError
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import Tag
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.attempt import Errand, sync_image
+from yarddesk.sync.conflicts import TagGuard, TagKept
 from yarddesk.sync.copy import Wires
 from yarddesk.sync.errors import LocalContentGone
 from yarddesk.sync.known import KnownContent
@@ -52,7 +56,9 @@ class Worker:
         self._wires = wires
         self._spawn = spawn
         self._known: dict[str, KnownContent] = {}
-        self._outcomes = Outcomes(queue, self.answered)
+        self.orphaned: Callable[[Job], Awaitable[None]] | None = None
+        """Told of jobs that leave while others, that they took along, stay."""
+        self._outcomes = Outcomes(queue, self.answered, self._orphaned)
         self.attempts: dict[PartKey, Attempt] = {}
         self.wake = asyncio.Event()
 
@@ -149,6 +155,10 @@ class Worker:
         # Not in the task itself: one that's cancelled before its first step never runs a line of it.
         attempt.task.add_done_callback(lambda _: self._ended(attempt))
 
+    async def _orphaned(self, job: Job) -> None:
+        if self.orphaned is not None:
+            await self.orphaned(job)
+
     def _ended(self, attempt: Attempt) -> None:
         del self.attempts[attempt.key]
         self._queue.schedule.finished(attempt.key)
@@ -187,8 +197,15 @@ class Worker:
                 if part.missing:  # else one came while the upstream was asked, and put it into the queue again
                     outcomes.still_missing(attempt)
                 return
+            if part.asks and await self._is_still_moved(attempt):
+                if part.asks:
+                    outcomes.still_moved(attempt)
+                return
             self._begin(attempt)
-            replaced = await sync_image(self._errand(attempt), self._meter(part), self._wires, _Hooks(self, attempt))
+            await sync_image(self._errand(attempt), self._meter(part), self._wires, _Hooks(self, attempt))
+        except TagKept as error:
+            attempt.settling = True
+            await outcomes.kept(attempt, error)
         except LocalContentGone as gone:
             attempt.settling = True
             job = attempt.job  # the newest generation, where the same was pushed again meanwhile
@@ -199,7 +216,7 @@ class Worker:
             await outcomes.failed(attempt, error)
         else:
             attempt.settling = True
-            await outcomes.synced(attempt, replaced)
+            await outcomes.synced(attempt)
 
     def _begin(self, attempt: Attempt) -> None:
         part = attempt.part
@@ -209,6 +226,8 @@ class Worker:
             part.tries += 1
             part.arrived.clear()
             part.reason, part.next_attempt, part.needs_credentials, part.missing = "", None, False, ()
+            if part.conflict is not None and not part.conflict.overwrite:
+                part.conflict = None
             if part.meter is not None:
                 part.bytes_sent += part.meter.snapshot().bytes_sent
             part.meter = ProgressMeter(self._queue.clock.monotonic)
@@ -230,7 +249,38 @@ class Worker:
             raise YarddeskError(no_route(upstream.name))
         way = Way(attempt.key, job.repository, self.known(attempt.key.upstream))
         source = self._queue.store.repository(job.repository)
-        return Errand(source, upstream.repository(job.repository), job.reference, job.digest, way)
+        destination = upstream.repository(job.repository)
+        return Errand(source, destination, job.reference, job.digest, way, self._guard(attempt, upstream))
+
+    def _guard(self, attempt: Attempt, upstream: Upstream) -> TagGuard | None:
+        queue, job = self._queue, attempt.job
+        if not isinstance(job.reference, Tag):
+            return None
+        return TagGuard(
+            queue.seen,
+            upstream.place_of(job.repository),
+            upstream.registry,
+            job.reference,
+            job.digest,
+            attempt.part,
+            policy=lambda: queue.on_conflict,
+            save=lambda: queue.journal.save(attempt.job),
+        )
+
+    async def _is_still_moved(self, attempt: Attempt) -> bool:
+        """Whether a tag that somebody else moved still keeps the image from going: one question, that changes nothing."""
+        errand = self._errand(attempt)
+        if errand.guard is None:
+            return False
+        try:
+            there: Digest | None = (await errand.destination.resolve(errand.guard.tag)).digest
+        except NotFound:
+            return False
+        except (YarddeskError, OSError) as error:
+            _log.debug("whether %s can go on could not be told: %s", attempt.job.id, error)
+            return True
+        part = attempt.part
+        return part.conflict is not None and there == part.conflict.there and errand.guard.holds_back(there)
 
     async def _has_come(self, attempt: Attempt) -> bool:
         """Whether one of the manifests that an index waits for is here by now, or all are upstream."""

@@ -64,9 +64,7 @@ class RegistryUpstream:
 
     def repository(self, name: RepositoryName) -> RegistryRepository:
         """Raises InvalidName where the name can't lead here: another prefix, or none that is left once the prefix went."""
-        remote = self._remote_name(name)
-        if remote is None:
-            raise InvalidName(f"“{name}” does not lead to {self.registry}.")
+        remote = self._remote(name)
         # A push's read-back and look-ups have the worker's patience; a pull has a client's.
         return RegistryRepository(
             self._connection.client,
@@ -78,8 +76,18 @@ class RegistryUpstream:
             check_timeout=self._connection.check_timeout if self._for_pulls else timedelta(0),
         )
 
+    def place_of(self, name: RepositoryName) -> str:
+        """Raises InvalidName like `repository`."""
+        return f"{registry_key(self.registry)}/{self._remote(name)}"
+
     def forget_connections(self) -> None:
         self._connection.client.forget_connections()
+
+    def _remote(self, name: RepositoryName) -> RepositoryName:
+        remote = self._remote_name(name)
+        if remote is None:
+            raise InvalidName(f"“{name}” does not lead to {self.registry}.")
+        return remote
 
     def _remote_name(self, name: RepositoryName) -> RepositoryName | None:
         settings = self._connection.settings

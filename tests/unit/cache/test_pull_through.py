@@ -52,6 +52,7 @@ class Cache:
         self.heard: list[Any] = []
         self.events.subscribe(self.heard.append)
         self.queued: set[tuple[str, str]] = set()
+        self.seen: list[tuple[str, str, Digest]] = []
         self.settings = Settings(data_dir=folder)
         self.pulls = self.make()
 
@@ -62,6 +63,7 @@ class Cache:
             settings=self.settings,
             events=self.events,
             is_queued=lambda repository, reference: (repository, reference) in self.queued,
+            tag_seen=lambda upstream, _, tag, digest: self.seen.append((upstream.name, tag, digest)),
             clock=self.clock,
         )
 
@@ -127,6 +129,22 @@ async def test_a_head_moves_the_tag_where_the_digest_is_here_already(cache: Cach
     await cache.pulled(manifest.digest)
     await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=False)
     assert (await cache.store.resolve(REPOSITORY, V1)).digest == manifest.digest
+
+
+async def test_who_gets_a_tag_saw_what_it_names_upstream_and_who_asks_by_head_alone_did_not(cache: Cache) -> None:
+    first = await cache.put_upstream(build_image("a"))
+    await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=True)  # with which pushes begin
+    assert cache.seen == []
+    await cache.pulled(first.digest)  # with which containerd's pulls go on
+    await cache.pulled()
+    assert cache.seen == [("corp", "v1", first.digest)]
+    second = await cache.put_upstream(build_image("b"))
+    cache.clock.advance(301)
+    await cache.pulled()
+    await cache.put_upstream(build_image("a"))
+    cache.clock.advance(301)
+    await cache.pulled()
+    assert cache.seen[1:] == [("corp", "v1", second.digest), ("corp", "v1", first.digest)]
 
 
 async def test_what_was_said_of_a_tag_long_ago_or_overtaken_by_a_push_moves_nothing(cache: Cache) -> None:

@@ -14,7 +14,7 @@ from yarddesk.control.works import Work
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.progress import ProgressMeter
-from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamHealth, UpstreamPart
+from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamHealth, UpstreamPart
 from yarddesk.sync.states import JobState
 
 TOKEN = Secret("s3cret-token")
@@ -32,7 +32,9 @@ class Queue:
         meter.start(DIGEST)
         meter.add(DIGEST, 40)
         sending = UpstreamPart("corp", "registry.corp", JobState.TRANSFERRING, tries=1, progress=meter.snapshot())
-        waiting = UpstreamPart("hub", "docker.io", JobState.WAITING, "no answer", 3, NOW + timedelta(seconds=40))
+        waiting = UpstreamPart(
+            "hub", "docker.io", JobState.WAITING, "no answer", 3, NOW + timedelta(seconds=40), conflict=DIGEST
+        )
         self.jobs = (
             JobSnapshot(
                 "team/app:1", RepositoryName.parse("team/app"), Tag.parse("1"), DIGEST, 2, NOW, (sending, waiting)
@@ -71,6 +73,10 @@ class Queue:
 
     async def cancel(self, target=None):
         self.asked.append(("cancel", target))
+        return 1
+
+    async def decide(self, target, choice, *, upstream=None, tag=None, generation=None):
+        self.asked.append(("decide", target, choice, upstream, tag, generation))
         return 1
 
     async def move_up(self, target):
@@ -172,6 +178,22 @@ async def test_actions_reach_the_queue_and_tell_how_many_they_met(client, surfac
     ]
 
 
+async def test_decisions_reach_the_queue_and_the_queue_tells_what_asks_for_one(client, surface):
+    (job,) = (await client.get("/api/v1/queue")).json()["jobs"]
+    assert [part["conflict"] for part in job["upstreams"]] == [None, {"there": DIGEST}]
+    for body in (
+        {"target": "team/app:1", "choice": "overwrite", "generation": 2},
+        {"target": "team/app:1", "choice": "keep", "upstream": "hub"},
+        {"target": "team/app:1", "choice": "tag", "tag": "other"},
+    ):
+        assert (await client.post("/api/v1/decide", json=body)).json() == {"count": 1}
+    assert surface.sync.asked == [
+        ("decide", "team/app:1", ConflictChoice.OVERWRITE, None, None, 2),
+        ("decide", "team/app:1", ConflictChoice.KEEP, "hub", None, None),
+        ("decide", "team/app:1", ConflictChoice.TAG, None, Tag.parse("other"), None),
+    ]
+
+
 async def test_a_wait_is_answered_with_how_it_stands(client):
     assert (await client.post("/api/v1/wait", json={"seconds": 0})).json()["state"] == "pending"
     failed = (await client.post("/api/v1/wait", json={"target": "a", "seconds": 900})).json()
@@ -213,6 +235,14 @@ async def test_without_the_token_nothing_is_told(client, name, given):
         ("pause", b'{"for_seconds": -1}'),
         ("wait", b'{"seconds": true}'),
         ("first", b"{}"),
+        ("decide", b'{"choice": "keep"}'),
+        ("decide", b'{"target": "a"}'),
+        ("decide", b'{"target": "a", "choice": ["keep"]}'),
+        ("decide", b'{"target": "a", "choice": "tag"}'),
+        ("decide", b'{"target": "a", "choice": "tag", "tag": "-no"}'),
+        ("decide", b'{"target": "a", "choice": "keep", "tag": "other"}'),
+        ("decide", b'{"target": "a", "choice": "keep", "upstream": 5}'),
+        ("decide", b'{"target": "a", "choice": "keep", "generation": true}'),
         ("cancel", b" " * 70_000),
     ],
 )

@@ -9,5 +9,9 @@ def test_the_defaults_need_no_word():
 
 
 def test_what_is_set_in_vain_is_named():
-    environ = {"YARDDESK_CACHE_MAX_SIZE": "1GB", "YARDDESK_SYNC_ON_CONFLICT": "ask", "YARDDESK_SYNC_CONCURRENCY": "2"}
-    assert unheeded_keys(load_settings(environ).settings) == ["cache.max_size", "sync.on_conflict"]
+    environ = {
+        "YARDDESK_CACHE_MAX_SIZE": "1GB",
+        "YARDDESK_SYNC_ON_SYNCED_COMMAND": "notify",
+        "YARDDESK_SYNC_CONCURRENCY": "2",
+    }
+    assert unheeded_keys(load_settings(environ).settings) == ["cache.max_size", "sync.on_synced"]

@@ -152,3 +152,13 @@ def test_canonical_names_stay_what_they_are(repository: str) -> None:
     table = routes(HUB, upstream("all", registry="docker.io"))
     once = table.canonical(name(repository))
     assert table.canonical(once) == once
+
+
+def test_a_place_is_the_registrys_one_name_and_the_repositorys_name_there() -> None:
+    table = routes(upstream("corp", "corp", registry="Registry.Example:443", path="team", push=True), HUB)
+    (corp,) = table.push_upstreams(name("corp/app"))
+    assert corp.place_of(name("corp/app")) == "registry.example/team/app"
+    (hub,) = table.push_upstreams(name("docker.io/library/nginx"))
+    assert hub.place_of(name("docker.io/nginx")) == "docker.io/library/nginx"
+    with pytest.raises(InvalidName):
+        hub.place_of(name("elsewhere/nginx"))
