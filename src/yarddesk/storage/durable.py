@@ -178,10 +178,12 @@ def prepare_root(data_dir: Path) -> str:
         os.makedirs(parent, exist_ok=True)
         try:
             make_folder(root)
-            sync_folder(open_folder(os.path.realpath(parent)))
         except FileExistsError:
             if sys.platform != "win32" and stat.S_IMODE(os.stat(root).st_mode) != _FOLDER_MODE:
                 os.chmod(root, _FOLDER_MODE)
+        # Also where it was there: a run that was killed may have made it and not come to this.
+        with contextlib.suppress(PermissionError):  # made by somebody else, in a folder that we may pass through alone
+            sync_folder(open_folder(os.path.realpath(parent)))
     return root
 
 

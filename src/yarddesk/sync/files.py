@@ -8,24 +8,13 @@ from yarddesk.storage import durable
 from yarddesk.storage.layout import BESIDE_PREFIX
 
 
-def make_folders(folder: Path) -> None:
-    """The folder and those above it that are not there yet, each durable in the one above."""
-    if folder.is_dir():
-        return
-    make_folders(folder.parent)
-    with contextlib.suppress(FileExistsError):
-        durable.make_folder(str(folder))
-    durable.sync_folder(durable.open_folder(str(folder.parent)))
-
-
 def replace_file(path: Path, content: bytes, *, only_if_there: bool = False) -> bool:
     """Write a file whole and durably, 0600; False (nothing is written) where it should be there already and isn't.
 
-    Raises OSError, and then the file is as it was; but where the folder's fsync failed, which is the last step.
+    Its folder is there, and durable. Raises OSError, and then the file is as it was; but where the folder's fsync failed,
+    which is the last step.
     """
     temporary = str(path.parent / f"{BESIDE_PREFIX}{secrets.token_hex(8)}")
-    if not only_if_there:
-        make_folders(path.parent)
     try:
         durable.write_durably(temporary, content)
     except FileNotFoundError:

@@ -20,7 +20,8 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, format_reference
 from yarddesk.storage import durable
 from yarddesk.storage.layout import decode_reference, decode_repository
-from yarddesk.sync.files import remove_files, replace_file
+from yarddesk.storage.tree import Tree
+from yarddesk.sync.files import remove_files
 from yarddesk.sync.marker import ALSO_WANTED, Job, Marker, Part, encode_marker
 from yarddesk.sync.marker_files import (
     SUFFIX,
@@ -50,6 +51,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._tree = Tree(str(folder.parent))
         self._jobs: dict[str, Job] = {}
         self._by_repository: dict[RepositoryName, dict[str, None]] = {}
         self._turns: dict[str, _Turn] = {}
@@ -80,7 +82,7 @@ class Journal:
 
         Leftovers of writes that a crash cut off are removed. For the start: it knows nothing of what is being written.
         """
-        return await self._in_thread(read_markers, self.folder, now())
+        return await self._in_thread(read_markers, self._tree, self.folder, now())
 
     def adopt(self, job: Job) -> None:
         """Take a job that a marker named into the index; writes nothing."""
@@ -127,7 +129,7 @@ class Journal:
     async def _place(self, job: Job, old: Job | None) -> None:
         path, content = self.path_of(job.repository, job.reference), encode_marker(job)
         try:
-            if await self._in_thread(place_marker, path, content):
+            if await self._in_thread(place_marker, self._tree, path, content):
                 self._fresh.append(job)
         except OSError:
             await self._in_thread(take_back_marker, path, content, encode_marker(old) if old is not None else None)
@@ -150,7 +152,7 @@ class Journal:
         async with self._turn(job.id):
             with durable.in_words(str(self.folder)):
                 path = self.path_of(job.repository, job.reference)
-                await self._in_thread(replace_file, path, encode_marker(job))
+                await self._in_thread(place_marker, self._tree, path, encode_marker(job))
 
     async def discard(self, marker: Marker) -> None:
         """Remove the file of a marker that was never taken into the index. Raises StorageError."""

@@ -16,7 +16,8 @@ from yarddesk.storage.layout import (
     encode_reference,
     encode_repository,
 )
-from yarddesk.sync.files import make_folders, remove_files, replace_file
+from yarddesk.storage.tree import Tree
+from yarddesk.sync.files import remove_files, replace_file
 from yarddesk.sync.marker import MAX_MARKER_BYTES, DamagedMarker, Marker, decode_marker
 
 _log = logging.getLogger(__name__)
@@ -29,9 +30,10 @@ def marker_path(folder: Path, repository: RepositoryName, reference: Reference) 
     return folder.joinpath(*encode_repository(repository), encode_reference(reference) + SUFFIX)
 
 
-def place_marker(path: Path, content: bytes) -> bool:
-    """Write a marker; whether its folder had to be made. Raises OSError."""
+def place_marker(tree: Tree, path: Path, content: bytes) -> bool:
+    """Write a marker; whether its folder had to be made. Raises OSError, and StorageError where a link is in the way."""
     is_new = not path.parent.is_dir()
+    tree.make(path.parent.relative_to(tree.root).parts)
     replace_file(path, content)
     return is_new
 
@@ -65,8 +67,8 @@ def marker_names(folder: Path) -> set[str]:
     }
 
 
-def read_markers(folder: Path, now: datetime) -> list[Marker]:
-    make_folders(folder)
+def read_markers(tree: Tree, folder: Path, now: datetime) -> list[Marker]:
+    tree.make((folder.name,))
     markers: dict[str, Marker] = {}
     for parent, _, names in os.walk(folder, onerror=_not_looked_at):
         for name in names:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
+import os
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.disk_calls import DiskCalls
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image, build_index
 from tests.unit.sync.yard import REPOSITORY, running
@@ -300,3 +304,56 @@ async def test_an_older_generation_takes_nothing_out_of_the_queue(tmp_path: Path
     assert await journal.remove(newer)
     assert not journal.path_of(REPOSITORY, tag).exists()
     await journal.close()
+
+
+def marker_calls(data: Path, at: Callable[[int, str], None] = lambda count, name: None) -> DiskCalls:
+    return DiskCalls(at, f"{data.parent}/")
+
+
+async def test_folders_that_a_killed_run_made_are_durable_before_a_push_is_queued_in_them(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "pending" / "team" / "app").mkdir(parents=True)
+    calls = marker_calls(data)
+    calls.install()
+    try:
+        async with running(data, upstreams=away()) as yard:
+            await yard.push(build_image("a"))
+    finally:
+        calls.uninstall()
+    queued = next(number for number, call in enumerate(calls.made) if call.startswith("replace data/pending/team/app/"))
+    synced = {call for call in calls.made[: queued + 2] if call.startswith("fsync")}
+    assert {f"fsync data{below}" for below in ("", "/pending", "/pending/team", "/pending/team/app")} <= synced
+
+
+async def test_a_folder_whose_name_was_not_durable_is_made_so_by_the_next_push(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    failed: list[int] = []
+
+    def fail_once(number: int, name: str) -> None:
+        if name == "fsync" and calls.made[-1] == "fsync data/pending/team" and not failed:
+            failed.append(number)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    calls = marker_calls(data, fail_once)
+    async with running(data, upstreams=away()) as yard:
+        calls.install()
+        try:
+            with pytest.raises(StorageError):
+                await yard.push(build_image("a"), "v1")
+            await yard.push(build_image("b"), "v2")
+        finally:
+            calls.uninstall()
+    assert calls.made.count("fsync data/pending/team") == 2
+    assert set(yard.marker().parent.iterdir()) == {yard.marker("v2")}
+
+
+async def test_the_queue_is_not_led_out_of_its_folder_by_a_link(tmp_path: Path) -> None:
+    data, away_from_it = tmp_path / "data", tmp_path / "elsewhere"
+    (data / "pending").mkdir(parents=True)
+    away_from_it.mkdir()
+    (data / "pending" / "team").symlink_to(away_from_it)
+    async with running(data, upstreams=away()) as yard:
+        with pytest.raises(StorageError, match="symbolic link"):
+            await yard.push(build_image("a"))
+    assert list(away_from_it.iterdir()) == []

@@ -29,7 +29,7 @@ async def reopened(path: Path, kept: int = 100) -> SeenTags:
 
 
 async def test_what_was_seen_and_what_is_being_sent_is_known_after_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "data" / "seen-tags.jsonl"
+    path = tmp_path / "seen-tags.jsonl"
     seen = SeenTags(path)
     assert seen.get(PLACE, V1) is None
     seen.saw(PLACE, V1, DIGESTS[0])

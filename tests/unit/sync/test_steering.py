@@ -217,7 +217,7 @@ async def test_deleting_the_marker_by_hand_cancels_at_once(tmp_path: Path) -> No
         await sending(yard)
         yard.marker().unlink()
         await yard.until_empty()
-        assert yard.upstream.sending == 0
+        await yard.until(lambda: not yard.upstream.sending, "nothing is sent any more")
         await yard.until(yard.service.history)
         assert "deleted" in yard.service.history()[0].reason
 
