@@ -31,7 +31,10 @@ class FakeUpstream:
     held: asyncio.Event | None = None
     """While it's set to an event that isn't set, blobs stop after their first piece."""
     stops: dict[str, asyncio.Event] = field(default_factory=dict)
-    """By what it's asked (`tag`, `push_manifest`): it answers only once the event is set."""
+    """By what it's asked (`tag`, `push_manifest`): it answers only once the event is set. `list`: a manifest is there, and then
+    it's listed among its subject's referrers."""
+    listed: dict[Digest, set[Digest]] = field(default_factory=dict)
+    """Referrers by their subject, as far as they came to be listed."""
     store: MemoryStore = field(default_factory=MemoryStore)
     asked: Counter[str] = field(default_factory=Counter)
     log: list[tuple[str, str, str]] = field(default_factory=list)
@@ -199,6 +202,10 @@ class FakeRepository:
         if self._upstream.fault and self._upstream.fault("forget_manifest", descriptor.digest):
             return
         await self._upstream.store.put_manifest(self._name, manifest)
+        if manifest.subject is not None:
+            self._upstream.ask("list", self._name, manifest.digest)
+            await self._upstream.stop_at("list")
+            self._upstream.listed.setdefault(manifest.subject.digest, set()).add(manifest.digest)
 
     async def tag(self, descriptor: Descriptor, tag: Tag) -> None:
         await asyncio.sleep(0)

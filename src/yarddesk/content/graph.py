@@ -17,11 +17,12 @@ MAX_DEPTH: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A manifest without its bytes: the blobs and manifests that it names."""
+    """A manifest without its bytes: the blobs and manifests that it names, and what it's about."""
 
     descriptor: Descriptor
     blobs: tuple[Descriptor, ...] = ()
     children: tuple[Digest, ...] = ()
+    subject: Digest | None = None
 
 
 @dataclass(slots=True)
@@ -83,7 +84,8 @@ async def _read(source: Target, manifest: Manifest, graph: Graph, depth: int, wh
         else:
             await _read(source, found, graph, depth + 1, whole)
     children = tuple(child.digest for child in manifest.manifests if child.digest not in blobs)
-    graph.nodes[manifest.digest] = Node(manifest.descriptor, tuple(blobs.values()), children)
+    subject = manifest.subject.digest if manifest.subject else None
+    graph.nodes[manifest.digest] = Node(manifest.descriptor, tuple(blobs.values()), children, subject)
 
 
 async def _has_blobs(source: Target, manifest: Manifest) -> bool:

@@ -12,7 +12,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.conflicts import TagGuard
-from yarddesk.sync.copy import CopyHooks, Wires, copy_upstream, lacks_content
+from yarddesk.sync.copy import CopyHooks, Wires, copy_upstream, lacks_content, list_with_subjects
 from yarddesk.sync.errors import LocalContentDamaged, LocalContentGone
 from yarddesk.sync.survey import Way
 
@@ -61,6 +61,7 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
     if errand.guard is not None:
         errand.guard.look(before)
     if before == errand.digest:
+        await list_with_subjects(errand.source, errand.destination, graph.nodes.values(), wires.bandwidth)
         _all_there(graph, meter, errand.way)
         hooks.committing()
         await _arrived(errand)

@@ -4,15 +4,16 @@ The order is that of `content.copying`, and nothing goes out that doesn't hash t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from yarddesk.content.copying import copy_graph
-from yarddesk.content.graph import Graph
+from yarddesk.content.copying import copy_graph, in_pool
+from yarddesk.content.graph import Graph, Node
 from yarddesk.content.target import MountingTarget, Target
 from yarddesk.content.upstream import UpstreamFailure, UpstreamUntrue
 from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.errors import ChildrenMissing
 from yarddesk.sync.outgoing import Outgoing
@@ -60,8 +61,19 @@ async def copy_upstream(
     """
     carrier = _UpstreamCarrier(source, destination, way, meter, wires, hooks, trust)
     missing = await copy_graph(graph, destination, carrier, trust=trust)
+    await list_with_subjects(source, destination, [graph.nodes[digest] for digest in carrier.there], wires.bandwidth)
     if missing:
         raise ChildrenMissing(missing)
+
+
+async def list_with_subjects(source: Target, destination: Target, there: Iterable[Node], bandwidth: Bandwidth) -> None:
+    """See to it that what is about another manifest is listed among its referrers there, though it was there already.
+
+    A try that ended between the two may have left it there and not listed. Only the answer to its PUT tells whether the
+    registry lists it by itself, so it's put once more.
+    """
+    about = [node.descriptor for node in there if node.subject is not None]
+    await in_pool(lambda manifest: Outgoing(source, manifest, bandwidth, None).push_to(destination), about)
 
 
 class _UpstreamCarrier:
@@ -85,8 +97,12 @@ class _UpstreamCarrier:
         self._hooks = hooks
         self._trust = trust
         self._survey = Survey(source, destination, way, meter, trust=trust)
+        self.there: list[Digest] = []
+        """The manifests that it had."""
 
     def found(self, descriptor: Descriptor) -> None:
+        if descriptor.is_manifest:
+            self.there.append(descriptor.digest)
         self._survey.found(descriptor)
 
     async def lacks(self, blob: Descriptor) -> bool:

@@ -7,6 +7,7 @@ import errno
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,8 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.settings.model import Settings, SyncSettings, TagFilter, UpstreamSettings
+from yarddesk.sync.history import History
+from yarddesk.sync.journal import Journal
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 
@@ -306,3 +309,40 @@ async def test_a_child_that_comes_while_its_index_is_tried_without_it_lets_it_go
         upstream.release()
         await yard.until_empty()
         assert await upstream.tag_of("team/app", "v1") == parse_digest(index.manifest.digest)
+
+
+async def test_an_image_pushed_again_while_its_arrival_is_written_down_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newer generation is queued by then, but what ran for the older one has judged already: it goes on for nobody."""
+    queued, go_on, settling, written = (asyncio.Event() for _ in range(4))
+    upstream = FakeUpstream(stops={"tag": asyncio.Event()})
+
+    async def put(journal: Journal, *arguments: Any, **options: Any) -> Any:
+        result = await _put(journal, *arguments, **options)
+        if result[1] is not None:
+            queued.set()
+            await go_on.wait()
+        return result
+
+    async def write(history: History) -> None:
+        settling.set()
+        await written.wait()
+        await _write(history)
+
+    _put, _write = Journal.put, History.write
+    monkeypatch.setattr(Journal, "put", put)
+    monkeypatch.setattr(History, "write", write)
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        image = build_image("a")
+        await yard.push(image)
+        await yard.until_state("committing")
+        again = asyncio.create_task(yard.push_manifest(image.manifest, "v1"))
+        await queued.wait()
+        upstream.stops["tag"].set()
+        await settling.wait()
+        go_on.set()
+        await again
+        written.set()
+        await yard.until_empty()
+        assert not yard.marker().exists()
