@@ -4,7 +4,7 @@ from typing import Final
 
 BUFFER_BYTES: Final = 1024 * 1024
 _SCRATCH_BYTES: Final = 1024 * 1024
-_MOST_BUFFERS: Final = 16
+_MOST_BUFFERS: Final = 12
 
 
 class Buffers:

@@ -15,8 +15,9 @@ from yarddesk.storage.durable import open_file, start_sync, write_all
 BUFFER_BYTES: Final = 1024 * 1024
 """What goes to the threads at once."""
 
+# More in flight is no quicker, and is most of what a busy process has in memory.
 _SESSION_BYTES: Final = 4 * BUFFER_BYTES
-_ALL_BYTES: Final = 8 * BUFFER_BYTES
+_ALL_BYTES: Final = 6 * BUFFER_BYTES
 _SYNC_EVERY_BYTES: Final = 32 * BUFFER_BYTES
 _PROCESSORS: Final = os.cpu_count() or 1
 _TURN: Final = 8
