@@ -9,7 +9,7 @@ from typing import Final
 
 from yarddesk.content.credentials import Credential, CredentialStore, CredentialUnavailable, Secret
 from yarddesk.content.registry_host import registry_key
-from yarddesk.content.upstream import UpstreamDenied
+from yarddesk.content.upstream import UpstreamDenied, UpstreamFailure
 from yarddesk.oci.challenges import Challenge, parse_challenges
 from yarddesk.settings.model import AuthSettings, AuthType
 from yarddesk.upstream.failures import Failures
@@ -178,7 +178,14 @@ class Authenticator:
             return token
 
     async def _fetched(self, server: TokenServer, scopes: Scopes) -> Token:
-        credential = await self._credential()
+        try:
+            return await self._asked_for_token(server, scopes, await self._credential())
+        except UpstreamFailure:
+            # What stood in between may have named it, or it has moved: next time the registry is asked for it again.
+            self._server = None
+            raise
+
+    async def _asked_for_token(self, server: TokenServer, scopes: Scopes, credential: Credential | None) -> Token:
         trust = trust_in(server.realm, self._registry)
         if trust is RealmTrust.NO_REQUEST or (credential is not None and trust is not RealmTrust.CREDENTIALS):
             named = f"{server.realm.scheme}://{Origin.of(server.realm).shown}"

@@ -15,6 +15,7 @@ from yarddesk.content.credentials import Credential, Secret
 from yarddesk.content.upstream import UpstreamDenied
 from yarddesk.upstream.failures import Failures
 from yarddesk.upstream.http import Body, Wire
+from yarddesk.upstream.origins import Origin
 from yarddesk.upstream.words import is_page, said
 
 Scopes = frozenset[str]
@@ -102,7 +103,7 @@ class TokenClient:
         document = _document(body)
         text = document.get("token") or document.get("access_token")
         if not isinstance(text, str) or not text:
-            host = server.realm.host
+            host = Origin.of(server.realm).shown
             raise self._failures.untrue(f"{host} gave no token.", "Its answer is not that of a token server.")
         lifetime = _lifetime(document.get("expires_in"))
         account = credential.username if credential else None
