@@ -158,11 +158,20 @@ class FaultProxy:
 
     async def _away(self) -> None:
         if self._server is not None:
-            self._server.close()
+            await self._stop_listening(self._server)
         others = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+    async def _stop_listening(self, server: asyncio.Server) -> None:
+        # A connection that was accepted and has no transport yet when the server closes is forgotten by asyncio, and stays
+        # open: nobody would ever answer it. So first no more are accepted, and those that were get their turn.
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        server.close()
 
     async def _close(self) -> None:
         if self._foreign is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -206,6 +207,18 @@ class Drip(Fault):
                 piece = piece[self.count :]
                 await asyncio.sleep(self.pause_seconds)
             yield piece
+
+
+@dataclass(frozen=True)
+class Held(Fault):
+    """The registry answers, and its answer is on the way until the test lets it come."""
+
+    until: threading.Event = field(default_factory=threading.Event)
+
+    async def answered(self, head: Head, canary: str) -> bytes:
+        while not self.until.is_set():
+            await asyncio.sleep(0.01)
+        return head.encode()
 
 
 @dataclass(frozen=True)

@@ -96,10 +96,16 @@ class DockerRegistry(RegistryClient):
         path = self._on_disk / "blobs/sha256" / plain[:2] / plain / "data"
         return path.read_bytes() if path.exists() else None
 
+    def has_linked(self, repository: str, digest: str) -> bool:
+        """Whether a blob belongs to a repository there."""
+        plain = digest.removeprefix("sha256:")
+        return (self._on_disk / "repositories" / repository / "_layers/sha256" / plain / "link").exists()
+
     def uploads_left(self, repository: str) -> list[str]:
         """The upload sessions that nobody has closed or cancelled."""
         folder = self._on_disk / "repositories" / repository / "_uploads"
-        return [path.name for path in folder.iterdir()] if folder.exists() else []
+        # Of one that was cancelled it keeps an empty shell.
+        return [path.parent.name for path in folder.glob("*/startedat")]
 
     @property
     def _on_disk(self) -> Path:

@@ -24,6 +24,7 @@ from tests.peers.faults import (
     Fault,
     FlippedByte,
     ForeignLocation,
+    Held,
     LostAnswer,
     NetworkGone,
     Portal,
@@ -36,6 +37,7 @@ from tests.peers.faults import (
 )
 from tests.peers.steps import Step, Steps
 from tests.support.certificates import private_authority
+from tests.support.waiting import until
 
 MIB = 1024 * 1024
 BLOB = f"/v2/a/b/blobs/sha256:{'1' * 64}"
@@ -258,6 +260,19 @@ def test_a_drip_is_slow_and_loses_nothing(echo: Echo, proxy: FaultProxy, client:
     echo.content = content
     proxy.inject(Step.BLOB_GET, Drip(drips=5))
     assert read(client) == content
+
+
+def test_an_answer_is_held_until_it_may_come(proxy: FaultProxy, client: http.client.HTTPConnection) -> None:
+    held = Held()
+    proxy.inject(Step.BLOB_GET, held)
+    client.request("GET", BLOB)
+    until(lambda: proxy.passed and proxy.passed[0].status == 200, what="the registry has answered")
+    client.sock.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        client.sock.recv(1)
+    client.sock.settimeout(5)
+    held.until.set()
+    assert client.getresponse().read() == b"0123456789"
 
 
 def test_truncated_answers(proxy: FaultProxy, client: http.client.HTTPConnection) -> None:

@@ -195,10 +195,14 @@ class FakeRepository:
         manifest = parse_manifest(content, descriptor.media_type)
         for blob in manifest.required_blobs:
             if blob.digest not in self._blobs | self._upstream.claimed:
-                raise UpstreamUntrue(self._upstream.name, f"{blob.digest} is unknown", temporary=True, status=400)
+                raise UpstreamUntrue(
+                    self._upstream.name, f"{blob.digest} is unknown", temporary=True, codes=("MANIFEST_BLOB_UNKNOWN",)
+                )
         for child in manifest.manifests:
             if not await self._target.exists(child):
-                raise UpstreamUntrue(self._upstream.name, f"{child.digest} is unknown", temporary=True, status=400)
+                raise UpstreamUntrue(
+                    self._upstream.name, f"{child.digest} is unknown", temporary=True, codes=("MANIFEST_BLOB_UNKNOWN",)
+                )
         if self._upstream.fault and self._upstream.fault("forget_manifest", descriptor.digest):
             return
         await self._upstream.store.put_manifest(self._name, manifest)

@@ -69,7 +69,7 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
     if not await _brought(errand, graph, meter, wires, hooks):
         raise UpstreamUntrue(
             errand.way.holder.upstream,
-            "It took the whole image and then doesn't have it.",
+            f"{errand.way.holder.upstream} took the whole image and then doesn't have it.",
             f"It was sent {ROUNDS} times, the last time without asking what is there already.",
             hint="Its storage may be damaged, or it was cleaned up while it ran: restarting that registry may help.",
             temporary=True,

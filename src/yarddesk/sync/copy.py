@@ -11,7 +11,7 @@ from typing import Protocol
 from yarddesk.content.copying import copy_graph, in_pool
 from yarddesk.content.graph import Graph, Node
 from yarddesk.content.target import MountingTarget, Target
-from yarddesk.content.upstream import UpstreamFailure, UpstreamUntrue
+from yarddesk.content.upstream import UpstreamFailure
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.progress import LayerState, ProgressMeter
@@ -117,6 +117,10 @@ class _UpstreamCarrier:
         way, transfers = self._way, self._wires.transfers
         key = TransferKey(way.holder.upstream, way.repository, blob.digest)
         while True:
+            if self._trust and way.known.is_fresh(blob.digest, way.repository):
+                # Another job's transfer of it has ended since we asked whether it was there.
+                self._survey.finish(blob, LayerState.THERE)
+                return
             other = None if transfers.find(key) else transfers.elsewhere(key.upstream, key.digest, key.repository)
             if other is not None and self._trust and way.known.mounts_work:
                 await _ended(transfers, other)
@@ -149,10 +153,7 @@ class _UpstreamCarrier:
 
 def lacks_content(failure: UpstreamFailure) -> bool:
     """Whether the upstream misses, at the end, content that it said it had, or took."""
-    codes = {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}
-    return bool(codes.intersection(failure.codes)) or (
-        isinstance(failure, UpstreamUntrue) and failure.status in (400, 404)
-    )
+    return not {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}.isdisjoint(failure.codes)
 
 
 async def _ended(transfers: Transfers, transfer: Transfer) -> None:

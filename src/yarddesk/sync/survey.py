@@ -42,12 +42,17 @@ class Survey:
         """Whether it must be sent, after all that spares sending it was tried."""
         known, repository = self._way.known, self._way.repository
         if self._trust:
-            says_so = known.is_fresh(blob.digest, repository) or await self._destination.exists(blob)
-            if says_so and await self._destination.is_readable(blob):
-                known.add(blob.digest, repository)
-                self.finish(blob, LayerState.THERE)
-                return False
-            known.forget(blob.digest, repository)
+            says_so = known.is_fresh(blob.digest, repository)
+            if not says_so:
+                # Before the question, not after a “no”: another job's transfer may end while that is on its way.
+                known.forget(blob.digest, repository)
+                says_so = await self._destination.exists(blob)
+            if says_so:
+                if await self._destination.is_readable(blob):
+                    known.add(blob.digest, repository)
+                    self.finish(blob, LayerState.THERE)
+                    return False
+                known.forget(blob.digest, repository)
             if await self.mounted(blob):
                 return False
         if await self._source.exists(blob):

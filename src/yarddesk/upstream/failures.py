@@ -122,7 +122,9 @@ class Failures:
         hint = hint or f"Sign in with an account that may: yarddesk login {self.registry}"
         return UpstreamDenied(self.name, title, message, hint=hint, status=status, codes=tuple(codes))
 
-    def untrue(self, title: str, message: str = "", *, status: int | None = None) -> UpstreamUntrue:
+    def untrue(
+        self, title: str, message: str = "", *, status: int | None = None, codes: Iterable[str] = ()
+    ) -> UpstreamUntrue:
         return UpstreamUntrue(
             self.name,
             title,
@@ -130,6 +132,7 @@ class Failures:
             hint="Is a proxy, or a network that wants you to log in first, in between?",
             temporary=True,
             status=status,
+            codes=tuple(codes),
         )
 
     def not_a_registry(self, what: str, *, status: int | None = None) -> UpstreamUntrue:

@@ -226,7 +226,16 @@ class RegistryRepository:
             failure = await self._client.failure(answer, what)
             if isinstance(failure, NotFound) or _BLOB_LOST.intersection(failure.codes):
                 raise self._client.failures.untrue(
-                    f"{self._client.registry} lacks content that it said it had.", failure.message, status=answer.status
+                    f"{self._client.registry} lacks content that it said it had.",
+                    failure.message,
+                    status=answer.status,
+                    codes=_BLOB_LOST,
+                )
+            if "DIGEST_INVALID" in failure.codes:
+                raise self._client.failures.untrue(
+                    f"{self._client.registry} got another manifest than was sent.",
+                    failure.message,
+                    status=answer.status,
                 )
             raise failure
 

@@ -1,0 +1,163 @@
+"""Which fault can happen at which step of a sync, and what has to come of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tests.peers.faults import (
+    CutAnswer,
+    CutHead,
+    CutRequest,
+    Drip,
+    Fault,
+    FlippedByte,
+    ForeignLocation,
+    LostAnswer,
+    NetworkGone,
+    Portal,
+    Redirect,
+    Reset,
+    Stall,
+    Status,
+    Truncated,
+    WrongDigest,
+)
+from tests.peers.steps import Step
+
+
+class Ends(Enum):
+    """While the fault lasts: the image arrives all the same, waits for another try, or waits for a person."""
+
+    ARRIVES = "arrives"
+    WAITS = "waits"
+    NEEDS_YOU = "needs you"
+
+
+ARRIVES, WAITS, NEEDS_YOU = Ends.ARRIVES, Ends.WAITS, Ends.NEEDS_YOU
+
+STEPS = (
+    Step.TAG_HEAD,
+    Step.MANIFEST_HEAD,
+    Step.BLOB_HEAD,
+    Step.BLOB_PROBE,
+    Step.MOUNT,
+    Step.START,
+    Step.PATCH,
+    Step.CLOSE,
+    Step.PUT_BLOB,
+    Step.MANIFEST_PUT,
+    Step.TAG_PUT,
+    Step.READ_BACK,
+)
+HEADS = frozenset({Step.TAG_HEAD, Step.MANIFEST_HEAD, Step.BLOB_HEAD, Step.READ_BACK})
+WITH_CONTENT = frozenset({Step.PATCH, Step.PUT_BLOB, Step.MANIFEST_PUT, Step.TAG_PUT})
+UPLOADING = frozenset({Step.PATCH, Step.CLOSE, Step.PUT_BLOB})
+HINTS = frozenset({Step.MANIFEST_HEAD, Step.BLOB_HEAD, Step.BLOB_PROBE, Step.MOUNT})
+"""What only spares work: refused, the content is sent."""
+
+SAID = "these are the registry's own words"
+
+FAULTS: tuple[Fault, ...] = (
+    Reset(),
+    Reset(orderly=True),
+    CutRequest(40),
+    LostAnswer(),
+    CutHead(),
+    CutAnswer(0),
+    NetworkGone(),
+    Stall("request", 40),
+    Stall("answer"),
+    Stall("head"),
+    Stall("body"),
+    Drip(),
+    Truncated("matching"),
+    Truncated("missing"),
+    FlippedByte(0, of="request"),
+    WrongDigest(),
+    Redirect(),
+    ForeignLocation(),
+    Portal(),
+    Status(401, said=SAID),
+    Status(403, said=SAID),
+    Status(404, said=SAID),
+    Status(405, said=SAID),
+    Status(413, said=SAID),
+    Status(416, said=SAID),
+    Status(429, said=SAID, retry_after="7"),
+    Status(500, "plain", said=SAID),
+    Status(502, "html"),
+    Status(503, said=SAID, retry_after="11"),
+    Status(504, "plain", said=SAID),
+)
+
+
+def impossible(step: Step, fault: Fault) -> str:
+    """Why a fault can't be at a step, or says nothing there; empty where it can."""
+    match fault:
+        case CutRequest() | FlippedByte() | Stall("request") if step not in WITH_CONTENT:
+            return "this request has no body"
+        case CutAnswer() | Truncated() | Stall("body") if step is not Step.BLOB_PROBE:
+            return "this answer's body is empty, or nobody reads it"
+        case ForeignLocation() if step not in (Step.START, Step.PATCH):
+            return "nobody follows this answer's Location"
+        case WrongDigest() if step in (Step.BLOB_HEAD, Step.MANIFEST_HEAD, Step.BLOB_PROBE, Step.START, Step.PATCH):
+            return "this answer names no digest that is looked at"
+    return ""
+
+
+@dataclass(frozen=True)
+class Case:
+    step: Step
+    fault: Fault
+
+    @property
+    def title(self) -> str:
+        return f"{self.step.value.replace(' ', '-')}-{self.fault.title}"
+
+    @property
+    def ends(self) -> frozenset[Ends]:
+        """What may come of it. More than one where both are right: resuming may overcome it, or trying later may."""
+        return frozenset(_ends(self.step, self.fault))
+
+
+CASES = [Case(step, fault) for step in STEPS for fault in FAULTS if not impossible(step, fault)]
+
+
+def _ends(step: Step, fault: Fault) -> set[Ends]:
+    match fault:
+        case Status():
+            return _of_status(step, fault.status)
+        case Drip():
+            return {ARRIVES}
+        case CutAnswer() | Truncated() | Stall("body"):
+            return {ARRIVES}  # a body that lacks is what the probe is there to find out: it's sent
+        case Redirect() if step in (Step.MANIFEST_HEAD, Step.BLOB_HEAD):
+            return {ARRIVES}  # nothing was found where it was sent to
+        case FlippedByte() if step in (Step.MANIFEST_PUT, Step.TAG_PUT):
+            return {NEEDS_YOU}  # no manifest any more, and the registry says so
+        case WrongDigest() if step is Step.TAG_HEAD:
+            return {ARRIVES}  # another image is there: this one takes its place
+        case LostAnswer() | CutHead() if step in UPLOADING:
+            return {ARRIVES, WAITS}
+        case Reset() | CutRequest() | Stall() if step in UPLOADING:
+            return {ARRIVES, WAITS}
+    return {WAITS}
+
+
+def _of_status(step: Step, status: int) -> set[Ends]:
+    if step is Step.MOUNT and status < 429:
+        return {ARRIVES}
+    if status in (401, 403):
+        return {NEEDS_YOU}
+    if status == 429 or status >= 500:
+        return {ARRIVES} if step is Step.BLOB_PROBE and status == 500 else {WAITS}
+    if step in HINTS:
+        return {ARRIVES}
+    if status == 404:
+        return {Step.TAG_HEAD: {ARRIVES}, Step.START: {NEEDS_YOU}}.get(step, {WAITS})
+    if step is Step.PATCH:
+        return {ARRIVES} if status in (405, 416) else {ARRIVES, NEEDS_YOU}
+    if step is Step.TAG_HEAD and status == 405:
+        return {ARRIVES}  # asked by GET
+    return {NEEDS_YOU}
