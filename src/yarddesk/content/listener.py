@@ -1,11 +1,12 @@
-"""What must happen before a push is answered."""
+"""What must happen before a push is answered, and before a sync is over."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
-from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.oci.name import Reference, RepositoryName, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,28 @@ class ManifestPush:
     repository: RepositoryName
     manifest: Manifest
     tags: tuple[Tag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An image that is at an upstream, and was read back there. `replaced`: what its tag named there before."""
+
+    repository: RepositoryName
+    reference: Reference
+    digest: Digest
+    upstream: str
+    registry: str
+    replaced: Digest | None
+    bytes_sent: int
+    at: datetime
+
+
+class ArrivalListener(Protocol):
+    """Awaited by the sync worker, before an image leaves the queue: after a crash in between it's told a second time."""
+
+    async def image_arrived(self, arrival: Arrival) -> None:
+        """Raises nothing: whoever is told of arrivals holds up no image."""
+        ...
 
 
 class PushListener(Protocol):

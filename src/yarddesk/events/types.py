@@ -67,6 +67,15 @@ class TagConflict(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookFailed(Event):
+    """Who is to be told of arrivals (`what`: `command` or `webhook`) could not be; `image` arrived all the same."""
+
+    what: str
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PauseChanged(Event):
     """Somebody paused or resumed: everything (empty `upstream` and `job_id`), an upstream, or a job."""
 

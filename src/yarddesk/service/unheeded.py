@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 
-from yarddesk.settings.model import CacheSettings, RequestLogSettings, Settings, SyncSettings
+from yarddesk.settings.model import CacheSettings, RequestLogSettings, Settings
 
 
 def unheeded_keys(settings: Settings) -> Sequence[str]:
     """The keys that differ from their defaults in vain."""
-    cache, sync = CacheSettings(), SyncSettings()
+    cache = CacheSettings()
     differs = {
         "server.log": settings.server.log != RequestLogSettings(),
         "cache.max_size": settings.cache.max_size != cache.max_size,
         "cache.min_free": settings.cache.min_free != cache.min_free,
         "cache.quota_floor": settings.cache.quota_floor != cache.quota_floor,
-        "sync.on_synced": settings.sync.on_synced != sync.on_synced,
         "upstreams[].create_repository": any(upstream.create_repository for upstream in settings.upstreams),
     }
     return [key for key, is_set in differs.items() if is_set]

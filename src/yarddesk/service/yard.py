@@ -29,6 +29,7 @@ from yarddesk.service.addresses import ALL_INTERFACES, ENGINE_STATE, engine_addr
 from yarddesk.service.backend import refuse_s3
 from yarddesk.service.disk import disk_problem
 from yarddesk.service.front import Problem, Remedy, SignInResult
+from yarddesk.service.hooks import Hooks
 from yarddesk.service.logs import set_level
 from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.reload import SettingsSource
@@ -64,6 +65,7 @@ class Parts:
     routes: YardRoutes
     sync: SyncService
     pulls: CachedPulls
+    hooks: Hooks
 
 
 class Yard:
@@ -242,6 +244,7 @@ class Yard:
             _log.warning("the server's host, port and TLS, and data_dir, take effect at the next start")
         self._settings = settings
         set_level(settings.logger.level)
+        self._parts.hooks.follow(settings.sync.on_synced)
         self._guard.rules = HostRules(settings.server.host, settings.server.allowed_hosts)
         if (settings.upstreams, settings.check_timeout) != (old.upstreams, old.check_timeout):
             left, self._routes = self._routes, make_routes(settings, self._parts.accounts)
@@ -340,12 +343,16 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         )
         accounts = await stack.enter_async_context(Accounts())
         routes = make_routes(settings, accounts)
-        sync = SyncService(data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events)
+        hooks = Hooks(settings.data_dir, settings.sync.on_synced, events, environ=source.environ)
+        sync = SyncService(
+            data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events, arrivals=hooks
+        )
         pulls = CachedPulls(
             store=store, routes=routes, settings=settings, events=events, is_queued=sync.is_queued, tag_seen=sync.saw
         )
-        yard = Yard(settings, source, Parts(store, stored, events, accounts, routes, sync, pulls))
+        yard = Yard(settings, source, Parts(store, stored, events, accounts, routes, sync, pulls, hooks))
         stack.push_async_callback(yard.close_routes)
+        await stack.enter_async_context(hooks)
         await stack.enter_async_context(sync)
         await stack.enter_async_context(pulls)
         await stack.enter_async_context(yard.serving(lock))

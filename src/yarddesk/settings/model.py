@@ -63,8 +63,10 @@ class CacheSettings:
 
 @dataclass(frozen=True, slots=True)
 class OnSyncedSettings:
-    command: str = ""
-    webhook: str = ""
+    """Either may hold a password."""
+
+    command: Secret = field(default_factory=lambda: Secret(""))
+    webhook: Secret = field(default_factory=lambda: Secret(""))
 
 
 @dataclass(frozen=True, slots=True)

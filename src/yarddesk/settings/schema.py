@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from yarddesk.content.credentials import Secret
 from yarddesk.settings import values
@@ -16,6 +17,28 @@ def secret(given: object) -> Secret:
     if not isinstance(given, str | None):
         raise ValueError("a secret is a text; put it in quotes")
     return Secret(given or "")
+
+
+def command(given: object) -> Secret:
+    """A command line; no message repeats it."""
+    line = secret(given)
+    if line and not values.command_words(line.reveal()):
+        raise ValueError("there is no command in it")
+    return line
+
+
+def web_address(given: object) -> Secret:
+    """Where something is sent by HTTP; no message repeats it."""
+    address = secret(given)
+    try:
+        parts = urlsplit(address.reveal())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    text = address.reveal()
+    if text and not (usable and text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError("it is not an address such as https://example.com/hook")
+    return address
 
 
 KEYS: Final[Mapping[str, Parser]] = {
@@ -54,8 +77,8 @@ KEYS: Final[Mapping[str, Parser]] = {
     "sync.concurrency": values.whole_number(1, 64),
     "sync.bandwidth": values.size,
     "sync.on_conflict": values.one_of("overwrite", "ask", "keep"),
-    "sync.on_synced.command": values.text,
-    "sync.on_synced.webhook": values.text,
+    "sync.on_synced.command": command,
+    "sync.on_synced.webhook": web_address,
     "upstream.check_timeout": values.duration,
 }
 """All keys but the list of upstreams, which comes from YAML alone."""

@@ -1,6 +1,8 @@
 """Single values of the settings, from what YAML, the environment or an option gives. Each raises ValueError with a reason."""
 
 import re
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -42,6 +44,15 @@ def text(given: object) -> str:
     if isinstance(given, bool) or not isinstance(given, str | int | float):
         raise ValueError(f"{_shown(given)} is not a text")
     return str(given)
+
+
+def command_words(line: str) -> list[str]:
+    """A command line as a shell would take it apart, without any of its magic. The ValueError doesn't repeat it."""
+    try:
+        words = shlex.split(line, posix=sys.platform != "win32")
+    except ValueError as error:
+        raise ValueError("a quote has no pair") from error
+    return [word.strip('"') for word in words] if sys.platform == "win32" else words
 
 
 def whole_number(least: int, most: int) -> Callable[[object], int]:

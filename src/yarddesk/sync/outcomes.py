@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from yarddesk.content.listener import Arrival
 from yarddesk.content.upstream import UpstreamTrouble, UpstreamUntrue
 from yarddesk.errors import YarddeskError
 from yarddesk.events import CredentialRequired, ImageSynced, TagConflict
@@ -16,6 +17,7 @@ from yarddesk.sync.errors import LocalContentGone
 from yarddesk.sync.marker import Conflict, Job, Part
 from yarddesk.sync.queue import Queue, seconds_from
 from yarddesk.sync.schedule import PartKey, backoff_seconds
+from yarddesk.sync.snapshot import HistoryEntry
 from yarddesk.sync.states import JobState
 from yarddesk.sync.verdicts import Verdict, in_words, judge
 
@@ -26,6 +28,19 @@ _UNLUCKY: Final = 3
 
 _MISSING_AGAIN_SECONDS: Final = 30.0
 _MISSING_AGAIN_AT_MOST_SECONDS: Final = 300.0
+
+
+def _arrival(entry: HistoryEntry) -> Arrival:
+    return Arrival(
+        repository=entry.repository,
+        reference=entry.reference,
+        digest=entry.digest,
+        upstream=entry.upstream,
+        registry=entry.registry,
+        replaced=entry.replaced,
+        bytes_sent=entry.bytes_sent,
+        at=entry.at,
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +75,8 @@ class Outcomes:
         self._troubles.pop(attempt.key.upstream, None)
         self._answered(attempt)
         entry = queue.entry(job, part, JobState.DONE)
+        if queue.arrivals is not None:
+            await queue.arrivals.image_arrived(_arrival(entry))
         _log.info("%s is synced to %s (%s)", job.id, part.upstream, job.digest)
         queue.history.keep(entry)
         if queue.journal.is_current(job) and not part.state.is_over:

@@ -11,6 +11,7 @@ from random import Random
 from typing import NamedTuple
 
 from yarddesk.content.clock import Clock
+from yarddesk.content.listener import ArrivalListener
 from yarddesk.content.store import Store
 from yarddesk.content.upstream import Routes
 from yarddesk.events import EventBus, JobRemoved, JobStateChanged, UpstreamStateChanged
@@ -41,7 +42,7 @@ class Shown(NamedTuple):
 
 @dataclass(slots=True)
 class Queue:
-    """What the parts of this room share. `filters`: whose tags are synced to which upstream.
+    """What the parts of this room share. `arrivals` is told of what arrived; `filters`: whose tags are synced to which upstream.
 
     `changes` grows with every change; `world` with those that concern many jobs. `timer` is set when a timed pause begins.
     """
@@ -62,6 +63,7 @@ class Queue:
     carried: dict[tuple[RepositoryName, Digest], set[str]] = field(default_factory=dict)
     carries: dict[str, frozenset[Digest]] = field(default_factory=dict)
     timed_jobs: dict[str, datetime] = field(default_factory=dict)
+    arrivals: ArrivalListener | None = None
     filters: Mapping[str, TagFilter] = field(default_factory=dict)
     on_conflict: OnConflict = OnConflict.OVERWRITE
 

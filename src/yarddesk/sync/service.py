@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from yarddesk.content.clock import Clock, SystemClock
-from yarddesk.content.listener import ManifestPush
+from yarddesk.content.listener import ArrivalListener, ManifestPush
 from yarddesk.content.store import Store
 from yarddesk.content.upstream import Routes, Upstream
 from yarddesk.errors import YarddeskError
@@ -64,6 +64,7 @@ class SyncService:
         routes: Routes,
         settings: Settings,
         events: EventBus,
+        arrivals: ArrivalListener | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
@@ -80,6 +81,7 @@ class SyncService:
             events=events,
             clock=self._clock,
             random=random or Random(),
+            arrivals=arrivals,
         )
         self._wires = Wires(
             Transfers(self._spawn),

@@ -283,3 +283,36 @@ def test_a_service_link_in_place_of_the_upstream_is_ignored_with_a_warning():
     loaded = load_settings({"YARDDESK_UPSTREAM": "tcp://10.0.0.1:80"})
     assert "YARDDESK_UPSTREAM" in " ".join(loaded.warnings)
     assert [u.name for u in loaded.settings.upstreams] == ["docker.io", "ghcr.io"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "reason"),
+    [
+        ("command", "notify 's3cr3t", "a quote has no pair"),
+        ("command", "   ", "there is no command"),
+        ("webhook", "example.com/s3cr3t", "it is not an address"),
+        ("webhook", "ftp://example.com/s3cr3t", "it is not an address"),
+        ("webhook", "https:///s3cr3t", "it is not an address"),
+        ("webhook", "https://example.com:99999/s3cr3t", "it is not an address"),
+        ("webhook", "https://example.com/s3cr3t x", "it is not an address"),
+    ],
+)
+def test_a_hook_that_can_not_be_used_is_refused_without_being_repeated(tmp_path, key, text, reason):
+    file = tmp_path / "config.yaml"
+    file.write_text(f'sync:\n  on_synced:\n    {key}: "{text}"\n')
+    with pytest.raises(SettingsError) as refused:
+        load_settings({}, file=file)
+    assert reason in str(refused.value)
+    assert ":3" in str(refused.value)
+    assert "s3cr3t" not in str(refused.value)
+
+
+def test_hooks_are_secrets_whose_variables_are_filled_in(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "sync:\n  on_synced:\n    command: notify 'two words' ${TOKEN}\n    webhook: https://example.com/${TOKEN}\n"
+    )
+    settings = load_settings({"TOKEN": "s3cr3t"}, file=file).settings
+    assert settings.sync.on_synced.command.reveal() == "notify 'two words' s3cr3t"
+    assert settings.sync.on_synced.webhook.reveal() == "https://example.com/s3cr3t"
+    assert "s3cr3t" not in repr(settings)

@@ -15,7 +15,7 @@ from tests.support.clocks import HandClock
 from tests.support.fake_upstreams import FakeRoutes, FakeUpstream
 from tests.support.images import Image, Index
 from tests.support.waiting import until_async
-from yarddesk.content.listener import ManifestPush
+from yarddesk.content.listener import ArrivalListener, ManifestPush
 from yarddesk.events import Event, EventBus
 from yarddesk.oci.manifest import Manifest, parse_manifest
 from yarddesk.oci.name import RepositoryName, Tag
@@ -36,6 +36,7 @@ class Yard:
     sync: SyncSettings = field(default_factory=lambda: SyncSettings(interval=timedelta(seconds=3600)))
     store: MemoryStore = field(default_factory=MemoryStore)
     clock: HandClock = field(default_factory=HandClock)
+    arrivals: ArrivalListener | None = None
     routes: FakeRoutes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -52,6 +53,7 @@ class Yard:
             routes=self.routes,
             settings=Settings(data_dir=self.folder, sync=self.sync),
             events=self.events,
+            arrivals=self.arrivals,
             clock=self.clock,
             random=Random(7),
         )
