@@ -117,6 +117,22 @@ def test_a_pause_is_kept_over_a_restart_and_ends_with_resume(serve, docker_regis
     assert docker_registry.holds("team/app", "1", image)
 
 
+def test_a_paused_repository_keeps_back_what_is_pushed_to_it_later(serve, docker_registry):
+    first, second = build_image("kept 1", (1000,)), build_image("kept 2", (1000,))
+    serve.run("pause", "kept/app", status=1)
+    serve.push("kept/app", "1", first)
+    serve.run("wait", "kept/app:1", "--timeout", "30")
+    assert serve.run("pause", "kept/app").stdout == "Paused: kept/app.\n"
+    assert "kept/app" in serve.run("status").stdout
+    serve.push("kept/app", "2", second)
+    status = json.loads(serve.run("status", "--json").stdout)
+    assert status["paused_repositories"] == [{"repository": "kept/app", "until": None}]
+    assert _state(serve) == "paused"
+    assert serve.run("resume", "kept/app").stdout == "Resumed: kept/app.\n"
+    serve.run("wait", "kept/app:2", "--timeout", "30")
+    assert docker_registry.holds("kept/app", "2", second)
+
+
 def test_what_is_to_go_first_leads_the_queue(serve, docker_registry):
     serve.run("pause")
     for tag in ("1", "2"):

@@ -1,5 +1,6 @@
 """What a person does reaches the controller: by mouse, by keyboard, by menu."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -43,6 +44,19 @@ def test_a_paused_image_offers_to_go_on():
     offered = applicable(job(A, part(JobState.PAUSED), paused=True))
     assert JobAction.RESUME in offered
     assert JobAction.PAUSE not in offered
+
+
+def test_an_image_of_a_paused_repository_offers_to_let_the_repository_go_on(with_front, yard):
+    held = replace(job(A, part(JobState.PAUSED)), repository_paused=True)
+    assert JobAction.PAUSE not in applicable(held)
+
+    async def body(front: Front):
+        await front.show_snapshot(jobs=(held,))
+        front.click_row_button(0, JobAction.RESUME)
+        await front.settle()
+        assert yard.sync.calls == [("resume", held.repository)]
+
+    with_front(body)
 
 
 def test_a_rows_buttons_do_what_they_say(with_front, yard):

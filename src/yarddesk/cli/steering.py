@@ -73,6 +73,9 @@ def _status(options: argparse.Namespace) -> int:
     print(f"queue      {jobs}, {size(status['bytes_left'])} left")
     bound = f" of {size(status['cache']['max'])}" if status["cache"]["max"] else ""
     print(f"stored     {size(status['cache']['used'])}{bound}")
+    for paused in status["paused_repositories"]:
+        until = f" until {paused['until']}" if paused["until"] else ""
+        print(f"paused     {paused['repository']}{until}")
     for upstream in status["upstreams"]:
         reason = f": {upstream['reason']}" if upstream["reason"] else ""
         paused = ", paused" if upstream["paused"] else ""
@@ -132,13 +135,13 @@ def _history(options: argparse.Namespace) -> int:
 def _pause(options: argparse.Namespace) -> int:
     with _client(options) as client:
         count = client.post("pause", target=options.target, for_seconds=options.duration)["count"]
-    return _report(options.target, count, "Paused")
+    return _report_pause(options.target, count, "Paused")
 
 
 def _resume(options: argparse.Namespace) -> int:
     with _client(options) as client:
         count = client.post("resume", target=options.target)["count"]
-    return _report(options.target, count, "Resumed")
+    return _report_pause(options.target, count, "Resumed")
 
 
 def _retry(options: argparse.Namespace) -> int:
@@ -193,6 +196,13 @@ def _wait(options: argparse.Namespace) -> int:
             if deadline is not None and time.monotonic() >= deadline:
                 complain(f"{options.reference or 'The queue'} is not upstream after {options.timeout:g} s.")
                 return 1
+
+
+def _report_pause(target: str | None, count: int, word: str) -> int:
+    if not target or not count:
+        return _report(target, count, word)
+    print(f"{word}: {target}.")
+    return 0
 
 
 def _report(target: str | None, count: int, word: str) -> int:

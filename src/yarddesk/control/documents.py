@@ -21,6 +21,9 @@ def status_document(snapshot: SyncSnapshot, url: str, used_bytes: int, max_bytes
         "state": str(overall_state(snapshot)),
         "paused": snapshot.paused,
         "paused_until": timestamp(snapshot.paused_until),
+        "paused_repositories": [
+            {"repository": name, "until": timestamp(until)} for name, until in snapshot.paused_repositories.items()
+        ],
         "jobs": {str(state): count for state, count in snapshot.counts.items()},
         "bytes_left": snapshot.bytes_left,
         "bytes_per_second": round(snapshot.bytes_per_second),
@@ -50,7 +53,7 @@ def _job(job: JobSnapshot) -> dict[str, Any]:
         "digest": job.digest,
         "generation": job.generation,
         "created": timestamp(job.created),
-        "paused": job.paused,
+        "paused": job.paused or job.repository_paused,
         "priority": job.priority,
         "upstreams": [_part(part) for part in job.parts],
     }

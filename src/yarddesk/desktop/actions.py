@@ -61,11 +61,11 @@ def applicable(job: JobSnapshot) -> tuple[JobAction, ...]:
     fitting: list[JobAction] = []
     if any(part.needs_credentials for part in job.parts):
         fitting.append(JobAction.SIGN_IN)
-    if job.paused:
+    if job.paused or job.repository_paused:
         fitting.append(JobAction.RESUME)
     elif states & {JobState.WAITING, JobState.BLOCKED, JobState.FAILED}:
         fitting.append(JobAction.RETRY)
-    if not job.paused and open_states - {JobState.PAUSED, JobState.CANCELLING, JobState.BLOCKED}:
+    if JobAction.RESUME not in fitting and open_states - {JobState.PAUSED, JobState.CANCELLING, JobState.BLOCKED}:
         fitting.append(JobAction.PAUSE)
     if states - {JobState.CANCELLING}:
         fitting.append(JobAction.CANCEL)
@@ -126,7 +126,9 @@ class Actions(QObject):
                 if asking is not None:
                     self.sign_in_asked.emit(asking.upstream, asking.reason)
             case JobAction.RESUME:
-                self._steer(self._core.sync.resume(job.id), f"Resuming {job.name}")
+                # An image of a paused repository can't go on by itself.
+                target = str(job.repository) if job.repository_paused else job.id
+                self._steer(self._core.sync.resume(target), f"Resuming {target}")
             case JobAction.RETRY:
                 self._steer(self._core.sync.retry(job.id), f"Trying {job.name}")
             case JobAction.PAUSE:

@@ -77,10 +77,11 @@ class HookFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PauseChanged(Event):
-    """Somebody paused or resumed: everything (empty `upstream` and `job_id`), an upstream, or a job."""
+    """Paused, or going on: everything, or what of the others is set: an upstream, a repository, a job."""
 
     paused: bool
     upstream: str = ""
+    repository: RepositoryName | None = None
     job_id: str = ""
 
 

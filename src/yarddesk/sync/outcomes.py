@@ -152,7 +152,7 @@ class Outcomes:
             queue.events.publish(TagConflict(job_id=job.id, upstream=part.upstream, there=verdict.conflict))
         if part.arrived.intersection(verdict.missing):
             queue.requeue(job, part)  # it came in after the attempt had looked for it
-        elif again is not None and not job.paused:
+        elif again is not None:
             self._schedule(attempt, again)
         if verdict.needs_credentials:
             registry = queue.registry_of(part.upstream)
@@ -173,8 +173,7 @@ class Outcomes:
                 "yarddesk could not keep what came of the last try; its log says why.",
                 again,
             )
-        if not job.paused:
-            self._schedule(attempt, again)
+        self._schedule(attempt, again)
 
     def still_missing(self, attempt: Attempt) -> None:
         """An index whose children were looked for, in vain: it stays blocked, and is looked at again later, ever less often."""
@@ -221,6 +220,8 @@ class Outcomes:
 
     def _schedule(self, attempt: Attempt, at: datetime) -> None:
         queue = self._queue
+        if queue.is_held(attempt.job):
+            return  # when it's resumed it's put there again
         seconds = (at - queue.clock.now()).total_seconds()
         queue.schedule.add(attempt.key, attempt.job.order, queue.clock.monotonic() + seconds)
 

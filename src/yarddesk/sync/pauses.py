@@ -1,14 +1,16 @@
-"""Who was told to pause, and until when: everything and whole upstreams, kept in DATA/paused.json; images have it in their markers."""
+"""Who was told to pause, and until when: all but single images, kept in DATA/paused.json; images have it in their markers."""
 
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from yarddesk.content.threads import in_thread
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.name import RepositoryName
 from yarddesk.storage import durable
 from yarddesk.sync.files import remove_files, replace_file
 
@@ -16,105 +18,125 @@ _log = logging.getLogger(__name__)
 _MAX_BYTES = 1024 * 1024
 
 
+class Paused(NamedTuple):
+    """What is paused: an upstream, a repository with all that will be pushed to it, or (neither) everything."""
+
+    upstream: str = ""
+    repository: RepositoryName | None = None
+
+
+EVERYTHING: Final = Paused()
+
+_Told = Mapping[Paused, datetime | None]
+
+
 class Pauses:
     """Durable before it takes effect: the file is written, then what is asked here changes. None as a time: until resumed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._all: datetime | None = None
-        self._everything = False
-        self._upstreams: dict[str, datetime | None] = {}
+        self._told: _Told = {}
+        self.upstreams: Mapping[str, datetime | None] = {}
+        self.repositories: Mapping[RepositoryName, datetime | None] = {}
         self._writing = asyncio.Lock()
 
     @property
     def everything(self) -> bool:
-        return self._everything
+        return EVERYTHING in self._told
 
     @property
     def until(self) -> datetime | None:
-        return self._all
+        return self._told.get(EVERYTHING)
 
-    @property
-    def upstreams(self) -> Mapping[str, datetime | None]:
-        return self._upstreams
+    def holds(self, paused: Paused) -> bool:
+        return paused in self._told
 
     async def load(self, now: datetime) -> None:
         """Take up what was paused before the restart; what ended meanwhile is over."""
         try:
-            document = await in_thread(_read, self._path)
-        except (OSError, ValueError) as error:
+            told = await in_thread(_read, self._path)
+        except (OSError, ValueError, YarddeskError) as error:
             _log.error("%s can't be read (%s): nothing counts as paused", self._path, error)
             return
-        everything, until, upstreams = document
-        self._everything = everything and not _is_over(until, now)
-        self._all = until if self._everything else None
-        self._upstreams = {name: end for name, end in upstreams.items() if not _is_over(end, now)}
+        self._take(_still(told, now))
 
-    async def pause(self, upstream: str | None, until: datetime | None) -> None:
-        """Everything, or one upstream. Raises StorageError."""
-        if upstream is None:
-            await self._become(True, until, self._upstreams)
-        else:
-            await self._become(self._everything, self._all, self._upstreams | {upstream: until})
+    async def pause(self, paused: Paused, until: datetime | None) -> None:
+        """Raises StorageError."""
+        await self._become(lambda told: {**told, paused: until})
 
-    async def resume(self, upstream: str | None) -> None:
-        """One upstream; None: everything, and each upstream that was paused by itself. Raises StorageError."""
-        if upstream is None:
-            await self._become(False, None, {})
-        else:
-            rest = {name: until for name, until in self._upstreams.items() if name != upstream}
-            await self._become(self._everything, self._all, rest)
+    async def resume(self, paused: Paused) -> None:
+        """EVERYTHING ends each pause that there is, also of an upstream or a repository by itself. Raises StorageError."""
+        await self._become(
+            lambda told: {} if paused == EVERYTHING else {each: until for each, until in told.items() if each != paused}
+        )
 
-    async def expire(self, now: datetime) -> list[str | None]:
-        """End the pauses whose time is over, and name them (None: everything)."""
-        over: list[str | None] = [name for name, until in self._upstreams.items() if _is_over(until, now)]
-        everything = self._everything and not _is_over(self._all, now)
-        if self._everything and not everything:
-            over.append(None)
+    async def expire(self, now: datetime) -> list[Paused]:
+        """End the pauses whose time is over, and name them."""
+        over = [paused for paused, until in self._told.items() if _is_over(until, now)]
         if over:
-            rest = {name: until for name, until in self._upstreams.items() if name not in over}
-            await self._become(everything, self._all if everything else None, rest)
+            await self._become(lambda told: _still(told, now))
         return over
 
     def next_end(self) -> datetime | None:
         """When the next timed pause ends."""
-        ends = [until for until in (self._all, *self._upstreams.values()) if until is not None]
-        return min(ends, default=None)
+        return min((until for until in self._told.values() if until is not None), default=None)
 
-    async def _become(self, everything: bool, until: datetime | None, upstreams: Mapping[str, datetime | None]) -> None:
+    async def _become(self, change: Callable[[_Told], _Told]) -> None:
         async with self._writing:
+            told = change(self._told)
             with durable.in_words(str(self._path.parent)):
-                await in_thread(_write, self._path, everything, until, dict(upstreams))
-            self._everything, self._all, self._upstreams = everything, until, dict(upstreams)
+                await in_thread(_write, self._path, told)
+            self._take(told)
+
+    def _take(self, told: _Told) -> None:
+        self._told = told
+        self.upstreams, self.repositories = _upstreams(told), _repositories(told)
+
+
+def _still(told: _Told, now: datetime) -> _Told:
+    return {paused: until for paused, until in told.items() if not _is_over(until, now)}
 
 
 def _is_over(until: datetime | None, now: datetime) -> bool:
     return until is not None and until <= now
 
 
-def _write(path: Path, everything: bool, until: datetime | None, upstreams: dict[str, datetime | None]) -> None:
-    if not everything and not upstreams:
+def _upstreams(told: _Told) -> dict[str, datetime | None]:
+    return {paused.upstream: until for paused, until in told.items() if paused.upstream}
+
+
+def _repositories(told: _Told) -> dict[RepositoryName, datetime | None]:
+    return {paused.repository: until for paused, until in told.items() if paused.repository is not None}
+
+
+def _write(path: Path, told: _Told) -> None:
+    if not told:
         remove_files([path])
         return
     document: dict[str, Any] = {
         "schema": 1,
-        "all": everything,
-        "until": _text(until),
-        "upstreams": {name: _text(end) for name, end in upstreams.items()},
+        "all": EVERYTHING in told,
+        "until": _text(told.get(EVERYTHING)),
+        "upstreams": {name: _text(until) for name, until in _upstreams(told).items()},
+        "repositories": {name: _text(until) for name, until in _repositories(told).items()},
     }
     replace_file(path, json.dumps(document, indent=2).encode() + b"\n")
 
 
-def _read(path: Path) -> tuple[bool, datetime | None, dict[str, datetime | None]]:
+def _read(path: Path) -> _Told:
+    """Raises OSError, ValueError and InvalidName."""
     try:
         document = json.loads(durable.read_whole(str(path), _MAX_BYTES))
     except FileNotFoundError:
-        return False, None, {}
+        return {}
     try:
-        upstreams = {str(name): _moment(until) for name, until in document["upstreams"].items()}
-        return bool(document["all"]), _moment(document["until"]), upstreams
+        told = {EVERYTHING: _moment(document["until"])} if document["all"] else {}
+        told |= {Paused(str(name)): _moment(until) for name, until in document["upstreams"].items()}
+        for name, until in document.get("repositories", {}).items():
+            told[Paused(repository=RepositoryName.parse(name))] = _moment(until)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"a key is missing or of the wrong kind: {error!r}") from error
+    return told
 
 
 def _text(moment: datetime | None) -> str | None:

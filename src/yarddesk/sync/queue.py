@@ -85,7 +85,11 @@ class Queue:
         return part.upstream in self.upstreams_of(job.repository, job.reference)
 
     def is_paused(self, job: Job, part: Part) -> bool:
-        return job.paused or self.pauses.everything or part.upstream in self.pauses.upstreams
+        return self.is_held(job) or self.pauses.everything or part.upstream in self.pauses.upstreams
+
+    def is_held(self, job: Job) -> bool:
+        """Whether it's paused as an image, or with its repository: then the schedule doesn't have it."""
+        return job.paused or job.repository in self.pauses.repositories
 
     def shown(self, job: Job, part: Part) -> Shown:
         """Pure of what is in memory."""
@@ -133,8 +137,8 @@ class Queue:
         return PartKey(job.id, part.upstream)
 
     def enqueue(self, job: Job, part: Part) -> None:
-        """Let the schedule have a part that is queued or waits, unless its image is paused."""
-        if job.paused:
+        """Let the schedule have a part that is queued or waits, unless its image or repository is paused."""
+        if self.is_held(job):
             return
         at = None
         if part.state is JobState.WAITING and part.next_attempt is not None:

@@ -3,6 +3,7 @@
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.name import ImageReference
 from yarddesk.sync.marker import Job, Part
+from yarddesk.sync.pauses import EVERYTHING, Paused
 from yarddesk.sync.queue import Queue
 
 
@@ -46,6 +47,19 @@ def is_meant(queue: Queue, target: str | None, job: Job) -> bool:
 def is_upstream(queue: Queue, target: str) -> bool:
     """Whether it's the name of an upstream; an upstream's name wins over a repository's."""
     return queue.routes.upstream(target) is not None
+
+
+def paused_by(queue: Queue, target: str | None) -> Paused | None:
+    """What a pause of the target pauses as a whole; None where it's one image, or nothing that there could be."""
+    if target is None:
+        return EVERYTHING
+    if is_upstream(queue, target):
+        return Paused(upstream=target)
+    try:
+        image = ImageReference.parse(target)
+    except YarddeskError:
+        return None
+    return Paused(repository=queue.routes.canonical(image.repository)) if image.reference is None else None
 
 
 def names_one(queue: Queue, target: str | None) -> bool:

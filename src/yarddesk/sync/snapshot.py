@@ -1,7 +1,7 @@
 """What the window, the tray, the commands and `/api/v1` see of the queue: immutable values, cheap to make."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -41,7 +41,10 @@ class UpstreamPart:
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """One image that waits for, or is on its way to, its upstreams. `priority`: above 0 for what a person moved up."""
+    """One image that waits for, or is on its way to, its upstreams. `priority`: above 0 for what a person moved up.
+
+    `paused` is of the image itself, `repository_paused` of all that is and will be pushed to its repository.
+    """
 
     id: str
     repository: RepositoryName
@@ -51,6 +54,7 @@ class JobSnapshot:
     created: datetime
     parts: tuple[UpstreamPart, ...]
     paused: bool = False
+    repository_paused: bool = False
     priority: int = 0
 
     @property
@@ -110,6 +114,7 @@ class SyncSnapshot:
     recent: tuple[HistoryEntry, ...]
     upstreams: tuple[UpstreamHealth, ...]
     bytes_per_second: float = 0.0
+    paused_repositories: Mapping[RepositoryName, datetime | None] = field(default_factory=dict)
 
     @property
     def counts(self) -> Mapping[JobState, int]:
@@ -167,6 +172,8 @@ class ConflictChoice(StrEnum):
 
 class SyncController(Protocol):
     """What a person, a command or the window can do. Durable before it takes effect; each returns how many jobs it met.
+
+    A pause of a repository or an upstream is of what comes later, too: it, and its end, count 1 where nothing is queued yet.
 
     `target` is None (everything), an upstream's name, a job's id, a repository or a REFERENCE as ImageReference reads it.
     """

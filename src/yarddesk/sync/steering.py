@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from yarddesk.content.errors import StorageError
+from yarddesk.content.target import NotFound
 from yarddesk.errors import YarddeskError
 from yarddesk.events import JobMoved, PauseChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.sync.marker import Job, Part
+from yarddesk.sync.pauses import EVERYTHING, Paused
 from yarddesk.sync.queue import Queue
-from yarddesk.sync.selection import is_upstream, names_one, select
+from yarddesk.sync.selection import is_upstream, names_one, paused_by, select
 from yarddesk.sync.states import JobState
 from yarddesk.sync.worker import Worker
 
@@ -35,46 +37,79 @@ class Steering:
         """Raises StorageError, and then nothing is paused."""
         queue = self._queue
         until = queue.clock.now() + timedelta(seconds=for_seconds) if for_seconds is not None else None
-        selected = select(queue, target)
-        if target is None or is_upstream(queue, target):
-            await queue.pauses.pause(target, until)
-            if target is None:
-                queue.schedule.paused = True
-            else:
-                queue.schedule.pause_upstream(target, True)
-            queue.touch_world()
-            queue.events.publish(PauseChanged(paused=True, upstream=target or ""))
-            ending = self._worker.stop_all(target)
+        selected = list(select(queue, target))
+        paused = paused_by(queue, target)
+        if paused is None:
+            jobs = [job for each in selected if (job := await self._pause_job(each, True, until)) is not None]
+            ending = self._stop(jobs)
+        elif paused.repository is not None and not selected and not await self._is_here(paused.repository):
+            return 0
         else:
-            paused = [job for each in selected if (job := await self._pause_job(each, True, until)) is not None]
-            ending = self._worker.stop([queue.key(job, part) for job in paused for part in job.parts.values()])
+            await queue.pauses.pause(paused, until)
+            self.follow_pauses(paused)
+            ending = self._worker.stop_all(target) if paused.repository is None else self._stop(selected)
         queue.timer.set()
         await self._ended(ending)
-        return len(selected)
+        return len(selected) if paused in (None, EVERYTHING) else max(1, len(selected))
 
     async def resume(self, target: str | None = None) -> int:
         """None ends every pause that there is. Raises StorageError."""
         queue = self._queue
-        selected = select(queue, target)
-        if target is None or is_upstream(queue, target):
-            await queue.pauses.resume(target)
-            self.follow_pauses(target)
-        if target is None or not is_upstream(queue, target):
+        selected = list(select(queue, target))
+        paused = paused_by(queue, target)
+        known = len(selected)
+        if paused is not None:
+            ended = [paused, *(Paused(repository=name) for name in queue.pauses.repositories if paused == EVERYTHING)]
+            if (
+                paused.upstream
+                or paused.repository in queue.pauses.repositories
+                or await self._is_here(paused.repository)
+            ):
+                known = max(1, known)
+            await queue.pauses.resume(paused)
+            for each in ended:
+                self.follow_pauses(each)
+        if paused is None or not paused.upstream:
             for job in selected:
                 if job.paused:
                     await self._pause_job(job, False)
         self._worker.wake.set()
-        return len(selected)
+        return known
 
-    def follow_pauses(self, ended: str | None) -> None:
-        """Pauses of everything or of an upstream ended: let the schedule and the observers know."""
+    def follow_pauses(self, changed: Paused) -> None:
+        """Everything, an upstream or a repository is paused, or goes on: let the schedule and the observers know."""
         queue = self._queue
         queue.schedule.paused = queue.pauses.everything
         for upstream in queue.routes.all():
             queue.schedule.pause_upstream(upstream.name, upstream.name in queue.pauses.upstreams)
+        if changed.repository is not None:
+            for job in queue.journal.in_repository(changed.repository):
+                self._follow_pause(job)
         queue.touch_world()
-        queue.events.publish(PauseChanged(paused=False, upstream=ended or ""))
+        paused = queue.pauses.holds(changed)
+        queue.events.publish(PauseChanged(paused=paused, upstream=changed.upstream, repository=changed.repository))
         self._worker.wake.set()
+
+    def _follow_pause(self, job: Job) -> None:
+        queue = self._queue
+        for part in job.open_parts:
+            if queue.is_held(job):
+                queue.schedule.drop(queue.key(job, part))
+            else:
+                queue.enqueue(job, part)
+
+    def _stop(self, jobs: Iterable[Job]) -> list[asyncio.Task[None]]:
+        queue = self._queue
+        return self._worker.stop([queue.key(job, part) for job in jobs for part in job.parts.values()])
+
+    async def _is_here(self, repository: RepositoryName | None) -> bool:
+        if repository is None:
+            return False
+        try:
+            await self._queue.store.tags(repository, limit=1)
+        except NotFound:
+            return False
+        return True
 
     async def expire(self) -> None:
         """End the timed pauses whose time is over. Raises StorageError where one could not be ended; its end stays due."""

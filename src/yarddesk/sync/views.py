@@ -42,6 +42,7 @@ class Views:
             revision=self._revision,
             paused=queue.pauses.everything,
             paused_until=queue.pauses.until,
+            paused_repositories=queue.pauses.repositories,
             jobs=tuple(self._job(job, job.id in moving) for job in sorted(queue.journal.jobs.values(), key=_order)),
             recent=tuple(queue.history.recent(_RECENT)),
             upstreams=self._upstreams(),
@@ -61,6 +62,7 @@ class Views:
                 created=job.created,
                 parts=tuple(self._part(job, part) for part in job.parts.values()),
                 paused=job.paused,
+                repository_paused=job.repository in self._queue.pauses.repositories,
                 priority=job.priority,
             )
             # What moves is made anew each time, and once more when it came to rest.

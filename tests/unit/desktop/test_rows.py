@@ -1,6 +1,7 @@
 """What rows and the headline say, for each state that an image can be in."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from yarddesk.desktop.models.headline import headline
 from yarddesk.desktop.models.queue import activity_lines, queue_lines
 from yarddesk.desktop.models.row import Tone, history_row, job_row, layer_row
 from yarddesk.desktop.models.throughput import ThroughputLog
+from yarddesk.oci.name import RepositoryName
 from yarddesk.progress import LayerProgress, LayerState
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, OverallState, SyncSnapshot
 from yarddesk.sync.states import JobState
@@ -139,6 +141,8 @@ def test_the_headline_answers_whether_all_is_well():
     assert headline(snapshot(stuck), NOW).line == "1 image needs you"
     paused = headline(snapshot(going, paused=True, until=NOW + timedelta(hours=2)), NOW)
     assert (paused.state, paused.line) == (OverallState.PAUSED, "Paused until 17:30 · 1 image waits")
+    held = replace(snapshot(job("a:1", part(JobState.PAUSED))), paused_repositories={RepositoryName.parse("a"): None})
+    assert headline(held, NOW).line == "Paused: a · 1 image waits"
 
 
 def test_the_queues_lines_are_its_images_and_what_was_synced_today():

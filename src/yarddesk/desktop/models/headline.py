@@ -29,8 +29,7 @@ def headline(snapshot: SyncSnapshot, now: datetime) -> Headline:
         case OverallState.NEEDS_YOU:
             return Headline(state, _needs_you(snapshot), _left(snapshot))
         case OverallState.PAUSED:
-            until = f" until {words.moment_with_time(snapshot.paused_until, now)}" if snapshot.paused_until else ""
-            return Headline(state, f"Paused{until}", _waiting_images(snapshot))
+            return Headline(state, _paused(snapshot, now), _waiting_images(snapshot))
         case OverallState.SYNCING:
             return Headline(state, f"Syncing {words.count(len(snapshot.jobs), 'image')}", _left(snapshot))
         case OverallState.OFFLINE:
@@ -40,6 +39,17 @@ def headline(snapshot: SyncSnapshot, now: datetime) -> Headline:
             if synced is None:
                 return Headline(state, "Nothing waits")
             return Headline(state, "All synced", words.moment(synced.at, now))
+
+
+def _paused(snapshot: SyncSnapshot, now: datetime) -> str:
+    if snapshot.paused:
+        return f"Paused{_until(snapshot.paused_until, now)}"
+    names = [f"{words.plain(name, 60)}{_until(until, now)}" for name, until in snapshot.paused_repositories.items()]
+    return f"Paused: {words.listed(names)}" if names else "Paused"
+
+
+def _until(moment: datetime | None, now: datetime) -> str:
+    return f" until {words.moment_with_time(moment, now)}" if moment else ""
 
 
 def _needs_you(snapshot: SyncSnapshot) -> str:
