@@ -82,7 +82,8 @@ def _bind_all(addresses: tuple[str, ...], port: int) -> list[socket.socket]:
 
 def _bind_one(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol spelt out asyncio sends at once: else a small body waits some 40 ms for its header's acknowledgement.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":
             # There the option lets two programs share a port; here it only ignores connections of before.

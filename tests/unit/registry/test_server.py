@@ -23,7 +23,7 @@ from tests.support.waiting import until_async
 from tests.unit.registry.pushing import digest_of, push_blob
 from tests.unit.registry.raw import connect, status_of
 from yarddesk.registry.server import EmbeddedServer, TlsUnusable
-from yarddesk.registry.sockets import CannotBind, PortTaken, port_holder
+from yarddesk.registry.sockets import CannotBind, PortTaken, bind, port_holder
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.storage.memory import MemoryStore
 
@@ -204,6 +204,22 @@ async def test_a_blob_that_is_deleted_while_it_is_read_is_read_to_its_end(store:
             async for piece in pieces:
                 hashed.update(piece)
         assert f"sha256:{hashed.hexdigest()}" == digest
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_small_answers_do_not_wait_for_what_was_sent_before_to_be_acknowledged(address: str) -> None:
+    (listening,) = bind(address, 0)
+    accepted: asyncio.Future[asyncio.BaseTransport] = asyncio.get_running_loop().create_future()
+
+    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set_result(writer.transport)
+
+    async with await asyncio.start_server(connected, sock=listening):
+        _, writer = await asyncio.open_connection(*listening.getsockname()[:2])
+        connection = (await accepted).get_extra_info("socket")
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        (await accepted).close()
+        writer.close()
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS])
