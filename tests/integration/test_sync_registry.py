@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.peers.registry import DockerRegistry
 from tests.support.images import Content, Image, Index, build_image, build_index, manifest_of
 from tests.support.upstreams import GivenCredentials, settings_for
@@ -121,9 +123,10 @@ async def test_two_upstreams_get_it(tmp_path: Path, make_registry: Callable[...,
         assert second.holds("team/app", "v1", image)
 
 
-async def test_an_upstream_that_was_down_gets_it_when_it_is_back(
-    tmp_path: Path, docker_registry: DockerRegistry
+async def test_an_upstream_that_was_down_gets_it_when_it_is_back_without_anybody_asking_for_it(
+    tmp_path: Path, docker_registry: DockerRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("yarddesk.sync.schedule.FIRST_BACKOFF_SECONDS", 200.0)  # so that no back-off ends in this test
     docker_registry.stop()
     async with running(tmp_path / "data", docker_registry) as yard:
         image = build_image("a")
@@ -132,9 +135,15 @@ async def test_an_upstream_that_was_down_gets_it_when_it_is_back(
         [part] = yard.parts()
         assert "refused the connection" in part.reason
         docker_registry.start()
-        await yard.sync.retry()
         await yard.until_empty()
         assert docker_registry.holds("team/app", "v1", image)
+        docker_registry.stop()
+        await yard.push(image, "v2")
+        await until_async(lambda: [part.state for part in yard.parts()] == ["waiting"])
+        assert yard.parts()[0].tries == 0
+        docker_registry.start()
+        await yard.until_empty()
+        assert [entry.tries for entry in yard.sync.history()] == [1, 1]
 
 
 async def test_a_restart_in_the_middle_goes_on(tmp_path: Path, docker_registry: DockerRegistry) -> None:

@@ -13,6 +13,7 @@ class HandClock:
     def __init__(self, start: datetime = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)) -> None:
         self._now = start
         self._monotonic = 1000.0
+        self._slept = 0.0
         self._waits: dict[asyncio.Future[None], float] = {}
 
     def now(self) -> datetime:
@@ -20,6 +21,9 @@ class HandClock:
 
     def monotonic(self) -> float:
         return self._monotonic
+
+    def slept(self) -> float:
+        return self._slept
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
         if event.is_set() or (seconds is not None and seconds <= 0):
@@ -41,6 +45,7 @@ class HandClock:
         """Let time go by; sleeping: the machine sleeps meanwhile, so that the monotonic clock stands still."""
         self._now += timedelta(seconds=seconds)
         if sleeping:
+            self._slept += seconds
             return
         self._monotonic += seconds
         for rung, at in list(self._waits.items()):

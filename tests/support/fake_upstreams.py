@@ -50,6 +50,10 @@ class FakeUpstream:
     sending: int = 0
     most_at_once: int = 0
     cut_off: int = 0
+    probed: int = 0
+    """How often it was asked whether it's there at all."""
+    reachable: bool | None = None
+    """What it answers then; None: the truth."""
     forgotten: int = 0
     """How often it was told to forget its connections."""
 
@@ -63,6 +67,11 @@ class FakeUpstream:
 
     def place_of(self, name: RepositoryName) -> str:
         return f"{self.registry}/{name}"
+
+    async def is_reachable(self) -> bool:
+        await asyncio.sleep(0)
+        self.probed += 1
+        return not self.away if self.reachable is None else self.reachable
 
     def forget_connections(self) -> None:
         self.forgotten += 1

@@ -119,6 +119,10 @@ class Upstream(Protocol):
         """Where a repository of ours is there, whatever the settings call the way: the registry's one name and its name there."""
         ...
 
+    async def is_reachable(self) -> bool:
+        """Whether it answers at all, whatever it says, within seconds: a light question, without credentials, that never raises."""
+        ...
+
     def forget_connections(self) -> None:
         """Begin the next request with a new connection: those of before a sleep of the machine are dead, and don't say so."""
         ...

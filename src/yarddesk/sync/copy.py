@@ -111,7 +111,8 @@ class _UpstreamCarrier:
     def sending(self, blobs: Sequence[Descriptor]) -> None:
         # What an earlier push of this tag left halfway and this one doesn't need ends here.
         self._wires.transfers.release(self._way.holder, except_for={blob.digest for blob in blobs})
-        self._hooks.sending()
+        if blobs:
+            self._hooks.sending()
 
     async def send(self, blob: Descriptor) -> None:
         way, transfers = self._way, self._wires.transfers

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
@@ -26,7 +26,7 @@ _JOB_KEYS = frozenset(
     | {"paused", "paused_until", "priority"}
 )
 _PART_KEYS = frozenset(
-    {"state", "tries", "next_attempt", "reason", "needs_credentials", "missing", "replaced", "conflict"}
+    {"state", "tries", "next_attempt", "reason", "needs_credentials", "missing", "replaced", "conflict", "away"}
 )
 
 
@@ -42,13 +42,22 @@ class Conflict:
     overwrite: bool = False
 
 
+class Look(NamedTuple):
+    """What a part was blocked by."""
+
+    reason: str
+    needs_credentials: bool
+
+
 @dataclass(slots=True)
 class Part:
     """One upstream's part of a job. Below `extra` is what a marker doesn't keep.
 
     `replaced` is what the tag named there when we (were about to) let it name this.
+    `away`: it waits for nothing but its upstream's return. `asked`: somebody or something says that it's worth a try now;
+    `look`: what it was blocked by, while it's only looked whether that still holds.
     `meter` is the last attempt's; `started` (the first attempt's start, monotonic) and `bytes_sent` add up over attempts.
-    `looks`: how often the manifests that lack were looked for; `arrived`: those that came in during this attempt.
+    `looks`: how often it was looked, in vain, whether what blocks it still holds; `arrived`: those that came in during this attempt.
     """
 
     upstream: str
@@ -60,7 +69,10 @@ class Part:
     missing: tuple[Digest, ...] = ()
     replaced: Digest | None = None
     conflict: Conflict | None = None
+    away: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
+    asked: bool = False
+    look: Look | None = None
     meter: ProgressMeter | None = None
     started: float | None = None
     bytes_sent: int = 0
@@ -206,6 +218,8 @@ def _part_document(part: Part, paused: bool) -> dict[str, Any]:
     }
     if part.needs_credentials:
         document["needs_credentials"] = True
+    if part.away:
+        document["away"] = True
     if part.missing:
         document["missing"] = list(part.missing)
     if part.replaced is not None:
@@ -249,6 +263,7 @@ def _part(name: str, entry: dict[str, Any]) -> Part:
         next_attempt=_moment(entry["next_attempt"]) if entry.get("next_attempt") else None,
         reason=str(entry.get("reason") or ""),
         needs_credentials=bool(entry.get("needs_credentials")),
+        away=bool(entry.get("away")),
         missing=tuple(Digest.parse(digest) for digest in entry.get("missing") or ()),
         replaced=Digest.parse(entry["replaced"]) if entry.get("replaced") else None,
         conflict=_conflict(entry["conflict"]) if entry.get("conflict") else None,

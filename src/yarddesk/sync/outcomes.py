@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from yarddesk.content.listener import Arrival
-from yarddesk.content.upstream import UpstreamTrouble, UpstreamUntrue
+from yarddesk.content.upstream import UpstreamFailure, UpstreamTrouble, UpstreamUntrue
 from yarddesk.errors import YarddeskError
 from yarddesk.events import CredentialRequired, ImageSynced, TagConflict
 from yarddesk.sync.conflicts import LOOK_AGAIN_SECONDS as TAG_AGAIN_SECONDS
@@ -19,12 +19,15 @@ from yarddesk.sync.queue import Queue, seconds_from
 from yarddesk.sync.schedule import PartKey, backoff_seconds
 from yarddesk.sync.snapshot import HistoryEntry
 from yarddesk.sync.states import JobState
-from yarddesk.sync.verdicts import Verdict, in_words, judge
+from yarddesk.sync.verdicts import Verdict, in_words, judge, look_seconds
 
 _log = logging.getLogger(__name__)
 
 _UNLUCKY: Final = 3
 """So many attempts in a row that fail for an upstream's trouble mean the upstream."""
+
+_HELD_BY_GATE: Final = frozenset({"away", "needs_you"})
+"""States of a gate whose opening is all that those wait for that found it so."""
 
 _MISSING_AGAIN_SECONDS: Final = 30.0
 _MISSING_AGAIN_AT_MOST_SECONDS: Final = 300.0
@@ -139,9 +142,14 @@ class Outcomes:
         queue, job, part = self._queue, attempt.job, attempt.part
         if not queue.journal.is_current(job) or part.state.is_over or part.state is JobState.CANCELLING:
             return
+        waits_for_gate = verdict.gate in _HELD_BY_GATE and not queue.schedule.gate(part.upstream).is_open
+        if verdict.gate == "away":
+            part.tries = max(0, part.tries - 1)  # that the network is away is not this image's doing
         again = self._next(attempt, verdict)
         with queue.changing(job, [part]):
+            looked, part.look = part.look, None
             part.move(verdict.state)
+            part.away = waits_for_gate and verdict.state is JobState.WAITING
             part.reason = verdict.reason
             part.next_attempt = again if verdict.state is JobState.WAITING else None
             part.needs_credentials = verdict.needs_credentials
@@ -153,8 +161,8 @@ class Outcomes:
         if part.arrived.intersection(verdict.missing):
             queue.requeue(job, part)  # it came in after the attempt had looked for it
         elif again is not None:
-            self._schedule(attempt, again)
-        if verdict.needs_credentials:
+            self._schedule(attempt, None if waits_for_gate else again)
+        if verdict.needs_credentials and not (looked and looked.needs_credentials):
             registry = queue.registry_of(part.upstream)
             queue.events.publish(CredentialRequired(upstream=part.upstream, registry=registry, reason=verdict.reason))
         await self._saved(job)
@@ -186,15 +194,19 @@ class Outcomes:
     def _mind_the_gate(self, attempt: Attempt, error: Exception, verdict: Verdict) -> None:
         queue, upstream = self._queue, attempt.key.upstream
         state = verdict.gate
+        gate = queue.schedule.gate(upstream)
+        if not state and gate.state == "away" and isinstance(error, UpstreamFailure) and not error.temporary:
+            self._answered(attempt)  # it refuses this image, so it's there
         if not state and isinstance(error, UpstreamTrouble | UpstreamUntrue):
             self._troubles[upstream] = self._troubles.get(upstream, 0) + 1
             state = "trouble" if self._troubles[upstream] >= _UNLUCKY else ""
-        gate = queue.schedule.gate(upstream)
         if not state or attempt.epoch != gate.epoch:
             return
         seconds = verdict.retry_seconds
         if seconds is None:
             seconds = backoff_seconds(gate.failures + 1, queue.random)
+        elif verdict.state is JobState.BLOCKED:
+            seconds = look_seconds(seconds, gate.failures if gate.state == state else 0)
         now = queue.clock.monotonic()
         moment = seconds_from(queue.clock.now(), seconds)
         gate.shut(state, verdict.reason, now + seconds, moment, needs_credentials=verdict.needs_credentials)
@@ -211,6 +223,9 @@ class Outcomes:
         seconds = verdict.retry_seconds
         if seconds is None:
             seconds = backoff_seconds(attempt.part.tries, queue.random)
+        elif verdict.state is JobState.BLOCKED:
+            seconds = look_seconds(seconds, attempt.part.looks)
+            attempt.part.looks += 1
         return seconds_from(queue.clock.now(), seconds)
 
     def _look_again(self, attempt: Attempt) -> datetime:
@@ -218,12 +233,13 @@ class Outcomes:
         seconds = min(_MISSING_AGAIN_SECONDS * attempt.part.looks, _MISSING_AGAIN_AT_MOST_SECONDS)
         return seconds_from(self._queue.clock.now(), seconds)
 
-    def _schedule(self, attempt: Attempt, at: datetime) -> None:
+    def _schedule(self, attempt: Attempt, at: datetime | None) -> None:
+        """None: as soon as its upstream's gate opens."""
         queue = self._queue
         if queue.is_held(attempt.job):
             return  # when it's resumed it's put there again
-        seconds = (at - queue.clock.now()).total_seconds()
-        queue.schedule.add(attempt.key, attempt.job.order, queue.clock.monotonic() + seconds)
+        moment = None if at is None else queue.clock.monotonic() + (at - queue.clock.now()).total_seconds()
+        queue.schedule.add(attempt.key, attempt.job.order, moment)
 
     async def _saved(self, job: Job) -> None:
         try:

@@ -44,7 +44,8 @@ class Shown(NamedTuple):
 class Queue:
     """What the parts of this room share. `arrivals` is told of what arrived; `filters`: whose tags are synced to which upstream.
 
-    `changes` grows with every change; `world` with those that concern many jobs. `timer` is set when a timed pause begins.
+    `changes` grows with every change; `world` with those that concern many jobs. `timer` is set when a timed pause begins,
+    `taken` whenever what is due was taken from the schedule.
     """
 
     store: Store
@@ -58,6 +59,7 @@ class Queue:
     clock: Clock
     random: Random
     timer: asyncio.Event = field(default_factory=asyncio.Event)
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
     changes: int = 0
     world: int = 0
     carried: dict[tuple[RepositoryName, Digest], set[str]] = field(default_factory=dict)
@@ -94,13 +96,15 @@ class Queue:
     def shown(self, job: Job, part: Part) -> Shown:
         """Pure of what is in memory."""
         as_it_is = Shown(part.state, part.reason, part.next_attempt, part.needs_credentials)
+        if part.look is not None and part.state.is_active and part.state is not JobState.CANCELLING:
+            return Shown(JobState.BLOCKED, part.look.reason, None, part.look.needs_credentials)
         if part.state not in (JobState.QUEUED, JobState.WAITING):
             return as_it_is._replace(next_attempt=None)
         if self.is_paused(job, part):
             return Shown(JobState.PAUSED, part.reason, None, False)
         gate = self.schedule.gate(part.upstream)
         if gate.is_open:
-            return as_it_is
+            return Shown(JobState.QUEUED, "", None, False) if part.away else as_it_is
         if gate.state == "needs_you":
             return Shown(JobState.BLOCKED, gate.reason, None, gate.needs_credentials)
         reason = part.reason if part.state is JobState.WAITING and part.reason else gate.reason
@@ -141,7 +145,7 @@ class Queue:
         if self.is_held(job):
             return
         at = None
-        if part.state is JobState.WAITING and part.next_attempt is not None:
+        if part.state is JobState.WAITING and part.next_attempt is not None and not part.away:
             at = self.clock.monotonic() + (part.next_attempt - self.clock.now()).total_seconds()
         self.schedule.add(self.key(job, part), job.order, at)
 
@@ -151,10 +155,11 @@ class Queue:
             part.move(JobState.QUEUED)
             part.next_attempt = None
             part.reason = ""
-            part.needs_credentials = False
+            part.needs_credentials = part.away = False
             part.missing = ()
             if part.conflict is not None and not part.conflict.overwrite:
                 part.conflict = None
+            part.asked, part.looks = True, 0
         self.enqueue(job, part)
 
     def carry(self, job: Job, digests: Iterable[Digest]) -> None:

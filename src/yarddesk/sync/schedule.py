@@ -36,7 +36,8 @@ class Gate:
     """Whether an upstream is to be asked. `state` and `reason` are UpstreamHealth's; `needs_credentials`: it's shut for want of them.
 
     `shut_until` is monotonic, `next_attempt` the same moment for people. `epoch` tells attempts begun before a change of the
-    gate from those begun after it: several that failed together count as one failure.
+    gate from those begun after it: several that failed together count as one failure. `doubted`: a probe said that the
+    upstream is there, and the try that followed found it away all the same.
     """
 
     state: str = "unknown"
@@ -46,6 +47,8 @@ class Gate:
     next_attempt: datetime | None = None
     failures: int = 0
     epoch: int = 0
+    doubted: bool = False
+    _let_in: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -55,7 +58,7 @@ class Gate:
         """It answered; whether that's news."""
         news = self.state != "ok" or not self.is_open
         self.state, self.reason, self.failures = "ok", "", 0
-        self.needs_credentials = False
+        self.needs_credentials = self.doubted = self._let_in = False
         self.shut_until = self.next_attempt = None
         if news:
             self.epoch += 1
@@ -68,11 +71,22 @@ class Gate:
         self.shut_until, self.next_attempt = until, next_attempt
         self.failures += 1
         self.epoch += 1
+        self.doubted, self._let_in = self._let_in, False
 
     def ajar(self, now: float, moment: datetime) -> None:
         """Let one part ask now."""
         if self.shut_until is not None and self.shut_until > now:
             self.shut_until, self.next_attempt = now, moment
+
+    def answers(self, now: float, moment: datetime) -> None:
+        """A probe says so: one part asks now."""
+        self._let_in = True
+        self.ajar(now, moment)
+
+    def still_away(self, until: float, next_attempt: datetime) -> None:
+        """A probe said so when a try was due: that was the try."""
+        self.shut_until, self.next_attempt = until, next_attempt
+        self.failures += 1
 
 
 Order = tuple[int, int]
@@ -113,6 +127,12 @@ class Schedule:
 
     def gates(self) -> Iterable[tuple[str, Gate]]:
         return ((name, lane.gate) for name, lane in self._lanes.items())
+
+    def has_work(self, upstream: str) -> bool:
+        """Whether some part of it would be tried if it could."""
+        lane = self._lane(upstream)
+        self._forget_stale(lane)
+        return not (self.paused or lane.paused) and bool(lane.ready or lane.later)
 
     def pause_upstream(self, upstream: str, paused: bool) -> None:
         self._lane(upstream).paused = paused

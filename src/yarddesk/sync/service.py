@@ -29,6 +29,7 @@ from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import Job
 from yarddesk.sync.pauses import Pauses
 from yarddesk.sync.queue import Queue
+from yarddesk.sync.reach import Reach, SleepWatch
 from yarddesk.sync.schedule import Schedule
 from yarddesk.sync.seen import SEEN_FILE, SeenTags
 from yarddesk.sync.slots import Bandwidth, TransferSlots
@@ -44,7 +45,6 @@ from yarddesk.sync.worker import Worker
 _log = logging.getLogger(__name__)
 
 _STOP_SECONDS: Final = 1.5
-_SLEPT_SECONDS: Final = 30.0
 _TICK_SECONDS: Final = 1.0
 _LONGEST_TICK_SECONDS: Final = 60.0
 
@@ -93,6 +93,8 @@ class SyncService:
         self._worker.orphaned = self._intake.orphaned
         self._steering = Steering(self._queue, self._worker, self._intake.orphaned)
         self._deciding = Deciding(self._queue, self._intake, self, self._steering.end_part)
+        self._reach = Reach(self._queue, self._worker.wake.set, self._spawn)
+        self._sleep_watch = SleepWatch(self._clock, self._woke)
         self._waiting = Waiting(self._queue)
         self._views = Views(self._queue, self._worker.attempts)
         self._watch = FolderWatch(self._queue.journal, self._steering.deleted_by_hand)
@@ -290,6 +292,8 @@ class SyncService:
             loops = [
                 group.create_task(self._worker.run(), name="sync worker"),
                 group.create_task(self._tick(), name="sync clock"),
+                group.create_task(self._reach.run(), name="sync reach"),
+                group.create_task(self._sleep_watch.run(), name="sync sleep watch"),
             ]
             await self._stopping.wait()
             for task in loops:
@@ -303,22 +307,14 @@ class SyncService:
         return self._group.create_task(work)
 
     async def _tick(self) -> None:
-        """The fallback scan of the folder, the end of timed pauses, and a look at whether the machine slept."""
+        """The fallback scan of the folder, and the end of timed pauses."""
         # The first scan comes at once: for what was deleted after the markers were read and before the watch began.
         scanned = -math.inf
-        wall, steady = self._clock.now(), self._clock.monotonic()
         failures = 0
         while True:
             self._queue.timer.clear()
             await self._clock.wait(self._queue.timer, max(self._until_tick(scanned), _again_seconds(failures)))
-            drift = (self._clock.now() - wall).total_seconds() - (self._clock.monotonic() - steady)
-            wall, steady = self._clock.now(), self._clock.monotonic()
             try:
-                if drift > _SLEPT_SECONDS:
-                    _log.info("the machine slept, or its clock was set: what waits is tried now")
-                    for upstream in self._queue.routes.all():
-                        upstream.forget_connections()
-                    await self._steering.retry(only_waiting=True)
                 await self._steering.expire()
                 if self._clock.monotonic() - scanned >= self._settings.sync.interval.total_seconds():
                     scanned = self._clock.monotonic()
@@ -330,6 +326,16 @@ class SyncService:
             except Exception:  # noqa: BLE001 - logged with its traceback; what is synced must not end over it
                 failures += 1
                 _log.exception("the queue could not be looked after")
+
+    async def _woke(self) -> None:
+        """The machine slept: no connection is alive any more, and each would find that out by a time limit of its own."""
+        for upstream in self._queue.routes.all():
+            upstream.forget_connections()
+        self._worker.stop_all()
+        for _, gate in self._queue.schedule.gates():
+            gate.failures = 0
+        self._reach.again()
+        await self._steering.retry(only_waiting=True)
 
     def _until_tick(self, scanned: float) -> float:
         seconds = max(_TICK_SECONDS, self._settings.sync.interval.total_seconds()) - (self._clock.monotonic() - scanned)

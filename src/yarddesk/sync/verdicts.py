@@ -8,8 +8,8 @@ from yarddesk.content.upstream import (
     UpstreamDenied,
     UpstreamFailure,
     UpstreamFull,
-    UpstreamMissing,
     UpstreamNotAsked,
+    UpstreamRefused,
     UpstreamTrouble,
     UpstreamUntrue,
     UpstreamUntrusted,
@@ -23,15 +23,21 @@ from yarddesk.sync.states import JobState
 
 MAX_REASON: Final = 600
 LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
-LOOK_AGAIN_SECONDS: Final = 1800.0
-"""How long what a person has to put right over there is left alone: nobody may tell us that it was."""
+LOOK_AGAIN_SECONDS: Final = 60.0
+LOOK_AGAIN_AT_MOST_SECONDS: Final = 1800.0
+"""When we look whether a person has put right what they must: nobody may tell us. Each look in vain doubles the time to the
+next."""
+
+_DEARER_LOOK_SECONDS: Final = 300.0
+"""The same where a look costs something: a wrong password locks accounts, and what found no room is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`state` is WAITING or BLOCKED. `gate` is what it says of the whole upstream (a state of UpstreamHealth), or empty.
 
-    `retry_seconds` is set where the wait is given; else a waiting part backs off, and a blocked one waits for a person.
+    `retry_seconds` is set where the wait is given, for a blocked one the wait before the first look; else a waiting part backs
+    off, and a blocked one waits for a person.
     """
 
     state: JobState
@@ -61,12 +67,14 @@ def judge(error: Exception) -> Verdict:
                 JobState.BLOCKED,
                 in_words(error),
                 gate=gate,
-                retry_seconds=LOOK_AGAIN_SECONDS,
+                retry_seconds=_DEARER_LOOK_SECONDS,
                 needs_credentials=True,
             )
         case UpstreamUntrusted():
             return Verdict(JobState.BLOCKED, in_words(error), gate="needs_you", retry_seconds=LOOK_AGAIN_SECONDS)
-        case UpstreamMissing() | UpstreamFull():
+        case UpstreamFull():
+            return Verdict(JobState.BLOCKED, in_words(error), retry_seconds=_DEARER_LOOK_SECONDS)
+        case UpstreamRefused():
             return Verdict(JobState.BLOCKED, in_words(error), retry_seconds=LOOK_AGAIN_SECONDS)
         case ChildrenMissing():
             return Verdict(JobState.BLOCKED, in_words(error), missing=error.digests)
@@ -88,6 +96,11 @@ def in_words(error: Exception) -> str:
         return str(error)
     text = " ".join(f"{error.title} {error.message} {error.hint}".split())
     return "".join(character for character in text if character.isprintable())[:MAX_REASON]
+
+
+def look_seconds(first: float, looks: int) -> float:
+    """How long what is blocked is left alone, after so many looks in vain."""
+    return min(first * 2.0 ** min(looks, 10), LOOK_AGAIN_AT_MOST_SECONDS)
 
 
 def _retry_after(error: UpstreamFailure) -> float | None:

@@ -17,7 +17,7 @@ from yarddesk.sync.conflicts import TagGuard, TagKept
 from yarddesk.sync.copy import Wires
 from yarddesk.sync.errors import LocalContentGone
 from yarddesk.sync.known import KnownContent
-from yarddesk.sync.marker import Job, Part
+from yarddesk.sync.marker import Job, Look, Part
 from yarddesk.sync.outcomes import Attempt, Outcomes
 from yarddesk.sync.queue import Queue, no_route
 from yarddesk.sync.schedule import PartKey
@@ -70,6 +70,7 @@ class Worker:
             now = queue.clock.monotonic()
             for key in queue.schedule.take(now):
                 self._start(key)
+            queue.taken.set()
             due = queue.schedule.next_due(now)
             await queue.clock.wait(self.wake, None if due is None else max(0.0, due - now))
 
@@ -128,6 +129,8 @@ class Worker:
         if attempt.part.state is not state:
             with self._watched(attempt):
                 attempt.part.move(state)
+                if state is JobState.TRANSFERRING:
+                    attempt.part.look = None
 
     def known(self, upstream: str) -> KnownContent:
         """What we know that an upstream has."""
@@ -177,6 +180,8 @@ class Worker:
             with self._watched(attempt):
                 if part.state.is_active and part.state is not JobState.CANCELLING:
                     part.move(JobState.QUEUED)
+                    part.tries = max(0, part.tries - 1)
+                part.look = None
                 if part.meter is not None:
                     _take_back(part.meter)
             if part.state in (JobState.QUEUED, JobState.WAITING):
@@ -201,6 +206,7 @@ class Worker:
                 if part.asks:
                     outcomes.still_moved(attempt)
                 return
+            part.asked = part.asked or bool(part.missing or part.conflict)  # it is known that nothing blocks it now
             self._begin(attempt)
             await sync_image(self._errand(attempt), self._meter(part), self._wires, _Hooks(self, attempt))
         except TagKept as error:
@@ -220,10 +226,14 @@ class Worker:
 
     def _begin(self, attempt: Attempt) -> None:
         part = attempt.part
+        shown = self._queue.shown(attempt.job, part)
+        looks = shown.state is JobState.BLOCKED and not part.asked
         with self._watched(attempt):
+            part.look = Look(shown.reason, shown.needs_credentials) if looks else None
             part.move(JobState.QUEUED)
             part.move(JobState.PREPARING)
             part.tries += 1
+            part.asked = part.away = False
             part.arrived.clear()
             part.reason, part.next_attempt, part.needs_credentials, part.missing = "", None, False, ()
             if part.conflict is not None and not part.conflict.overwrite:

@@ -19,6 +19,7 @@ from yarddesk.upstream.failures import Failures
 from yarddesk.upstream.http import Answer, Body, Timeouts, Wire
 from yarddesk.upstream.origins import Origin, may_be_reached_from, same_owner, web_url
 from yarddesk.upstream.proxies import Proxies
+from yarddesk.upstream.reach import Reach
 from yarddesk.upstream.retry import Retry
 from yarddesk.upstream.tokens import Scopes, TokenClient
 from yarddesk.upstream.words import clean, is_page, said
@@ -82,6 +83,7 @@ class RegistryClient:
         self._wire = Wire(
             settings.tls, self.failures, timeouts=self.timeouts, proxies=proxies or Proxies.from_environment()
         )
+        self._reach = Reach(self._wire, self.url(""))
         tokens = TokenClient(self._wire, self.failures)
         self._auth = Authenticator(settings.auth, self.origin, credentials, tokens, self.failures, self._secrets)
 
@@ -162,6 +164,10 @@ class RegistryClient:
     def forget_account(self) -> None:
         """Look for credentials anew with the next request: somebody signed in or out."""
         self._auth.forget_all()
+
+    async def is_reachable(self) -> bool:
+        """Whether anybody answers there, whatever they say: nothing secret is sent, and nothing raises."""
+        return await self._reach.probe()
 
     def forget_connections(self) -> None:
         """Begin the next request with a new connection."""

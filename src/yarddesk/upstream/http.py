@@ -165,6 +165,13 @@ class Wire:
                     self._context = None
                 raise
 
+    def first_hop(self, url: httpx.URL) -> tuple[str, int]:
+        """Host and port of whom a request for this URL connects to: its own, or its proxy's. Raises UpstreamAway."""
+        origin = Origin.of(url)
+        proxy = self._proxy(origin)
+        hop = Origin.of(httpx.URL(proxy)) if proxy is not None else origin
+        return hop.host, hop.port
+
     def forget_connections(self) -> None:
         self._transports.forget()
 

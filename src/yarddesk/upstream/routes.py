@@ -80,6 +80,9 @@ class RegistryUpstream:
         """Raises InvalidName like `repository`."""
         return f"{registry_key(self.registry)}/{self._remote(name)}"
 
+    async def is_reachable(self) -> bool:
+        return await self._connection.client.is_reachable()
+
     def forget_connections(self) -> None:
         self._connection.client.forget_connections()
 

@@ -36,7 +36,7 @@ async def test_a_marker_says_what_the_contract_promises(tmp_path: Path) -> None:
     async with running(tmp_path, upstreams=away()) as yard:
         manifest = await yard.push(build_image("a"))
         await yard.until_state("waiting")
-        await yard.until(lambda: json.loads(yard.marker().read_text())["upstreams"]["corp"]["tries"])
+        await yard.until(lambda: json.loads(yard.marker().read_text())["upstreams"]["corp"]["reason"])
         marker = json.loads(yard.marker().read_text())
         part = marker["upstreams"].pop("corp")
         assert {key: marker[key] for key in ("schema", "repository", "reference", "digest", "generation")} == {
@@ -47,7 +47,7 @@ async def test_a_marker_says_what_the_contract_promises(tmp_path: Path) -> None:
             "generation": 1,
         }
         assert marker["media_type"] == manifest.media_type
-        assert (part["state"], part["tries"]) == ("waiting", 1)
+        assert (part["state"], part["tries"]) == ("waiting", 0)
         assert part["next_attempt"] > marker["created"]
         assert part["reason"]
         assert stat.S_IMODE(yard.marker().stat().st_mode) == 0o600

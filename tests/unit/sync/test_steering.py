@@ -369,7 +369,7 @@ async def test_a_certificate_that_is_not_trusted_needs_a_person_but_no_password(
     def fault(*_: object) -> Exception | None:
         return None if trusted[0] else UpstreamUntrusted("corp", "The certificate is not trusted.")
 
-    async with running(tmp_path, upstreams=[FakeUpstream(fault=fault)]) as yard:
+    async with running(tmp_path, upstreams=[FakeUpstream(fault=fault, reachable=False)]) as yard:
         for number in range(10):
             await yard.push(build_image(f"image-{number}"), f"v{number}")
         await yard.until(
@@ -382,11 +382,12 @@ async def test_a_certificate_that_is_not_trusted_needs_a_person_but_no_password(
         assert (health.state, health.needs_credentials) == ("needs_you", False)
         assert not any(isinstance(event, CredentialRequired) for event in yard.seen)
         asked = yard.upstream.asked.total()
-        yard.clock.advance(1700)
+        yard.clock.advance(50)
+        await yard.until(lambda: yard.upstream.probed, "it is looked whether it can be trusted by now")
         await settle()
         assert yard.upstream.asked.total() == asked
-        trusted[0] = True
-        yard.clock.advance(101)
+        trusted[0] = yard.upstream.reachable = True
+        yard.clock.advance(10)
         await yard.until_empty()
 
 
@@ -596,9 +597,9 @@ async def test_a_machine_that_slept_tries_at_once(tmp_path: Path) -> None:
     async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
         await yard.push(build_image("a"))
         await yard.until_state("waiting")
-        yard.upstream.away = False
+        yard.upstream.away, yard.upstream.reachable = False, False
         yard.clock.advance(8 * 3600, sleeping=True)
-        yard.service._queue.timer.set()
+        yard.clock.advance(1)
         await yard.until_empty()
         assert yard.upstream.forgotten == 1, "the connections of before are dead"
 

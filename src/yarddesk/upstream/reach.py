@@ -1,0 +1,131 @@
+"""The light question whether a registry can be reached, asked about twice a second while it can't.
+
+A TCP connection to it (or to its proxy) is all that is tried at first; only where that comes about is a request sent, since a
+proxy, a VPN or what terminates TLS may answer for a registry that is gone. Who takes connections and then has no answer is
+asked ever less often.
+"""
+
+import asyncio
+import logging
+import socket
+import threading
+from contextlib import suppress
+from typing import Any, Final
+
+import httpx
+
+from yarddesk.content.upstream import UpstreamAway, UpstreamFailure, UpstreamUntrusted
+from yarddesk.upstream.http import Wire
+
+_log = logging.getLogger(__name__)
+
+_CONNECT_SECONDS: Final = 3.0
+_ANSWER_SECONDS: Final = 5.0
+_MOST_LOOKUPS: Final = 2
+"""Name lookups that go on at once: without an answer of the name server each takes long and can't be called back."""
+
+_MOST_ADDRESSES: Final = 8
+_FIRST_AGAIN_SECONDS: Final = 0.5
+_AGAIN_AT_MOST_SECONDS: Final = 5.0
+
+_Address = tuple[Any, ...]
+
+
+class Reach:
+    """Probes of the registry whose base (`/v2/`) is at `url`."""
+
+    def __init__(self, wire: Wire, url: httpx.URL) -> None:
+        self._wire = wire
+        self._url = url
+        self._lookups = 0
+        self._asking = False
+        self._in_vain = 0
+        self._ask_again = 0.0
+
+    async def probe(self) -> bool:
+        """Whether it answers, whatever it says; no longer than some seconds."""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                host, port = self._wire.first_hop(self._url)
+                connected = await self._connects(host, port)
+        except (OSError, UpstreamAway, TimeoutError) as error:
+            _log.debug("%s is out of reach: %s", self._url.host, error)
+            return False
+        return connected and await self._answers()
+
+    async def _connects(self, host: str, port: int) -> bool:
+        """Whether any of its addresses takes a connection; the first that does decides."""
+        addresses = await self._addresses(host, port)
+        attempts = [asyncio.ensure_future(_connected(address)) for address in addresses[:_MOST_ADDRESSES]]
+        try:
+            for attempt in asyncio.as_completed(attempts):
+                if await attempt:
+                    return True
+        finally:
+            for each in attempts:
+                each.cancel()
+        return False
+
+    async def _answers(self) -> bool:
+        loop = asyncio.get_running_loop()
+        if self._asking or loop.time() < self._ask_again:
+            return False
+        self._asking = True
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                async with self._wire.exchange("GET", self._url, {}) as answer:
+                    _log.debug("%s answers again: %d", self._url.host, answer.status)
+        except (UpstreamAway, UpstreamUntrusted, TimeoutError) as error:
+            _log.debug("%s takes connections and gives no answer: %s", self._url.host, error)
+            again = min(_FIRST_AGAIN_SECONDS * 2.0 ** min(self._in_vain, 10), _AGAIN_AT_MOST_SECONDS)
+            self._in_vain, self._ask_again = self._in_vain + 1, loop.time() + again
+            return False
+        except UpstreamFailure as error:
+            _log.debug("%s is there, and in trouble: %s", self._url.host, error)
+        finally:
+            self._asking = False
+        self._in_vain = 0
+        return True
+
+    async def _addresses(self, host: str, port: int) -> list[_Address]:
+        """Of the host by its name, looked up in a thread that ends with the process at the latest. Raises OSError."""
+        if self._lookups >= _MOST_LOOKUPS:
+            return []
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[list[_Address]] = loop.create_future()
+        self._lookups += 1
+
+        def came(addresses: list[_Address], error: OSError | None) -> None:
+            self._lookups -= 1
+            if found.done():
+                return
+            if error is not None:
+                found.set_exception(error)
+            else:
+                found.set_result(addresses)
+
+        def look_up() -> None:
+            addresses: list[_Address] = []
+            failure = None
+            try:
+                addresses = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except OSError as error:
+                failure = error
+            except UnicodeError as error:  # no name that could be looked up
+                failure = OSError(str(error))
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(came, addresses, failure)
+
+        threading.Thread(target=look_up, name="yarddesk-lookup", daemon=True).start()
+        return await found
+
+
+async def _connected(address: _Address) -> bool:
+    family, kind, protocol, _, where = address
+    with socket.socket(family, kind, protocol) as connection:
+        connection.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, where)
+        except OSError:
+            return False
+    return True
