@@ -44,7 +44,12 @@ class Download:
 
     async def __aenter__(self) -> Self:
         if self._position < self._size:
-            await self._open()
+            try:
+                await self._open()
+            except BaseException as error:
+                # Who could not enter does not leave either: nobody else would let go of the connection.
+                await self._stack.__aexit__(type(error), error, error.__traceback__)
+                raise
         return self
 
     async def __aexit__(self, *exception: object) -> None:
