@@ -200,7 +200,21 @@ def trouble(yard: FakeYard) -> None:
     )
 
 
+def conflict(yard: FakeYard) -> None:
+    idle(yard)
+    moved = part(JobState.BLOCKED, reason="Somebody moved 2.4.1 at registry.corp.", conflict=digest("theirs"))
+    elsewhere = part(JobState.DONE, "ghcr.io")
+    yard.sync.show(
+        jobs=(
+            job("team/app:2.4.1", moved),
+            job("team/worker:2.4.1", moved, elsewhere),
+            job("team/docs:latest", part(JobState.QUEUED)),
+        )
+    )
+
+
 SCENES = {
+    "conflict": conflict,
     "syncing": plain_syncing,
     "mixed": syncing,
     "paused": paused,
@@ -270,6 +284,8 @@ async def show(options: argparse.Namespace) -> None:
             shell.actions.sign_in_asked.emit("registry.corp", "registry.corp refused the password for “ci”")
         elif options.ask == "details":
             shell.actions.details_asked.emit(yard.sync.shown.jobs[0])
+        elif options.ask in ("overwrite", "other_tag"):
+            getattr(shell.actions, f"{options.ask}_asked").emit(yard.sync.shown.jobs[0])
         elif options.ask:
             getattr(shell.actions, options.ask).trigger()
         if options.shot:

@@ -13,7 +13,8 @@ from yarddesk.desktop import words
 from yarddesk.desktop.bridge import Bridge
 from yarddesk.desktop.core import Core
 from yarddesk.desktop.tasks import Tasks
-from yarddesk.sync.snapshot import JobSnapshot
+from yarddesk.oci.name import Tag
+from yarddesk.sync.snapshot import ConflictChoice, JobSnapshot
 from yarddesk.sync.states import JobState
 
 MORNING_HOUR = 8
@@ -23,6 +24,9 @@ class JobAction(StrEnum):
     """What can be done to one image in the queue."""
 
     SIGN_IN = "sign_in"
+    KEEP_THEIRS = "keep_theirs"
+    OVERWRITE = "overwrite"
+    OTHER_TAG = "other_tag"
     RESUME = "resume"
     RETRY = "retry"
     PAUSE = "pause"
@@ -44,6 +48,11 @@ class Deed:
 
 JOB_DEEDS: dict[JobAction, Deed] = {
     JobAction.SIGN_IN: Deed("Sign in…", "key", "Ctrl+L", "Give the registry a user and password"),
+    JobAction.KEEP_THEIRS: Deed(
+        "Keep theirs", "check", "", "Leave the tag there as it is, and don’t sync this; it stays here"
+    ),
+    JobAction.OVERWRITE: Deed("Overwrite…", "arrow-up", "", "Let the tag there name this instead"),
+    JobAction.OTHER_TAG: Deed("Other tag…", "tag", "", "Leave the tag there as it is, and sync this under another one"),
     JobAction.RESUME: Deed("Resume", "play", "Space", "Go on with this image"),
     JobAction.RETRY: Deed("Try now", "retry", "Ctrl+R", "Don’t wait for the next try"),
     JobAction.PAUSE: Deed("Pause", "pause", "Space", "Keep this image back for a while"),
@@ -54,6 +63,10 @@ JOB_DEEDS: dict[JobAction, Deed] = {
 }
 
 
+DECISIONS = (JobAction.KEEP_THEIRS, JobAction.OVERWRITE, JobAction.OTHER_TAG)
+"""What can become of a tag that somebody else moved."""
+
+
 def applicable(job: JobSnapshot) -> tuple[JobAction, ...]:
     """What can be done to this image as it is, the most helpful first."""
     states = {part.state for part in job.parts}
@@ -61,6 +74,8 @@ def applicable(job: JobSnapshot) -> tuple[JobAction, ...]:
     fitting: list[JobAction] = []
     if any(part.needs_credentials for part in job.parts):
         fitting.append(JobAction.SIGN_IN)
+    if any(part.conflict is not None for part in job.parts):
+        fitting.extend(DECISIONS)
     if job.paused or job.repository_paused:
         fitting.append(JobAction.RESUME)
     elif states & {JobState.WAITING, JobState.BLOCKED, JobState.FAILED}:
@@ -82,6 +97,10 @@ class Actions(QObject):
     add_upstream_asked = Signal()
     sign_in_asked = Signal(str, str)
     """An upstream's name, and why."""
+    overwrite_asked = Signal(object)
+    """A JobSnapshot whose tag somebody else moved."""
+    other_tag_asked = Signal(object)
+    """A JobSnapshot whose tag somebody else moved."""
     details_asked = Signal(object)
     """A JobSnapshot or a HistoryEntry."""
     noticed = Signal(str)
@@ -125,6 +144,13 @@ class Actions(QObject):
                 asking = next((part for part in job.parts if part.needs_credentials), None)
                 if asking is not None:
                     self.sign_in_asked.emit(asking.upstream, asking.reason)
+            case JobAction.KEEP_THEIRS:
+                said = f"{job.name} won’t be synced. It stays here; push it again to sync it."
+                self._steer(self._decided(job, ConflictChoice.KEEP), f"Keeping what is there as {job.name}", said)
+            case JobAction.OVERWRITE:
+                self.overwrite_asked.emit(job)
+            case JobAction.OTHER_TAG:
+                self.other_tag_asked.emit(job)
             case JobAction.RESUME:
                 # An image of a paused repository can't go on by itself.
                 target = str(job.repository) if job.repository_paused else job.id
@@ -142,6 +168,19 @@ class Actions(QObject):
                 self.copy(f"{self._core.address}/{job.name}", "Name copied")
             case JobAction.COPY_DIGEST:
                 self.copy(job.digest, "Digest copied")
+
+    def overwrite(self, job: JobSnapshot) -> None:
+        """Once the person has said yes."""
+        self._steer(self._decided(job, ConflictChoice.OVERWRITE), f"Overwriting {job.name}")
+
+    async def sync_as(self, job: JobSnapshot, tag: Tag) -> int:
+        """Sync it under another tag. Raises YarddeskError where that can't be."""
+        count = await self._decided(job, ConflictChoice.TAG, tag)
+        self._bridge.refresh()
+        return count
+
+    async def _decided(self, job: JobSnapshot, choice: ConflictChoice, tag: Tag | None = None) -> int:
+        return await self._core.sync.decide(job.id, choice, tag=tag, generation=job.generation)
 
     def copy(self, text: str, said: str = "Copied") -> None:
         """Put text on the clipboard, and say so."""

@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from yarddesk.desktop.core import Core, Problem
 from yarddesk.desktop.models.throughput import ThroughputLog
-from yarddesk.events import Event, SettingsChanged, StorageChanged, UpstreamStateChanged
+from yarddesk.events import Event, HookFailed, SettingsChanged, StorageChanged, UpstreamStateChanged
 from yarddesk.sync.snapshot import SyncSnapshot
 
 SNAPSHOT_MILLISECONDS = 250
@@ -32,6 +32,8 @@ class Bridge(QObject):
     storage_changed = Signal()
     upstreams_changed = Signal()
     problems_changed = Signal()
+    hook_failed = Signal(str, str, str)
+    """Who was to be told of an arrival, of which image, and why that failed."""
     second_passed = Signal()
     """While somebody looks at something that says how long it takes."""
 
@@ -99,6 +101,8 @@ class Bridge(QObject):
             self._storage_moved = True
         elif isinstance(event, (SettingsChanged, UpstreamStateChanged)):
             self._upstreams_moved = True
+        elif isinstance(event, HookFailed):
+            self.hook_failed.emit(event.what, event.image, event.reason)
         self._read_soon()
 
     def _read_soon(self) -> None:

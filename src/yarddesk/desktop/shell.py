@@ -14,14 +14,21 @@ from yarddesk.desktop.actions import Actions
 from yarddesk.desktop.bridge import Bridge
 from yarddesk.desktop.core import Core, SignInResult
 from yarddesk.desktop.dialogs.add_upstream import AddUpstream, NewUpstream
-from yarddesk.desktop.dialogs.confirm import cancel_all_question, quit_question, remove_upstream_question
+from yarddesk.desktop.dialogs.confirm import (
+    cancel_all_question,
+    overwrite_question,
+    quit_question,
+    remove_upstream_question,
+)
 from yarddesk.desktop.dialogs.details import Details, history_details, job_details
 from yarddesk.desktop.dialogs.frame import Dialog
+from yarddesk.desktop.dialogs.other_tag import OtherTag
 from yarddesk.desktop.dialogs.sign_in import SignIn
 from yarddesk.desktop.tasks import Tasks
 from yarddesk.desktop.tray import Tray
 from yarddesk.desktop.views.window import MainWindow
 from yarddesk.errors import YarddeskError
+from yarddesk.oci.name import Tag
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot
 
@@ -95,7 +102,10 @@ class Shell(QObject):
         actions.quit_asked.connect(self.ask_quit)
         actions.add_upstream_asked.connect(self._ask_upstream)
         actions.sign_in_asked.connect(self._ask_sign_in)
+        actions.overwrite_asked.connect(self._ask_overwrite)
+        actions.other_tag_asked.connect(self._ask_other_tag)
         actions.details_asked.connect(self._show_details)
+        self.bridge.hook_failed.connect(self._on_hook_failed)
         self.window.close_wanted.connect(self._on_close_wanted)
         self.window.became_visible.connect(self._on_visibility)
         self.window.banner.details_wanted.connect(self._show_text)
@@ -146,6 +156,10 @@ class Shell(QObject):
             # The panel ended: without this there would be no way back to the window.
             self.window.showMinimized()
 
+    def _on_hook_failed(self, what: str, image: str, reason: str) -> None:
+        said = f"{words.plain(image, 120)} arrived, but the {what} could not be told: {words.plain(reason, 300)}"
+        self.window.toast.say(said)
+
     # Questions
 
     def ask_quit(self) -> None:
@@ -161,6 +175,34 @@ class Shell(QObject):
         question = cancel_all_question(self.bridge.snapshot, self._parent())
         question.confirmed.connect(self.actions.cancel_everything)
         self._open("cancel all", question)
+
+    def _ask_overwrite(self, job: JobSnapshot) -> None:
+        question = overwrite_question(job, self._parent())
+        question.confirmed.connect(lambda: self.actions.overwrite(job))
+        self._open(f"overwrite {job.id}", question)
+
+    def _ask_other_tag(self, job: JobSnapshot) -> None:
+        dialog = OtherTag(job, self._parent())
+        key = f"other tag {job.id}"
+
+        def sync(tag: Tag) -> None:
+            self.tasks.spawn(
+                self.actions.sync_as(job, tag),
+                what=f"Syncing {job.name} as {tag}",
+                done=lambda count: self._on_other_tag(
+                    key, f"Syncing as {tag}" if count else "Nothing waits for that any more"
+                ),
+                failed=lambda error: dialog.show_wrong(str(error)) if self._dialogs.get(key) is dialog else None,
+            )
+
+        dialog.given.connect(sync)
+        self._open(key, dialog)
+
+    def _on_other_tag(self, key: str, said: str) -> None:
+        dialog = self._dialogs.get(key)
+        if dialog is not None:
+            dialog.accept()
+        self.window.toast.say(said)
 
     def _ask_remove(self, name: str) -> None:
         question = remove_upstream_question(name, self._parent())

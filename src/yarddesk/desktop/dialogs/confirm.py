@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QWidget
 from yarddesk.desktop import words
 from yarddesk.desktop.dialogs.frame import Dialog
 from yarddesk.desktop.views.parts import Button
-from yarddesk.sync.snapshot import SyncSnapshot
+from yarddesk.sync.snapshot import JobSnapshot, SyncSnapshot
 
 
 class Confirm(Dialog):
@@ -46,6 +46,19 @@ def quit_question(snapshot: SyncSnapshot, parent: QWidget | None = None) -> Conf
     if pending == 1:
         text = text.replace("They are kept, and go on", "It is kept, and goes on")
     return Confirm("Quit while pushes are pending?", text, "Quit", "Stay", parent, loses=False)
+
+
+def overwrite_question(job: JobSnapshot, parent: QWidget | None = None) -> Confirm:
+    """What to ask before a tag that somebody else moved is moved again: nobody here can give it back."""
+    moved = [part for part in job.parts if part.conflict is not None]
+    there = words.listed(
+        [f"{words.plain(part.registry, 80)} ({part.conflict.short})" for part in moved if part.conflict]
+    )
+    text = (
+        f"Somebody moved it at {there} since it was last seen there. It will name what was pushed here ({job.digest.short}). "
+        "What it names now is not deleted; the history keeps its digest."
+    )
+    return Confirm(f"Overwrite {words.plain(job.name, 120)}?", text, "Overwrite", "Leave it", parent)
 
 
 def cancel_all_question(snapshot: SyncSnapshot, parent: QWidget | None = None) -> Confirm:

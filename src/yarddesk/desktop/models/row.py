@@ -33,6 +33,7 @@ class Row:
     aside: str = ""
     fraction: float | None = None
     needs_sign_in: bool = False
+    needs_decision: bool = False
     spoken: str = ""
     explained: str = ""
 
@@ -102,6 +103,7 @@ def job_row(job: JobSnapshot, now: datetime) -> Row:
         aside=aside,
         fraction=fraction(job),
         needs_sign_in=any(part.needs_credentials for part in job.parts),
+        needs_decision=any(part.conflict is not None for part in job.parts),
         spoken=". ".join(text for text in (f"{name} to {destination}", status, aside) if text),
         explained=_explained(job, name, now),
     )
@@ -123,6 +125,8 @@ def part_status(part: UpstreamPart, now: datetime) -> str:
             return _waiting_status(part, reason, now)
         case JobState.PAUSED:
             return f"Paused{_kept(part.progress)}"
+        case JobState.BLOCKED if part.conflict is not None:
+            return f"Needs you: somebody else moved this tag to {part.conflict.short} since it was last seen there."
         case JobState.BLOCKED:
             return f"Needs you: {reason or 'it can’t go on by itself.'}"
         case JobState.FAILED:

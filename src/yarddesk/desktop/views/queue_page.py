@@ -5,7 +5,7 @@ from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QStackedLayout, QVBoxLayout, QWidget
 
 from yarddesk.desktop import words
-from yarddesk.desktop.actions import JOB_DEEDS, Actions, JobAction, applicable, told
+from yarddesk.desktop.actions import DECISIONS, JOB_DEEDS, Actions, JobAction, applicable, told
 from yarddesk.desktop.bridge import Bridge
 from yarddesk.desktop.models.queue import queue_lines
 from yarddesk.desktop.models.rows_model import RowsModel
@@ -15,7 +15,15 @@ from yarddesk.desktop.views.row_view import RowView
 from yarddesk.sync.snapshot import SyncSnapshot
 
 TOOL_HEIGHT = 28
-TOOLS = (JobAction.SIGN_IN, JobAction.RESUME, JobAction.RETRY, JobAction.PAUSE, JobAction.CANCEL, JobAction.DETAILS)
+TOOLS = (
+    JobAction.SIGN_IN,
+    *DECISIONS,
+    JobAction.RESUME,
+    JobAction.RETRY,
+    JobAction.PAUSE,
+    JobAction.CANCEL,
+    JobAction.DETAILS,
+)
 
 
 class QueuePage(QWidget):

@@ -17,6 +17,7 @@ from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, UpstreamPart
 Index = QModelIndex | QPersistentModelIndex
 
 SIGN_IN = "Sign in…"
+DECIDE = "Decide…"
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _STATE = QStyle.StateFlag
@@ -72,9 +73,14 @@ def layout_of(rect: QRect, row: Row, job: JobSnapshot) -> JobLayout:
         applicable(job),
         has_bar=row.fraction is not None,
         status_width=fonts.small_metrics.horizontalAdvance(row.status),
-        sign_in_width=fonts.small_metrics.horizontalAdvance(SIGN_IN) + 24 if row.needs_sign_in else 0,
+        labelled_width=fonts.small_metrics.horizontalAdvance(label_of(row)) + 24 if label_of(row) else 0,
         destination_width=fonts.small_metrics.horizontalAdvance(row.destination) + 2,
     )
+
+
+def label_of(row: Row) -> str:
+    """The words of the button that a row shows also when nobody points at it; empty where it has none."""
+    return SIGN_IN if row.needs_sign_in else DECIDE if row.needs_decision else ""
 
 
 class _Pen:
@@ -183,8 +189,8 @@ def _paint_job(
         where.destination, row.destination, fonts.small, fonts.small_metrics, tokens.secondary, align=_RIGHT,
         elide=Qt.TextElideMode.ElideMiddle,
     )  # fmt: skip
-    if row.needs_sign_in:
-        _paint_sign_in(pen, where.sign_in, hovered=here is JobAction.SIGN_IN)
+    if label := label_of(row):
+        _paint_labelled(pen, where.labelled, label, hovered=here in (JobAction.SIGN_IN, DECIDE))
     if pen.hovered or pen.selected or pen.focused:
         for action, rect in where.buttons:
             pen.button(rect, JOB_DEEDS[action].glyph, hovered=here is action)
@@ -211,13 +217,13 @@ def _paint_status(pen: _Pen, rect: QRect, row: Row) -> None:
     pen.text(rect, row.status, fonts.small, metrics, pen.tone_text(row.tone))
 
 
-def _paint_sign_in(pen: _Pen, rect: QRect, *, hovered: bool) -> None:
+def _paint_labelled(pen: _Pen, rect: QRect, label: str, *, hovered: bool) -> None:
     edge = QRectF(rect).adjusted(0.5, 0.5, -0.5, -0.5)
     pen.painter.setPen(pen.tokens.accent)
     pen.painter.setBrush(pen.tokens.accent if hovered else Qt.BrushStyle.NoBrush)
     pen.painter.drawRoundedRect(edge, theme.RADIUS, theme.RADIUS)
     colour = pen.tokens.on_accent if hovered else pen.tokens.accent_text
-    pen.text(rect, SIGN_IN, pen.fonts.small, pen.fonts.small_metrics, colour, align=Qt.AlignmentFlag.AlignCenter)
+    pen.text(rect, label, pen.fonts.small, pen.fonts.small_metrics, colour, align=Qt.AlignmentFlag.AlignCenter)
 
 
 def _paint_history(pen: _Pen, row: Row) -> None:

@@ -66,7 +66,7 @@ def line_height(least: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class JobLayout:
-    """A job's row: rectangles in the coordinates of `rect`. `buttons` right to left as they are listed."""
+    """A job's row: rectangles in the coordinates of `rect`. `buttons` right to left as they are listed; `labelled` has words."""
 
     glyph: QRect
     name: QRect
@@ -74,7 +74,7 @@ class JobLayout:
     bar: QRect
     status: QRect
     chevron: QRect
-    sign_in: QRect
+    labelled: QRect
     buttons: tuple[tuple[JobAction, QRect], ...]
 
 
@@ -84,7 +84,7 @@ def job_layout(
     *,
     has_bar: bool,
     status_width: int,
-    sign_in_width: int,
+    labelled_width: int,
     destination_width: int,
 ) -> JobLayout:
     """Room for three buttons is kept whether they show or not, so that nothing moves under the mouse.
@@ -106,8 +106,8 @@ def job_layout(
         edge -= BUTTON
         buttons.append((action, QRect(edge, middle - BUTTON // 2, BUTTON, BUTTON)))
     edge = chevron.left() - BUTTON * MOST_BUTTONS
-    sign_in = QRect(edge - sign_in_width - 4, middle - 13, sign_in_width, 26) if sign_in_width else QRect()
-    text_right = (sign_in.left() if sign_in_width else edge) - 12
+    labelled = QRect(edge - labelled_width - 4, middle - 13, labelled_width, 26) if labelled_width else QRect()
+    text_right = (labelled.left() if labelled_width else edge) - 12
     left = rect.left() + TEXT_LEFT
     room = max(0, text_right - left)
     shown_destination = min(destination_width, room * 2 // 5)
@@ -117,4 +117,4 @@ def job_layout(
     status_top = top + first + 4 + (BAR + 4 if has_bar else 0)
     status = QRect(left, status_top, right - left, second)
     glyph = QRect(rect.left() + LEFT, middle - GLYPH // 2, GLYPH, GLYPH)
-    return JobLayout(glyph, name, destination, bar, status, chevron, sign_in, tuple(buttons))
+    return JobLayout(glyph, name, destination, bar, status, chevron, labelled, tuple(buttons))

@@ -1,15 +1,17 @@
 """A list of rows that open: mouse, keyboard and context menu reach the same actions."""
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QEvent, QItemSelectionModel, QModelIndex, QPoint, QRect, Qt, Signal
 from PySide6.QtGui import QAction, QContextMenuEvent, QFocusEvent, QHelpEvent, QKeyEvent, QKeySequence, QMouseEvent
 from PySide6.QtWidgets import QAbstractItemView, QMenu, QToolTip, QTreeView, QWidget
 
 from yarddesk.desktop import words
-from yarddesk.desktop.actions import JOB_DEEDS, JobAction, applicable, told
+from yarddesk.desktop.actions import DECISIONS, JOB_DEEDS, JobAction, applicable, told
 from yarddesk.desktop.icons import glyph_icon
 from yarddesk.desktop.models.rows_model import Index, Role, RowsModel
 from yarddesk.desktop.theme import tokens
-from yarddesk.desktop.views.row_delegate import RowDelegate, layout_of
+from yarddesk.desktop.views.row_delegate import DECIDE, RowDelegate, label_of, layout_of
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot
 
 CHEVRON = "chevron"
@@ -75,8 +77,8 @@ class RowView(QTreeView):
         if not isinstance(subject, JobSnapshot):
             return None
         where = layout_of(self.visualRect(index), index.data(Role.ROW), subject)
-        if where.sign_in.contains(place):
-            return index, JobAction.SIGN_IN
+        if where.labelled.contains(place):
+            return index, _labelled(index)
         if where.chevron.contains(place) and self._rows.rowCount(index):
             return index, CHEVRON
         for action, rect in where.buttons:
@@ -90,7 +92,7 @@ class RowView(QTreeView):
         if not isinstance(subject, JobSnapshot):
             return QRect()
         where = layout_of(self.visualRect(index), index.data(Role.ROW), subject)
-        rects: dict[JobAction | str, QRect] = {JobAction.SIGN_IN: where.sign_in, CHEVRON: where.chevron}
+        rects: dict[JobAction | str, QRect] = {_labelled(index): where.labelled, CHEVRON: where.chevron}
         rects.update(where.buttons)
         return rects.get(action, QRect())
 
@@ -174,9 +176,16 @@ class RowView(QTreeView):
         subject = self._rows.subject_of(index)
         if not isinstance(subject, (JobSnapshot, HistoryEntry)):
             return None
+        return self._menu(subject, applicable(subject) if isinstance(subject, JobSnapshot) else (JobAction.DETAILS,))
+
+    def decision_menu(self, index: QModelIndex) -> QMenu | None:
+        """What a person can decide about a row's image; None for any other row. Deletes itself when it closes."""
+        subject = self._rows.subject_of(index)
+        return self._menu(subject, DECISIONS) if isinstance(subject, JobSnapshot) else None
+
+    def _menu(self, subject: JobSnapshot | HistoryEntry, actions: Sequence[JobAction]) -> QMenu:
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        actions = applicable(subject) if isinstance(subject, JobSnapshot) else (JobAction.DETAILS,)
         for action in actions:
             deed = JOB_DEEDS[action]
             if action is JobAction.DETAILS and len(actions) > 1:
@@ -215,6 +224,11 @@ class RowView(QTreeView):
     def _use(self, index: QModelIndex, button: JobAction | str) -> None:
         if button == CHEVRON:
             self.setExpanded(index, not self.isExpanded(index))
+        elif button == DECIDE:
+            self.setCurrentIndex(index)
+            menu = self.decision_menu(index)
+            if menu is not None:
+                menu.popup(self.viewport().mapToGlobal(self.button_rect(index, DECIDE).bottomLeft()))
         else:
             self.job_action.emit(button, self._rows.subject_of(index))
 
@@ -231,6 +245,8 @@ class RowView(QTreeView):
         if isinstance(button, JobAction):
             subject = self._rows.subject_of(index)
             return told(subject, button) if isinstance(subject, JobSnapshot) else ""
+        if button == DECIDE:
+            return "Keep theirs, overwrite it, or sync under another tag"
         return "Hide its layers" if self.isExpanded(index) else "Show its layers"
 
     def _hover(self, place: QPoint) -> None:
@@ -252,3 +268,8 @@ class RowView(QTreeView):
 
     def _on_choice(self) -> None:
         self.chosen.emit()
+
+
+def _labelled(index: QModelIndex) -> JobAction | str:
+    """What the button with words of a row is for."""
+    return DECIDE if label_of(index.data(Role.ROW)) == DECIDE else JobAction.SIGN_IN

@@ -1,0 +1,114 @@
+"""A tag that somebody else moved upstream: what the row says, and each way to decide about it; and hooks that fail."""
+
+from PySide6.QtWidgets import QApplication, QMenu
+
+from tests.gui.front import Front
+from tests.support.fake_yard import digest, job, part
+from yarddesk.desktop.actions import DECISIONS, JobAction, applicable
+from yarddesk.desktop.dialogs.confirm import Confirm
+from yarddesk.desktop.dialogs.other_tag import OtherTag
+from yarddesk.desktop.views.row_delegate import DECIDE
+from yarddesk.errors import YarddeskError
+from yarddesk.events import HookFailed
+from yarddesk.oci.name import Tag
+from yarddesk.sync.snapshot import ConflictChoice, JobSnapshot
+from yarddesk.sync.states import JobState
+
+A, THEIRS = "team/app:v1", digest("theirs")
+
+
+def moved() -> JobSnapshot:
+    return job(A, part(JobState.BLOCKED, reason="Somebody moved v1 at registry.corp.", conflict=THEIRS))
+
+
+def decision(choice: ConflictChoice, tag: str | None = None) -> tuple[object, ...]:
+    return ("decide", A, choice, None, Tag.parse(tag) if tag else None, 1)
+
+
+def test_the_row_says_what_somebody_did_and_offers_what_can_be_done(with_front):
+    async def body(front: Front):
+        await front.show_snapshot(jobs=(moved(),))
+        [row] = front.rows()
+        assert row.status == f"Needs you: somebody else moved this tag to {THEIRS.short} since it was last seen there."
+        assert row.needs_decision
+        assert set(DECISIONS) < set(applicable(moved()))
+        assert not set(DECISIONS) & set(applicable(job(A, part(JobState.BLOCKED, reason="no"))))
+        front.click_row(0)
+        shown = {action for action, button in front.queue.tools.buttons.items() if button.isVisible()}
+        assert set(DECISIONS) < shown
+
+    with_front(body)
+
+
+def test_the_rows_button_opens_a_menu_of_the_three(with_front, yard):
+    async def body(front: Front):
+        await front.show_snapshot(jobs=(moved(),))
+        front.click_row_button(0, DECIDE)
+        menu = await front.shows(QApplication.activePopupWidget, "a menu")
+        assert isinstance(menu, QMenu)
+        texts = {action.text(): action for action in menu.actions()}
+        assert list(texts) == ["Keep theirs", "Overwrite…", "Other tag…"]
+        texts["Keep theirs"].trigger()
+        menu.close()
+        await front.settle()
+        assert yard.sync.calls == [decision(ConflictChoice.KEEP)]
+        assert "won’t be synced" in front.window.toast.text()
+
+    with_front(body)
+
+
+def test_overwriting_is_asked_about_and_return_would_leave_it(with_front, yard):
+    async def body(front: Front):
+        await front.show_snapshot(jobs=(moved(),))
+        front.actions.perform(JobAction.OVERWRITE, moved())
+        question = front.dialog(Confirm)
+        assert THEIRS.short in question._text.text()
+        assert "registry.corp" in question._text.text()
+        assert question.no_button.isDefault()
+        front.click(question.no_button)
+        await front.settle()
+        assert yard.sync.calls == []
+        front.actions.perform(JobAction.OVERWRITE, moved())
+        front.click(front.dialog(Confirm).yes_button)
+        await front.settle()
+        assert yard.sync.calls == [decision(ConflictChoice.OVERWRITE)]
+
+    with_front(body)
+
+
+def test_another_tag_is_asked_for_until_it_is_one_that_can_be(with_front, yard):
+    async def body(front: Front):
+        await front.show_snapshot(jobs=(moved(),))
+        front.actions.perform(JobAction.OTHER_TAG, moved())
+        dialog = front.dialog(OtherTag)
+        for text in ("", "v1"):
+            dialog.tag.setText(text)
+            assert not dialog.sync_button.isEnabled()
+        dialog.tag.setText("not a tag")
+        front.click(dialog.sync_button)
+        assert "is not a tag" in dialog._wrong.text()
+        yard.sync.refuse = YarddeskError("team/app:taken is another image here already.")
+        dialog.tag.setText("taken")
+        front.click(dialog.sync_button)
+        await front.settle()
+        assert dialog._wrong.text() == "team/app:taken is another image here already."
+        yard.sync.refuse = None
+        yard.sync.calls.clear()
+        dialog.tag.setText("v1-mine")
+        front.click(dialog.sync_button)
+        await front.settle()
+        assert yard.sync.calls == [decision(ConflictChoice.TAG, "v1-mine")]
+        assert front.shell.dialogs == ()
+        assert front.window.toast.text() == "Syncing as v1-mine"
+
+    with_front(body)
+
+
+def test_who_could_not_be_told_of_an_arrival_is_named_for_a_moment(with_front, yard):
+    async def body(front: Front):
+        yard.tell(HookFailed(what="webhook", image=A, reason="example.com answered with status 500."))
+        await front.settle()
+        said = "team/app:v1 arrived, but the webhook could not be told: example.com answered with status 500."
+        assert front.window.toast.text() == said
+
+    with_front(body)
