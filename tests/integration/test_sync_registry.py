@@ -156,6 +156,17 @@ async def test_a_restart_in_the_middle_goes_on(tmp_path: Path, docker_registry: 
         assert docker_registry.holds("team/app", "v1", image)
 
 
+async def test_uploads_stay_within_the_bandwidth(tmp_path: Path, docker_registry: DockerRegistry) -> None:
+    async with running(tmp_path / "data", docker_registry, bandwidth=3_000_000) as yard:
+        image = build_image("big", [1_000_000] * 5)
+        await yard.push(image)
+        await yard.until_empty()
+        assert docker_registry.holds("team/app", "v1", image)
+        [entry] = yard.sync.history()
+        # Half a second's worth may go at once.
+        assert entry.seconds > (entry.bytes_sent - 1_500_000) / 3_000_000 * 0.95
+
+
 async def test_cancel_is_quick_and_ends_the_upload_session_upstream(
     tmp_path: Path, docker_registry: DockerRegistry
 ) -> None:

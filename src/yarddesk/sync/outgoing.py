@@ -66,7 +66,9 @@ class Outgoing:
             raise self._gone from error
 
     def _cut(self, piece: bytes) -> Iterable[bytes]:
-        if not self._bandwidth.is_limited:
-            return (piece,)
-        size = self._bandwidth.PIECE_BYTES
-        return (piece[start : start + size] for start in range(0, len(piece), size))
+        """Pieces as the limit is at that moment."""
+        rest = memoryview(piece)
+        while self._bandwidth.is_limited and len(rest) > (size := self._bandwidth.piece_bytes):
+            yield bytes(rest[:size])
+            rest = rest[size:]
+        yield piece if len(rest) == len(piece) else bytes(rest)

@@ -78,26 +78,61 @@ class TransferSlots:
 
 
 class Bandwidth:
-    """A token bucket for uploads: `bytes_per_second` in the long run, half a second's worth at once; 0 is no limit."""
+    """A token bucket for uploads: `bytes_per_second` in the long run, half a second's worth at once; 0 is no limit.
 
-    PIECE_BYTES = 64 * 1024
+    Transfers take piece by piece, in the order in which they ask, so that each gets its share. Another limit holds at once, for
+    those who wait already too, and nobody pays at the new rate for what went out at the old one.
+    """
+
+    _PIECES_A_SECOND = 8
+    _LEAST_PIECE_BYTES = 1024
+    _MOST_PIECE_BYTES = 64 * 1024
     _BURST_SECONDS = 0.5
 
     def __init__(self, bytes_per_second: int, clock: Clock) -> None:
-        self.bytes_per_second = bytes_per_second
+        self._bytes_per_second = bytes_per_second
         self._clock = clock
-        self._paid_until = 0.0
-        self._never = asyncio.Event()
+        self._level = 0.0
+        self._filled = clock.monotonic()
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    @property
+    def bytes_per_second(self) -> int:
+        return self._bytes_per_second
+
+    @bytes_per_second.setter
+    def bytes_per_second(self, limit: int) -> None:
+        if limit != self._bytes_per_second:
+            self._bytes_per_second = limit
+            self._level, self._filled = 0.0, self._clock.monotonic()
+            self._changed.set()
 
     @property
     def is_limited(self) -> bool:
-        return self.bytes_per_second > 0
+        return self._bytes_per_second > 0
+
+    @property
+    def piece_bytes(self) -> int:
+        """How much to take at once: little at low rates, so that no transfer is silent for long."""
+        share = self._bytes_per_second // self._PIECES_A_SECOND
+        return min(max(share, self._LEAST_PIECE_BYTES), self._MOST_PIECE_BYTES)
 
     async def take(self, count: int) -> None:
         """Return when `count` more bytes may go out."""
         if not self.is_limited:
             return
+        async with self._turn:  # whoever is first waits for the bucket, the others for their turn
+            while self.is_limited:
+                self._fill()
+                if self._level > -1:
+                    self._level -= count
+                    return
+                self._changed.clear()
+                await self._clock.wait(self._changed, -self._level / self._bytes_per_second)
+
+    def _fill(self) -> None:
         now = self._clock.monotonic()
-        self._paid_until = max(self._paid_until, now - self._BURST_SECONDS) + count / self.bytes_per_second
-        if self._paid_until > now:
-            await self._clock.wait(self._never, self._paid_until - now)
+        burst = self._BURST_SECONDS * self._bytes_per_second
+        self._level = min(self._level + (now - self._filled) * self._bytes_per_second, burst)
+        self._filled = now
