@@ -29,7 +29,7 @@ from yarddesk.service.yard import Yard, open_yard
 from yarddesk.settings.loader import load_settings
 
 KILLED = 37
-WORKERS = 2
+WORKERS = 4
 SETTINGS = """\
 server: {host: 127.0.0.1, port: 0}
 logger: {level: error}
