@@ -59,6 +59,7 @@ TEST_TOOLS = {
     "dockerd": "docker.io",
     "gnome-keyring-daemon": "gnome-keyring",
     "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs",
     "openbox": "openbox",
     "podman": "podman",
     "ps": "procps",
