@@ -13,7 +13,8 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sized
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,11 @@ def put(serve: YarddeskProcess, repository: str, reference: str, manifest: Conte
     assert status == 201, body
 
 
+def as_many(pushed: Sized, count: int) -> int:
+    """How many there are; 0 while there are fewer than `count`."""
+    return len(pushed) if len(pushed) >= count else 0
+
+
 def all_is_whole(serve: YarddeskProcess) -> None:
     files = [*serve.data_dir.glob("blobs/sha256/*/*"), *serve.data_dir.glob("manifests/**/_sha256/*")]
     for path in files:
@@ -140,8 +146,7 @@ def test_what_got_its_201_outlives_a_power_cut_while_others_push(disk: Disk):
         client.start()
     try:
         for count in (5, 15):
-            until(lambda count=count: len(acknowledged) >= count, 30, "pushes")
-            known = len(acknowledged)
+            known = until(partial(as_many, acknowledged, count), 30, "pushes")
             left = disk.cut()
             for repository, image in list(acknowledged.items())[:known]:
                 there_and_queued(left, repository, "v1", image)
