@@ -33,8 +33,8 @@ class FakeUpstream:
     stops: dict[str, asyncio.Event] = field(default_factory=dict)
     """By what it's asked (`tag`, `push_manifest`): it answers only once the event is set. `list`: a manifest is there, and then
     it's listed among its subject's referrers."""
-    listed: dict[Digest, set[Digest]] = field(default_factory=dict)
-    """Referrers by their subject, as far as they came to be listed."""
+    unlisted: set[Digest] = field(default_factory=set)
+    """Manifests that are there and are not (yet) listed among their subject's referrers."""
     store: MemoryStore = field(default_factory=MemoryStore)
     asked: Counter[str] = field(default_factory=Counter)
     log: list[tuple[str, str, str]] = field(default_factory=list)
@@ -216,9 +216,10 @@ class FakeRepository:
             return
         await self._upstream.store.put_manifest(self._name, manifest)
         if manifest.subject is not None:
+            self._upstream.unlisted.add(manifest.digest)
             self._upstream.ask("list", self._name, manifest.digest)
             await self._upstream.stop_at("list")
-            self._upstream.listed.setdefault(manifest.subject.digest, set()).add(manifest.digest)
+            self._upstream.unlisted.discard(manifest.digest)
 
     async def tag(self, descriptor: Descriptor, tag: Tag) -> None:
         await asyncio.sleep(0)
@@ -239,7 +240,8 @@ class FakeRepository:
     async def referrers(self, digest: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
         await asyncio.sleep(0)
         self._upstream.ask("referrers", self._name, digest)
-        return await self._target.referrers(digest, artifact_type)
+        found = await self._target.referrers(digest, artifact_type)
+        return [descriptor for descriptor in found if descriptor.digest not in self._upstream.unlisted]
 
     async def tags(self, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
         await asyncio.sleep(0)

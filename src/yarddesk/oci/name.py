@@ -10,6 +10,7 @@ from yarddesk.oci.digest import Digest
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
+_ABOUT = re.compile(r"(sha256|sha512)-[0-9a-f]{64,128}(\.(sig|att|sbom))?")
 _MAX_NAME_LENGTH = 255
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -64,6 +65,11 @@ Reference = Tag | Digest
 def referrers_tag(digest: Digest) -> Tag:
     """Where clients keep a digest's referrers if a registry doesn't list them (distribution specification, "Referrers tag schema")."""
     return Tag.parse(f"{digest.algorithm[:32]}-{digest.hex[:64]}")
+
+
+def is_about(tag: Tag) -> bool:
+    """Whether it's such a tag, or one of those under which cosign keeps a digest's signature, attestations and SBOM."""
+    return _ABOUT.fullmatch(tag) is not None
 
 
 def parse_reference(text: str) -> Reference:

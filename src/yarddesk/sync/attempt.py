@@ -1,6 +1,7 @@
 """One attempt at bringing an image to one upstream, from the first question to the read-back."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -14,6 +15,7 @@ from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.conflicts import TagGuard
 from yarddesk.sync.copy import CopyHooks, Wires, copy_upstream, lacks_content, list_with_subjects
 from yarddesk.sync.errors import LocalContentDamaged, LocalContentGone
+from yarddesk.sync.referrers import Referrer, bring_referrers, read_referrers
 from yarddesk.sync.survey import Way
 
 _TAG_LOOKS: Final = 100
@@ -29,10 +31,17 @@ class AttemptHooks(CopyHooks, Protocol):
         """The upstream gave an answer: it's there, and lets us in."""
         ...
 
+    def left_out(self, reason: str) -> None:
+        """Some of what is about the image was not taken."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What is to be brought where. `guard` is its tag's, None for one without a tag."""
+    """What is to be brought where. `guard` is its tag's, None for one without a tag.
+
+    `is_left`: whether what is about the image is left to others, being on its way by itself.
+    """
 
     source: Target
     destination: MountingTarget
@@ -40,6 +49,7 @@ class Errand:
     digest: Digest
     way: Way
     guard: TagGuard | None = None
+    is_left: Callable[[Digest], bool] = lambda _: False
 
 
 async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: AttemptHooks) -> None:
@@ -55,7 +65,9 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
     except NotFound as error:
         raise LocalContentGone("The image was deleted here before it was synced.") from error
     await _wait_for_tag(errand)
-    await _plan(errand.source, graph, meter)
+    referrers = await read_referrers(errand.source, graph, errand.is_left)
+    for each in (graph, *(referrer.graph for referrer in referrers)):
+        await _plan(errand.source, each, meter)
     before = await _named(errand.destination, errand.reference)
     hooks.answered()
     if errand.guard is not None:
@@ -63,10 +75,11 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
     if before == errand.digest:
         await list_with_subjects(errand.source, errand.destination, graph.nodes.values(), wires.bandwidth)
         _all_there(graph, meter, errand.way)
+        await _bring_along(errand, referrers, meter, wires, hooks)
         hooks.committing()
         await _arrived(errand)
         return
-    if not await _brought(errand, graph, meter, wires, hooks):
+    if not await _brought(errand, graph, referrers, meter, wires, hooks):
         raise UpstreamUntrue(
             errand.way.holder.upstream,
             f"{errand.way.holder.upstream} took the whole image and then doesn't have it.",
@@ -89,7 +102,24 @@ async def _wait_for_tag(errand: Errand) -> None:
     raise YarddeskError("The tag names another image here still.", temporary=True)
 
 
-async def _brought(errand: Errand, graph: Graph, meter: ProgressMeter, wires: Wires, hooks: AttemptHooks) -> bool:
+async def _bring_along(
+    errand: Errand, referrers: list[Referrer], meter: ProgressMeter, wires: Wires, hooks: AttemptHooks
+) -> None:
+    if referrers:
+        reason = await bring_referrers(
+            referrers, errand.source, errand.destination, way=errand.way, meter=meter, wires=wires, hooks=hooks
+        )
+        hooks.left_out(reason)
+
+
+async def _brought(
+    errand: Errand,
+    graph: Graph,
+    referrers: list[Referrer],
+    meter: ProgressMeter,
+    wires: Wires,
+    hooks: AttemptHooks,
+) -> bool:
     """Send until it can be read back; the first time what the upstream says it has is believed, then nothing."""
     for turn in range(ROUNDS):
         try:
@@ -108,6 +138,7 @@ async def _brought(errand: Errand, graph: Graph, meter: ProgressMeter, wires: Wi
                 raise
             _forget(graph, errand.way)
             continue
+        await _bring_along(errand, referrers, meter, wires, hooks)
         if errand.guard is not None:
             await _move_tag(errand, graph, errand.guard)
         there = await _named(errand.destination, errand.reference)
@@ -147,8 +178,11 @@ async def _named(target: Target, reference: Reference) -> Digest | None:
 
 
 def _all_there(graph: Graph, meter: ProgressMeter, way: Way) -> None:
-    for layer in meter.snapshot().layers:
-        meter.finish(layer.digest, LayerState.THERE)
+    for node in graph.nodes.values():
+        meter.finish(node.descriptor.digest, LayerState.THERE)
+    planned = {layer.digest for layer in meter.snapshot().layers}
+    for digest in planned.intersection(graph.blobs):
+        meter.finish(digest, LayerState.THERE)
     for blob in graph.blobs.values():
         if not blob.may_be_missing:
             way.known.add(blob.digest, way.repository)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from yarddesk.content.copying import copy_graph, in_pool
+from yarddesk.content.copying import copy_graph
 from yarddesk.content.graph import Graph, Node
 from yarddesk.content.target import MountingTarget, Target
 from yarddesk.content.upstream import UpstreamFailure
@@ -69,11 +69,25 @@ async def copy_upstream(
 async def list_with_subjects(source: Target, destination: Target, there: Iterable[Node], bandwidth: Bandwidth) -> None:
     """See to it that what is about another manifest is listed among its referrers there, though it was there already.
 
-    A try that ended between the two may have left it there and not listed. Only the answer to its PUT tells whether the
-    registry lists it by itself, so it's put once more.
+    A try that ended between the two may have left it there and not listed: it's put once more, which lists it.
     """
-    about = [node.descriptor for node in there if node.subject is not None]
-    await in_pool(lambda manifest: Outgoing(source, manifest, bandwidth, None).push_to(destination), about)
+    listed = Listed(destination)
+    for node in there:
+        if node.subject is not None and not await listed.has(node.descriptor.digest, node.subject):
+            await Outgoing(source, node.descriptor, bandwidth, None).push_to(destination)
+
+
+class Listed:
+    """What the other side lists of who refers to whom, asked once for each subject."""
+
+    def __init__(self, destination: Target) -> None:
+        self._destination = destination
+        self._referrers: dict[Digest, set[Digest]] = {}
+
+    async def has(self, referrer: Digest, subject: Digest) -> bool:
+        if subject not in self._referrers:
+            self._referrers[subject] = {each.digest for each in await self._destination.referrers(subject)}
+        return referrer in self._referrers[subject]
 
 
 class _UpstreamCarrier:
@@ -97,12 +111,12 @@ class _UpstreamCarrier:
         self._hooks = hooks
         self._trust = trust
         self._survey = Survey(source, destination, way, meter, trust=trust)
-        self.there: list[Digest] = []
-        """The manifests that it had."""
+        self.there: dict[Digest, None] = {}
+        """The manifests that it had, and was not sent again."""
 
     def found(self, descriptor: Descriptor) -> None:
         if descriptor.is_manifest:
-            self.there.append(descriptor.digest)
+            self.there[descriptor.digest] = None
         self._survey.found(descriptor)
 
     async def lacks(self, blob: Descriptor) -> bool:
@@ -149,6 +163,7 @@ class _UpstreamCarrier:
     async def send_manifest(self, manifest: Descriptor) -> None:
         source = Outgoing(self._source, manifest, self._wires.bandwidth, None)
         await source.push_to(self._destination)
+        self.there.pop(manifest.digest, None)
         self._survey.finish(manifest, LayerState.SENT)
 
 

@@ -157,7 +157,14 @@ class Intake:
     ) -> Job:
         queue = self._queue
         job, old = await queue.journal.put(
-            repository, reference, manifest.digest, manifest.media_type, upstreams, queue.clock.now(), written=written
+            repository,
+            reference,
+            manifest.digest,
+            manifest.media_type,
+            upstreams,
+            queue.clock.now(),
+            subject=manifest.subject.digest if manifest.subject else None,
+            written=written,
         )
         queue.carry(job, carried)
         if old is None:

@@ -54,6 +54,7 @@ class Journal:
         self._tree = Tree(str(folder.parent))
         self._jobs: dict[str, Job] = {}
         self._by_repository: dict[RepositoryName, dict[str, None]] = {}
+        self._by_digest: dict[tuple[RepositoryName, Digest], dict[str, None]] = {}
         self._turns: dict[str, _Turn] = {}
         self._sequence = 0
         self._fresh: list[Job] = []
@@ -73,6 +74,10 @@ class Journal:
 
     def in_repository(self, repository: RepositoryName) -> list[Job]:
         return [self._jobs[job_id] for job_id in self._by_repository.get(repository, ())]
+
+    def of_digest(self, repository: RepositoryName, digest: Digest) -> list[Job]:
+        """Those of one manifest, under whatever tags and by its digest."""
+        return [self._jobs[job_id] for job_id in self._by_digest.get((repository, digest), ())]
 
     def path_of(self, repository: RepositoryName, reference: Reference) -> Path:
         return marker_path(self.folder, repository, reference)
@@ -97,6 +102,7 @@ class Journal:
         upstreams: Iterable[str],
         now: datetime,
         *,
+        subject: Digest | None = None,
         written: bool = True,
     ) -> tuple[Job, Job | None]:
         """A push: the next generation of the job for this reference, durable on return, and the one that it replaces.
@@ -105,6 +111,7 @@ class Journal:
         queued also where the marker can't be written, for one whose marker is put right by the next start.
         """
         job = Job(repository, reference, digest, media_type, 1, now, {name: Part(name) for name in upstreams})
+        job.subject = subject
         return await self._durably(self._put(job, written))
 
     async def _put(self, job: Job, written: bool) -> tuple[Job, Job | None]:
@@ -250,7 +257,9 @@ class Journal:
             job.sequence = self._sequence
         else:
             job.sequence = replaced.sequence
+            self._forget_digest(replaced)
         self._jobs[job.id] = job
+        self._by_digest.setdefault((job.repository, job.digest), {})[job.id] = None
         self._by_repository.setdefault(job.repository, {})[job.id] = None
 
     def _leave(self, job: Job) -> None:
@@ -259,6 +268,13 @@ class Journal:
         del siblings[job.id]
         if not siblings:
             del self._by_repository[job.repository]
+        self._forget_digest(job)
+
+    def _forget_digest(self, job: Job) -> None:
+        same = self._by_digest[job.repository, job.digest]
+        del same[job.id]
+        if not same:
+            del self._by_digest[job.repository, job.digest]
 
     @asynccontextmanager
     async def _turn(self, job_id: str) -> AsyncIterator[None]:

@@ -23,7 +23,7 @@ MAX_MARKER_BYTES: Final = 1024 * 1024
 _RESTING = frozenset({JobState.WAITING, JobState.BLOCKED, JobState.DONE, JobState.CANCELLED, JobState.FAILED})
 _JOB_KEYS = frozenset(
     {"schema", "repository", "reference", "digest", "media_type", "generation", "created", "upstreams"}
-    | {"paused", "paused_until", "priority"}
+    | {"paused", "paused_until", "priority", "subject"}
 )
 _PART_KEYS = frozenset(
     {"state", "tries", "next_attempt", "reason", "needs_credentials", "missing", "replaced", "conflict", "away"}
@@ -94,7 +94,7 @@ class Part:
 class Job:
     """One generation of an image's sync: a push of the same reference makes another object with the next generation.
 
-    `replaces`: what was queued when this push came. `priority`: 0, or above it for what a person moved up.
+    `subject`: what it's about. `replaces`: what was queued when this push came. `priority`: 0, or above it for what a person moved up.
     """
 
     repository: RepositoryName
@@ -107,6 +107,7 @@ class Job:
     paused: bool = False
     paused_until: datetime | None = None
     priority: int = 0
+    subject: Digest | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     replaces: Digest | None = None
     sequence: int = 0
@@ -147,6 +148,7 @@ class Marker:
     paused: bool = False
     paused_until: datetime | None = None
     priority: int = 0
+    subject: Digest | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -163,6 +165,7 @@ def job_of(marker: Marker, digest: Digest, media_type: str, parts: Mapping[str, 
         paused=marker.paused,
         paused_until=marker.paused_until,
         priority=marker.priority,
+        subject=marker.subject if digest == marker.digest else None,
         extra=dict(marker.extra),
     )
 
@@ -184,6 +187,8 @@ def encode_marker(job: Job) -> bytes:
         document |= {"paused": True, "paused_until": _text(job.paused_until)}
     if job.priority:
         document["priority"] = job.priority
+    if job.subject is not None:
+        document["subject"] = job.subject
     return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
@@ -250,6 +255,7 @@ def _from_ours(document: dict[str, Any]) -> Marker:
         paused=bool(document.get("paused")) or JobState.PAUSED in states,
         paused_until=_moment(document["paused_until"]) if document.get("paused_until") else None,
         priority=max(0, int(document.get("priority") or 0)),
+        subject=Digest.parse(document["subject"]) if document.get("subject") else None,
         extra={key: value for key, value in document.items() if key not in _JOB_KEYS},
     )
 

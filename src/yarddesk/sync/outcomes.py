@@ -50,7 +50,8 @@ def _arrival(entry: HistoryEntry) -> Arrival:
 class Attempt:
     """One that runs. `epoch` is that of its upstream's gate when the upstream last answered it, or when it began.
 
-    `settling`: it's over, and what follows is being written; there is nothing left to stop.
+    `settling`: it's over, and what follows is being written; there is nothing left to stop. `left_out`: why some of what is
+    about the image didn't go with it.
     """
 
     job: Job
@@ -59,6 +60,7 @@ class Attempt:
     epoch: int
     task: asyncio.Task[None] | None = None
     settling: bool = False
+    left_out: str = ""
 
 
 class Outcomes:
@@ -77,7 +79,7 @@ class Outcomes:
         queue, job, part = self._queue, attempt.job, attempt.part
         self._troubles.pop(attempt.key.upstream, None)
         self._answered(attempt)
-        entry = queue.entry(job, part, JobState.DONE)
+        entry = queue.entry(job, part, JobState.DONE, attempt.left_out)
         if queue.arrivals is not None:
             await queue.arrivals.image_arrived(_arrival(entry))
         _log.info("%s is synced to %s (%s)", job.id, part.upstream, job.digest)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from random import Random
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from yarddesk.content.clock import Clock
 from yarddesk.content.listener import ArrivalListener
@@ -16,7 +16,7 @@ from yarddesk.content.store import Store
 from yarddesk.content.upstream import Routes
 from yarddesk.events import EventBus, JobRemoved, JobStateChanged, UpstreamStateChanged
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.oci.name import Reference, RepositoryName, Tag, is_about
 from yarddesk.settings.model import TagFilter
 from yarddesk.sync.conflicts import OnConflict
 from yarddesk.sync.history import History
@@ -45,7 +45,8 @@ class Queue:
     """What the parts of this room share. `arrivals` is told of what arrived; `filters`: whose tags are synced to which upstream.
 
     `changes` grows with every change; `world` with those that concern many jobs. `timer` is set when a timed pause begins,
-    `taken` whenever what is due was taken from the schedule.
+    `wake` when there may be something to try, `taken` whenever what is due was taken from the schedule. `held_back`: by a
+    job, what is about its image and goes after it.
     """
 
     store: Store
@@ -60,10 +61,12 @@ class Queue:
     random: Random
     timer: asyncio.Event = field(default_factory=asyncio.Event)
     taken: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
     changes: int = 0
     world: int = 0
     carried: dict[tuple[RepositoryName, Digest], set[str]] = field(default_factory=dict)
     carries: dict[str, frozenset[Digest]] = field(default_factory=dict)
+    held_back: dict[str, set[PartKey]] = field(default_factory=dict)
     timed_jobs: dict[str, datetime] = field(default_factory=dict)
     arrivals: ArrivalListener | None = None
     filters: Mapping[str, TagFilter] = field(default_factory=dict)
@@ -132,6 +135,7 @@ class Queue:
     def touch(self, job: Job) -> None:
         job.version += 1
         self.changes += 1
+        self._let_go(job.id)
 
     def touch_world(self) -> None:
         self.world += 1
@@ -162,6 +166,34 @@ class Queue:
             part.asked, part.looks = True, 0
         self.enqueue(job, part)
 
+    def goes_before(self, job: Job, part: Part) -> Job | None:
+        """The job of the image that this one is about, while it's on its way to the same upstream: registries get that first."""
+        if job.subject is None:
+            return None
+        # An index that is itself about something is left out: the two could wait for each other.
+        carriers = [index for index in self.carriers(job.repository, job.subject) if index.subject is None]
+        for first in (*self.journal.of_digest(job.repository, job.subject), *carriers):
+            other = first.parts.get(part.upstream)
+            if other is not None and first is not job and not first.paused and other.state in _ON_ITS_WAY:
+                return first
+        return None
+
+    def hold_back(self, key: PartKey, first: Job) -> None:
+        """Let the schedule have it again when that job has changed."""
+        self.held_back.setdefault(first.id, set()).add(key)
+
+    def _let_go(self, job_id: str) -> None:
+        for key in self.held_back.pop(job_id, ()):
+            job = self.journal.get(key.job_id)
+            part = job.parts.get(key.upstream) if job is not None else None
+            if job is None or part is None or part.state.is_over:
+                continue
+            if (first := self.goes_before(job, part)) is not None:
+                self.hold_back(key, first)
+            else:
+                self.enqueue(job, part)
+                self.wake.set()
+
     def carry(self, job: Job, digests: Iterable[Digest]) -> None:
         """A queued index takes these manifests along (and no longer what it took before)."""
         self._forget_carried(job)
@@ -189,6 +221,7 @@ class Queue:
             self.timed_jobs.pop(job.id, None)
             self._forget_carried(job)
         self.changes += 1
+        self._let_go(job.id)
         self.events.publish(JobRemoved(job_id=job.id, outcome=outcome))
 
     async def out_or_saved(self, job: Job) -> None:
@@ -224,12 +257,20 @@ class Queue:
         )
 
 
+_ON_ITS_WAY: Final = frozenset(
+    {JobState.QUEUED, JobState.WAITING, JobState.PREPARING, JobState.TRANSFERRING, JobState.COMMITTING}
+)
+
+
 def no_route(upstream: str) -> str:
     """Why a part stays though its upstream is there."""
     return f"{upstream} takes no pushes of this image any more: the settings changed."
 
 
 def _passes(tag: Tag, wanted: TagFilter) -> bool:
+    if is_about(tag):
+        # Signatures go where their images go, unless somebody says otherwise of just these.
+        return not any(pattern.startswith("sha") and fnmatchcase(tag, pattern) for pattern in wanted.exclude)
     included = not wanted.include or any(fnmatchcase(tag, pattern) for pattern in wanted.include)
     return included and not any(fnmatchcase(tag, pattern) for pattern in wanted.exclude)
 

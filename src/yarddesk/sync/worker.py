@@ -10,7 +10,7 @@ from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import Upstream
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import Tag
+from yarddesk.oci.name import Tag, format_reference
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.attempt import Errand, sync_image
 from yarddesk.sync.conflicts import TagGuard, TagKept
@@ -45,6 +45,9 @@ class _Hooks:
     def committing(self) -> None:
         self._worker.move(self._attempt, JobState.COMMITTING)
 
+    def left_out(self, reason: str) -> None:
+        self._attempt.left_out = reason
+
 
 class Worker:
     """Attempts by part. `spawn` makes tasks that the service owns."""
@@ -60,7 +63,7 @@ class Worker:
         """Told of jobs that leave while others, that they took along, stay."""
         self._outcomes = Outcomes(queue, self.answered, self._orphaned)
         self.attempts: dict[PartKey, Attempt] = {}
-        self.wake = asyncio.Event()
+        self.wake = queue.wake
 
     async def run(self) -> None:
         """Start what is due, for ever."""
@@ -151,6 +154,11 @@ class Worker:
         part = job.parts.get(key.upstream) if job else None
         if job is None or part is None or part.state.is_over:
             queue.schedule.finished(key)
+            return
+        if (first := queue.goes_before(job, part)) is not None:
+            queue.hold_back(key, first)
+            queue.schedule.finished(key)
+            self.wake.set()  # there is room for another one
             return
         attempt = Attempt(job, part, key, queue.schedule.gate(key.upstream).epoch)
         self.attempts[key] = attempt
@@ -260,7 +268,17 @@ class Worker:
         way = Way(attempt.key, job.repository, self.known(attempt.key.upstream))
         source = self._queue.store.repository(job.repository)
         destination = upstream.repository(job.repository)
-        return Errand(source, destination, job.reference, job.digest, way, self._guard(attempt, upstream))
+        guard = self._guard(attempt, upstream)
+        return Errand(source, destination, job.reference, job.digest, way, guard, self._is_left(attempt))
+
+    def _is_left(self, attempt: Attempt) -> Callable[[Digest], bool]:
+        """What was pushed by itself goes by itself, with its own state."""
+
+        def is_left(digest: Digest) -> bool:
+            job = self._queue.journal.get(format_reference(attempt.job.repository, digest))
+            return job is not None and any(part.upstream == attempt.key.upstream for part in job.open_parts)
+
+        return is_left
 
     def _guard(self, attempt: Attempt, upstream: Upstream) -> TagGuard | None:
         queue, job = self._queue, attempt.job

@@ -116,6 +116,8 @@ def test_a_layer_shows_its_own_progress_only_while_it_goes():
 def test_history_says_what_was_sent_and_what_was_there():
     assert history_row(entry("a:1", at=NOW), NOW).status == "sent 12 MB, 328 MB were there"
     assert history_row(entry("a:1", at=NOW, bytes_sent=0), NOW).status == "all 328 MB were there"
+    partly = history_row(entry("a:1", at=NOW, reason="Without what is about it (0123): no"), NOW)
+    assert partly.status == "sent 12 MB, 328 MB were there · Without what is about it (0123): no"
     failed = history_row(entry("a:1", at=NOW, outcome=JobState.FAILED, reason="the name was refused"), NOW)
     assert failed.status == "Failed: the name was refused"
 

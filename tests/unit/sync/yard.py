@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.clocks import HandClock
 from tests.support.fake_upstreams import FakeRoutes, FakeUpstream
-from tests.support.images import Image, Index
+from tests.support.images import Graph
 from tests.support.waiting import until_async
 from yarddesk.content.listener import ArrivalListener, ManifestPush
 from yarddesk.events import Event, EventBus
@@ -67,7 +67,7 @@ class Yard:
         self._make()
         await self.service.start()
 
-    async def put_blobs(self, image: Image | Index, repository: RepositoryName = REPOSITORY) -> None:
+    async def put_blobs(self, image: Graph, repository: RepositoryName = REPOSITORY) -> None:
         for blob in image.blobs:
             upload = await self.store.start_upload(repository)
             await upload.write(blob.content)
@@ -88,7 +88,7 @@ class Yard:
             await self.service.push_done(push)
         return manifest
 
-    async def push(self, image: Image | Index, *tags: str, repository: RepositoryName = REPOSITORY) -> Manifest:
+    async def push(self, image: Graph, *tags: str, repository: RepositoryName = REPOSITORY) -> Manifest:
         """As clients push: blobs, children by digest, and the top by its tags."""
         await self.put_blobs(image, repository)
         for manifest in image.manifests[:-1]:

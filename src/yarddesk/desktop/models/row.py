@@ -224,7 +224,7 @@ def history_row(entry: HistoryEntry, now: datetime) -> Row:
     registry = words.plain(entry.registry, 80)
     reason = words.plain(entry.reason)
     if entry.outcome is JobState.DONE:
-        status = _sent(entry)
+        status = " · ".join(text for text in (_sent(entry), reason) if text)
     else:
         outcome = "Cancelled" if entry.outcome is JobState.CANCELLED else "Failed"
         status = f"{outcome}: {reason}" if reason else outcome
