@@ -123,6 +123,9 @@ class Journal:
                 job.extra = dict(old.extra)
                 job.extra.pop(ALSO_WANTED, None)
                 job.replaces = old.digest
+                if old.digest == job.digest:  # what it may have replaced there already is not to be forgotten
+                    for name in job.parts.keys() & old.parts.keys():
+                        job.parts[name].replaced = old.parts[name].replaced
             try:
                 with durable.in_words(str(self.folder)):
                     await self._place(job, old)

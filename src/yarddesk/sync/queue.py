@@ -161,8 +161,6 @@ class Queue:
             part.reason = ""
             part.needs_credentials = part.away = False
             part.missing = ()
-            if part.conflict is not None and not part.conflict.overwrite:
-                part.conflict = None
             part.asked, part.looks = True, 0
         self.enqueue(job, part)
 

@@ -187,6 +187,7 @@ async def test_a_tag_that_is_moved_between_our_put_and_the_read_back_is_noticed(
         if on_conflict == "ask":
             assert (await yard.until_state("blocked")).conflict == theirs[0]
             assert await upstream.tag_of("team/app", "v1") == theirs[0]
+            assert upstream.asked["push"] == 6, "nothing is sent a second time"
         else:
             await yard.until_empty()
             assert await upstream.tag_of("team/app", "v1") == ours
@@ -456,6 +457,8 @@ async def test_a_lost_answer_to_our_own_put_is_no_conflict_for_the_next_push(tmp
         put = upstream.store.put_tag
 
         async def lost(*what: Any) -> None:
+            written = (tmp_path / "seen-tags.jsonl").read_text().splitlines()[-1]
+            assert json.loads(written)["sent"] == what[2], "it's on disk before it happens"
             await put(*what)
             upstream.store.put_tag = put  # type: ignore[method-assign]
             raise UpstreamAway("corp", "The answer was lost.", temporary=True)
@@ -480,6 +483,8 @@ async def test_what_was_replaced_is_told_although_the_read_back_failed_and_the_p
         put = upstream.store.put_tag
 
         async def dies(*what: Any) -> None:
+            marked = json.loads(yard.marker().read_text())["upstreams"]["corp"]
+            assert marked["replaced"] == first, "it's on disk before it happens"
             await put(*what)
             upstream.away = True
 
@@ -487,8 +492,8 @@ async def test_what_was_replaced_is_told_although_the_read_back_failed_and_the_p
         await yard.push(build_image("second"))
         await yard.until_state("waiting")
         upstream.store.put_tag = put  # type: ignore[method-assign]
-        assert json.loads(yard.marker().read_text())["upstreams"]["corp"]["replaced"] == first
         await yard.restart()
+        await yard.push(build_image("second"))  # the same again doesn't make it forget
         upstream.away = False
         await yard.service.retry()
         await yard.until_empty()
