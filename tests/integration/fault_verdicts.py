@@ -14,8 +14,18 @@ from yarddesk.sync.snapshot import UpstreamPart
 from yarddesk.sync.states import JobState
 from yarddesk.upstream.http import Timeouts
 
-SHORT = Timeouts(connect_seconds=2, answer_seconds=0.4, stall_seconds=0.4, commit_seconds=0.4)
 BROKEN = re.compile(r"broke|refused the connection|gave no answer|could not be reached")
+
+
+def limits_for(fault: Fault, seconds: float = 0.5) -> Timeouts | None:
+    """Short ones for what a stall holds up, and for nothing else: this machine may be slow by itself."""
+    if not isinstance(fault, Stall):
+        return None
+    if fault.where == "body":
+        return Timeouts(stall_seconds=seconds)
+    # A request that nobody takes waits for its answer in the end: the buffers on the way hold much of it.
+    stall = seconds if fault.where == "request" else Timeouts().stall_seconds
+    return Timeouts(connect_seconds=seconds, answer_seconds=seconds, commit_seconds=seconds, stall_seconds=stall)
 
 
 def state_of(part: UpstreamPart | None) -> Ends:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.fault_verdicts import SHORT
+from tests.integration.fault_verdicts import limits_for
 from tests.integration.faulty import PASSWORD, USER, Door, build_case
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.faults import (
@@ -39,7 +39,6 @@ from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.settings.model import Settings
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.upstream.client import RegistryClient
-from yarddesk.upstream.http import Timeouts
 from yarddesk.upstream.proxies import Proxies
 from yarddesk.upstream.routes import UpstreamRoutes
 
@@ -94,8 +93,7 @@ async def pulling(folder: Path, door: Door, fault: Fault) -> AsyncIterator[Cache
     credentials = GivenCredentials({door.proxy.host: credential(USER, PASSWORD)})
 
     def client(settings: Any, store: Any) -> RegistryClient:
-        timeouts: Timeouts | None = SHORT if isinstance(fault, Stall) else None
-        return RegistryClient(settings, store, timeouts=timeouts, proxies=Proxies({}))
+        return RegistryClient(settings, store, timeouts=limits_for(fault, 1.0), proxies=Proxies({}))
 
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(FilesystemStore.open(folder))

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.fault_table import CASES, FAULTS, SAID, STEPS, Case, Ends, impossible
-from tests.integration.fault_verdicts import SHORT, check_wait, check_words, state_of
+from tests.integration.fault_verdicts import check_wait, check_words, limits_for, state_of
 from tests.integration.faulty import PASSWORD, USER, Door, FaultyYard, build_case, build_small, faulty_yard
 from tests.peers.fault_proxy import FaultProxy
-from tests.peers.faults import Fault, FlippedByte, Held, LostAnswer, NetworkGone, Reset, Stall, Status
+from tests.peers.faults import Fault, FlippedByte, Held, LostAnswer, NetworkGone, Reset, Status
 from tests.peers.registry import DockerRegistry
 from tests.peers.steps import Step
 from tests.support.images import Graph
@@ -50,12 +50,11 @@ def test_what_is_impossible_is_so_for_a_reason() -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 async def test_a_fault_while_it_lasts_and_after_it(tmp_path: Path, door: Door, case: Case) -> None:
     repository = f"faults/{case.title}"
-    async with faulty_yard(tmp_path / "data", door, SHORT if isinstance(case.fault, Stall) else None) as yard:
+    async with faulty_yard(tmp_path / "data", door, limits_for(case.fault)) as yard:
         image = await prepared(yard, repository, case.step)
         injection = door.proxy.inject(case.step, case.fault, times=float("inf"))
         await yard.push(image, repository)
-        part = await yard.settled()
-        assert injection.hits > 0, "the step was not taken"
+        part = await yard.settled_by(injection)
         ends = state_of(part)
         assert ends in case.ends, part
         if part is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.fault_table import SAID, Ends
-from tests.integration.fault_verdicts import SHORT, check_wait, check_words, state_of
+from tests.integration.fault_verdicts import check_wait, check_words, limits_for, state_of
 from tests.integration.faulty import PASSWORD, USER, Door, build_case, build_small, faulty_yard
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.faults import (
@@ -87,11 +87,10 @@ def door(doors: Door) -> Iterator[Door]:
 async def test_a_fault_at_the_token_server(tmp_path: Path, door: Door, fault: Fault, ends: Ends) -> None:
     repository = f"token/{fault.title}"
     image = build_small(repository)
-    async with faulty_yard(tmp_path / "data", door, SHORT if isinstance(fault, Stall) else None) as yard:
+    async with faulty_yard(tmp_path / "data", door, limits_for(fault)) as yard:
         injection = door.proxy.inject(Step.TOKEN, fault, times=float("inf"))
         await yard.push(image, repository)
-        part = await yard.settled()
-        assert injection.hits
+        part = await yard.settled_by(injection)
         assert state_of(part) is ends, part
         if part is not None:
             check_wait(yard, part, fault)
