@@ -259,9 +259,9 @@ class _Connection:
         try:
             return await self._exchange(head, passed, fault or Fault())
         except Cut as cut:
-            await self._cut(cut)
             if cut.network:
                 await self._proxy.lose_network()
+            await self._cut(cut)
             return False
         except Stalled as stalled:
             await self._client.write(stalled.last)
