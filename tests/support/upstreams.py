@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,12 +61,13 @@ async def opened_upstream(
     timeouts: Timeouts | None = None,
     proxies: Proxies | None = None,
     repository: str = "team/app",
+    monotonic: Callable[[], float] = time.monotonic,
     **more: Any,
 ) -> AsyncIterator[RegistryRepository]:
     """One repository of an upstream at `host`, closed at the end."""
 
     def make(settings: UpstreamSettings, store: Any) -> RegistryClient:
-        return RegistryClient(settings, store, timeouts=timeouts, proxies=proxies or Proxies({}))
+        return RegistryClient(settings, store, timeouts=timeouts, proxies=proxies or Proxies({}), monotonic=monotonic)
 
     store = credentials or GivenCredentials()
     routes = UpstreamRoutes([settings_for(host, **more)], store, check_timeout=timedelta(0), make_client=make)

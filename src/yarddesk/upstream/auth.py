@@ -91,19 +91,45 @@ class Authenticator:
         self._basic: Authorization | None = None
         self._locks: dict[Scopes, asyncio.Lock] = {}
         self._unavailable: CredentialUnavailable | None = None
+        self._earned_by: Credential | None = None
         if settings.type is AuthType.BEARER:
             secrets.add(settings.password.reveal())
 
-    async def authorization(self, scopes: Scopes) -> Authorization | None:
+    async def authorization(self, scopes: Scopes, *, lasting: bool = False) -> Authorization | None:
         """What to send with a request that needs `scopes`; None until the registry has asked for anything.
 
+        `lasting`: for a long body, at whose end a token should be good still: one that is near its end is replaced before.
         Asks the token server where one is known and no token is left. Raises UpstreamFailure.
         """
         if self._settings.type is AuthType.BEARER:
             return Authorization(f"Bearer {self._settings.password.reveal()}", "")
         if self._basic is not None or self._server is None:
             return self._basic
-        return _of(await self._token(self._server, scopes, scopes))
+        return _of(await self._token(self._server, scopes, scopes, lasting=lasting))
+
+    async def changed(self, scopes: Scopes, used: Authorization | None) -> Authorization | None:
+        """What to send in place of `used`, which got a 403: None unless its credential has changed meanwhile.
+
+        Short-lived passwords end so at some registries (ECR's “authorization token has expired”), which is no lack of rights.
+        Raises UpstreamFailure.
+        """
+        if used is None or self._settings.type in (AuthType.BEARER, AuthType.BASIC, AuthType.ANONYMOUS):
+            return None
+        credential = await self._credential()
+        if credential is None:
+            return None
+        if not used.is_password:
+            if self._server is None or credential == self._earned_by:
+                return None
+            self._tokens.clear()
+            return _of(await self._token(self._server, scopes, scopes))
+        if not credential.username:
+            return None
+        authorization = self._password_of(credential)
+        if authorization == used:
+            return None
+        self._basic = authorization
+        return authorization
 
     async def renew(
         self, challenges: Iterable[str], scopes: Scopes, *, used: Authorization | None, words: str = ""
@@ -156,21 +182,25 @@ class Authenticator:
         credential = await self._credential()
         if credential is None or not credential.username:
             raise self._unsigned(refused(self._failures, credential, words))
-        authorization = Authorization(basic_header(credential), credential.username)
-        self._secrets.add(authorization.header.partition(" ")[2])
+        authorization = self._password_of(credential)
         if authorization == used:
             raise refused(self._failures, credential, words)
         self._basic = authorization
         return authorization
 
-    async def _token(self, server: TokenServer, scopes: Scopes, asked: Scopes) -> Token:
+    def _password_of(self, credential: Credential) -> Authorization:
+        authorization = Authorization(basic_header(credential), credential.username)
+        self._secrets.add(authorization.header.partition(" ")[2])
+        return authorization
+
+    async def _token(self, server: TokenServer, scopes: Scopes, asked: Scopes, *, lasting: bool = False) -> Token:
         """A token good for `scopes`; where there is none, one for what is `asked` is fetched, once for all who wait."""
-        if token := self._tokens.get(scopes):
+        if token := self._tokens.get(scopes, lasting=lasting):
             return token
         if len(self._locks) > _MOST_LOCKS:
             self._locks = {held: lock for held, lock in self._locks.items() if lock.locked()}
         async with self._locks.setdefault(scopes, asyncio.Lock()):
-            if token := self._tokens.get(scopes):
+            if token := self._tokens.get(scopes, lasting=lasting):
                 return token
             token = await self._fetched(server, asked)
             self._secrets.add(token.text.reveal())
@@ -178,8 +208,9 @@ class Authenticator:
             return token
 
     async def _fetched(self, server: TokenServer, scopes: Scopes) -> Token:
+        self._earned_by = await self._credential()
         try:
-            return await self._asked_for_token(server, scopes, await self._credential())
+            return await self._asked_for_token(server, scopes, self._earned_by)
         except UpstreamFailure:
             # What stood in between may have named it, or it has moved: next time the registry is asked for it again.
             self._server = None

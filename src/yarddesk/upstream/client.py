@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +28,9 @@ from yarddesk.upstream.words import clean, is_page, said
 _log = logging.getLogger(__name__)
 
 _MAX_REDIRECTS: Final = 5
+_LONG_BYTES: Final = 4 * 1024 * 1024
+"""A body that takes its time: what is refused at its end would be sent again."""
+
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # What another host than the registry gets to see of a request's headers.
 _FOR_OTHERS: Final = frozenset({"accept", "range"})
@@ -68,6 +72,7 @@ class RegistryClient:
         timeouts: Timeouts | None = None,
         retry: Retry | None = None,
         proxies: Proxies | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         hub = is_docker_hub(settings.registry)
         self.registry = DOCKER_HUB if hub else settings.registry.lower()
@@ -84,8 +89,10 @@ class RegistryClient:
             settings.tls, self.failures, timeouts=self.timeouts, proxies=proxies or Proxies.from_environment()
         )
         self._reach = Reach(self._wire, self.url(""))
-        tokens = TokenClient(self._wire, self.failures)
-        self._auth = Authenticator(settings.auth, self.origin, credentials, tokens, self.failures, self._secrets)
+        tokens = TokenClient(self._wire, self.failures, monotonic)
+        self._auth = Authenticator(
+            settings.auth, self.origin, credentials, tokens, self.failures, self._secrets, monotonic=monotonic
+        )
 
     def url(self, path: str) -> httpx.URL:
         """The URL of a path below `/v2/`."""
@@ -187,7 +194,8 @@ class RegistryClient:
 
     async def _authorized(self, stack: AsyncExitStack, request: _Request) -> Answer:
         ours = Origin.of(request.url) == self.origin
-        used = await self._auth.authorization(request.scopes) if ours else None
+        lasting = request.body is not None and request.body.length >= _LONG_BYTES
+        used = await self._auth.authorization(request.scopes, lasting=lasting) if ours else None
         answer = await self._sent(stack, request, used)
         if answer.status == 401 and ours and not answer.sent_elsewhere:
             words = await self._words(answer)
@@ -197,8 +205,17 @@ class RegistryClient:
             answer = await self._sent(stack, request, used)
             if answer.status == 401 and not answer.sent_elsewhere:
                 raise self._auth.denied(used, await self._words(answer))
-        if answer.status == 403 and ours:
-            self._auth.forget(used)
+        if answer.status == 403 and ours and not answer.sent_elsewhere:
+            other = await self._auth.changed(request.scopes, used)
+            if other is None:
+                self._auth.forget(used)
+                return answer
+            _log.info("%s denied access to an account whose credential has changed since: once more", self.registry)
+            await stack.aclose()
+            used = other
+            answer = await self._sent(stack, request, used)
+            if answer.status in (401, 403):
+                self._auth.forget(used)
         return answer
 
     async def _words(self, answer: Answer) -> str:

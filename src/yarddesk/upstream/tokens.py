@@ -36,13 +36,15 @@ class TokenServer:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`expires` is on the monotonic clock, in seconds, some of its life held back for the way there.
+    """`expires` is on the monotonic clock, in seconds, some of its life held back for the way there; from `stale` on less than a
+    quarter of its life is left.
 
     `account` is whose it is: None for nobody's, empty where an identity token doesn't tell.
     """
 
     text: Secret
     expires: float
+    stale: float
     account: str | None = None
 
     @property
@@ -57,15 +59,18 @@ class TokenCache:
         self._monotonic = monotonic
         self._tokens: OrderedDict[Scopes, Token] = OrderedDict()
 
-    def get(self, scopes: Scopes) -> Token | None:
+    def get(self, scopes: Scopes, *, lasting: bool = False) -> Token | None:
+        """`lasting`: only one that has a good part of its life before it."""
         now = self._monotonic()
         for held in [held for held, token in self._tokens.items() if token.expires <= now]:
             del self._tokens[held]
         if scopes in self._tokens:
             self._tokens.move_to_end(scopes)
-            return self._tokens[scopes]
-        wanted = actions_of(scopes)
-        return next((token for held, token in self._tokens.items() if scopes and wanted <= actions_of(held)), None)
+            good: Iterable[Token] = [self._tokens[scopes]]
+        else:
+            wanted = actions_of(scopes)
+            good = (token for held, token in self._tokens.items() if scopes and wanted <= actions_of(held))
+        return next((token for token in good if not lasting or now < token.stale), None)
 
     def put(self, scopes: Scopes, token: Token) -> None:
         self._tokens[scopes] = token
@@ -107,7 +112,7 @@ class TokenClient:
             raise self._failures.untrue(f"{host} gave no token.", "Its answer is not that of a token server.")
         lifetime = _lifetime(document.get("expires_in"))
         account = credential.username if credential else None
-        return Token(Secret(text), asked + lifetime - min(_MARGIN, lifetime / 4), account)
+        return Token(Secret(text), asked + lifetime - min(_MARGIN, lifetime / 4), asked + lifetime * 3 / 4, account)
 
     async def _get(self, server: TokenServer, scopes: Scopes, credential: Credential | None) -> bytes:
         fields = [("scope", scope) for scope in sorted(scopes)]

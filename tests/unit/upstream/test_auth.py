@@ -399,3 +399,107 @@ async def test_docker_hubs_credentials_are_kept_under_one_name() -> None:
     assert await client._auth._credential() is None
     assert store.asked == ["docker.io"]
     assert client.origin.host == "registry-1.docker.io"
+
+
+class ShortLived:
+    """A registry whose passwords end with a 403, as ECR's do after twelve hours."""
+
+    def __init__(self) -> None:
+        self.password = "first"
+
+    def __call__(self, asked: Asked) -> Reply:
+        given = asked.headers.get("authorization")
+        if given is None:
+            return Reply(401, {"WWW-Authenticate": 'Basic realm="corp"'})
+        if given == basic("AWS", self.password):
+            return FOUND
+        body = b'{"errors":[{"code":"DENIED","message":"Your authorization token has expired. Reauthenticate."}]}'
+        return Reply(403, {"Content-Type": "application/json"}, body)
+
+
+async def test_a_password_that_ended_with_a_403_is_read_again_and_tried_once() -> None:
+    registry = ShortLived()
+    async with scripted(registry) as server:
+        store = GivenCredentials({server.host: credential("AWS", "first")})
+        async with opened_upstream(server.host, store) as repository:
+            await repository.resolve(LATEST)
+            registry.password = "second"
+            await store.set(server.host, credential("AWS", "second"))
+            before = len(server.asked)
+            await repository.resolve(LATEST)
+            assert len(server.asked) == before + 2
+            await repository.resolve(LATEST)
+            assert len(server.asked) == before + 3, "the new one is kept"
+
+
+async def test_a_403_for_a_password_that_has_not_changed_is_asked_once_and_told() -> None:
+    registry = ShortLived()
+    async with scripted(registry) as server:
+        store = GivenCredentials({server.host: credential("AWS", "first")})
+        async with opened_upstream(server.host, store) as repository:
+            await repository.resolve(LATEST)
+            registry.password = "second"
+            before = len(server.asked)
+            with pytest.raises(UpstreamDenied) as caught:
+                await repository.fetch_manifest(LATEST)
+            assert len(server.asked) == before + 1
+            assert caught.value.status == 403
+            assert "authorization token has expired" in caught.value.message
+            await store.set(server.host, credential("AWS", "third"))
+            with pytest.raises(UpstreamDenied) as caught:
+                await repository.fetch_manifest(LATEST)
+            assert caught.value.status == 403
+
+
+async def test_a_password_of_the_settings_is_not_tried_again_after_a_403() -> None:
+    registry = ShortLived()
+    auth = AuthSettings(type=AuthType.BASIC, username="AWS", password=Secret("other"))
+    async with scripted(registry) as server, opened_upstream(server.host, auth=auth) as repository:
+        with pytest.raises(UpstreamDenied):
+            await repository.resolve(LATEST)
+        assert len(server.asked) == 2
+
+
+async def test_a_403_for_a_token_is_asked_again_where_another_account_signed_in_since() -> None:
+    registry, allowed = TokenRegistry(), ["token-1"]
+
+    def script(asked: Asked) -> Reply:
+        reply = registry(asked)
+        token = asked.headers.get("authorization", "").removeprefix("Bearer ")
+        return Reply(403) if reply is FOUND and token not in allowed else reply
+
+    async with scripted(script) as server:
+        store = await with_tokens(server, registry)
+        async with opened_upstream(server.host, store) as repository:
+            await repository.resolve(LATEST)
+            allowed[:] = ["token-2", "token-3"]
+            await store.set(server.host, credential("other", "right"))
+            await repository.resolve(LATEST)
+            assert len(registry.given) == 2
+            allowed[:] = []
+            with pytest.raises(UpstreamDenied):
+                await repository.resolve(LATEST)
+            assert len(registry.given) == 2, "the same account would get the same"
+
+
+@pytest.mark.parametrize(("life", "before_long_body"), [(300.0, 2), (1_000_000.0, 1)])
+async def test_a_token_near_its_end_is_replaced_before_a_long_body_and_serves_short_ones(
+    life: float, before_long_body: int
+) -> None:
+    hands = [1000.0]
+    registry = TokenRegistry()
+    registry.document = {"expires_in": life}
+    registry.asked_scope = "repository:team/app:pull,push"
+    content = b"x" * (5 * 1024 * 1024)
+    async with scripted(registry) as server:
+        store = await with_tokens(server, registry)
+        async with opened_upstream(server.host, store, monotonic=lambda: hands[0]) as repository:
+            await repository.resolve(LATEST)
+            hands[0] += 270  # of the first life less than a quarter is left, and more than what is held back
+            await repository.resolve(LATEST)
+            assert len(registry.given) == 1
+            with pytest.raises(UpstreamFailure):  # the upload itself is not played to its end here
+                await repository.push(blob(content), source_of(content))
+            assert len(registry.given) == before_long_body
+            used = [asked.headers.get("authorization") for asked in server.of("PATCH")]
+            assert used == [f"Bearer token-{before_long_body}"]
