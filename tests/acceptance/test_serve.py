@@ -133,6 +133,17 @@ def test_a_paused_repository_keeps_back_what_is_pushed_to_it_later(serve, docker
     assert docker_registry.holds("kept/app", "2", second)
 
 
+def test_a_file_of_the_queue_that_can_not_be_used_is_told_of(serve):
+    marker = serve.data_dir / "pending" / "set" / "aside" / "1.json"
+    marker.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+    marker.write_text('{"schema": 7}')
+    serve.restart()
+    (told,) = json.loads(serve.run("status", "--json").stdout)["set_aside"]
+    assert told["file"] == "set/aside/1.json.damaged"
+    assert "version 7" in told["reason"]
+    assert "set/aside/1.json.damaged" in serve.run("status").stdout
+
+
 def test_what_is_to_go_first_leads_the_queue(serve, docker_registry):
     serve.run("pause")
     for tag in ("1", "2"):

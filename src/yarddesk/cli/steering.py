@@ -76,6 +76,8 @@ def _status(options: argparse.Namespace) -> int:
     for paused in status["paused_repositories"]:
         until = f" until {paused['until']}" if paused["until"] else ""
         print(f"paused     {paused['repository']}{until}")
+    for marker in status["set_aside"]:
+        print(f"set aside  {marker['file']} in the queue's folder can't be used: {marker['reason']}")
     for upstream in status["upstreams"]:
         reason = f": {upstream['reason']}" if upstream["reason"] else ""
         paused = ", paused" if upstream["paused"] else ""

@@ -24,6 +24,7 @@ def status_document(snapshot: SyncSnapshot, url: str, used_bytes: int, max_bytes
         "paused_repositories": [
             {"repository": name, "until": timestamp(until)} for name, until in snapshot.paused_repositories.items()
         ],
+        "set_aside": [{"file": marker.file, "reason": marker.reason} for marker in snapshot.set_aside],
         "jobs": {str(state): count for state, count in snapshot.counts.items()},
         "bytes_left": snapshot.bytes_left,
         "bytes_per_second": round(snapshot.bytes_per_second),

@@ -31,6 +31,7 @@ from yarddesk.service.disk import disk_problem
 from yarddesk.service.front import Problem, Remedy, SignInResult
 from yarddesk.service.hooks import Hooks
 from yarddesk.service.logs import set_level
+from yarddesk.service.markers import marker_problem
 from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.reload import SettingsSource
 from yarddesk.service.routes import YardRoutes, make_routes
@@ -157,7 +158,8 @@ class Yard:
         return engine_address(self._settings.server, self._server.port)
 
     def problems(self) -> Sequence[Problem]:
-        return [problem for problem in (self._disk_problem, self._settings_problem) if problem]
+        markers = marker_problem(self.sync.snapshot(), self._settings.data_dir)
+        return [problem for problem in (self._disk_problem, self._settings_problem, markers) if problem]
 
     @property
     def works(self) -> Mapping[str, Work]:

@@ -33,6 +33,7 @@ from yarddesk.sync.marker_files import (
     rewrite_marker,
     take_back_marker,
 )
+from yarddesk.sync.snapshot import SetAsideMarker
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Journal:
         self._by_repository: dict[RepositoryName, dict[str, None]] = {}
         self._by_digest: dict[tuple[RepositoryName, Digest], dict[str, None]] = {}
         self._turns: dict[str, _Turn] = {}
+        self.set_aside: tuple[SetAsideMarker, ...] = ()
         self._sequence = 0
         self._fresh: list[Job] = []
         self._writes: set[asyncio.Task[Any]] = set()
@@ -83,11 +85,13 @@ class Journal:
         return marker_path(self.folder, repository, reference)
 
     async def read(self, now: Callable[[], datetime]) -> list[Marker]:
-        """Every marker in the folder, oldest first; damaged ones are set aside beside their place and reported in the log.
+        """Every marker in the folder, oldest first; damaged ones are set aside beside their place, and listed in `set_aside`.
 
         Leftovers of writes that a crash cut off are removed. For the start: it knows nothing of what is being written.
         """
-        return await self._in_thread(read_markers, self._tree, self.folder, now())
+        markers, aside = await self._in_thread(read_markers, self._tree, self.folder, now())
+        self.set_aside = tuple(aside)
+        return markers
 
     def adopt(self, job: Job) -> None:
         """Take a job that a marker named into the index; writes nothing."""
@@ -228,7 +232,13 @@ class Journal:
         known = list(self._jobs.values())
         with durable.in_words(str(self.folder)):
             there = await self._in_thread(marker_names, self.folder)
+            await self._in_thread(self._forget_deleted)
         return [job for job in known if str(self.path_of(job.repository, job.reference)) not in there]
+
+    def _forget_deleted(self) -> None:
+        there = tuple(aside for aside in self.set_aside if is_there(self.folder / aside.file))
+        if there != self.set_aside:
+            self.set_aside = there
 
     def owner_of(self, path: Path) -> Job | None:
         """The job whose marker this path is."""

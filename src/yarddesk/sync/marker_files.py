@@ -19,6 +19,7 @@ from yarddesk.storage.layout import (
 from yarddesk.storage.tree import Tree
 from yarddesk.sync.files import remove_files, replace_file
 from yarddesk.sync.marker import MAX_MARKER_BYTES, DamagedMarker, Marker, decode_marker
+from yarddesk.sync.snapshot import SetAsideMarker
 
 _log = logging.getLogger(__name__)
 
@@ -67,9 +68,11 @@ def marker_names(folder: Path) -> set[str]:
     }
 
 
-def read_markers(tree: Tree, folder: Path, now: datetime) -> list[Marker]:
+def read_markers(tree: Tree, folder: Path, now: datetime) -> tuple[list[Marker], list[SetAsideMarker]]:
+    """Every marker, oldest first, and what can't be used: set aside now, or by an earlier start."""
     tree.make((folder.name,))
     markers: dict[str, Marker] = {}
+    aside: list[SetAsideMarker] = []
     for parent, _, names in os.walk(folder, onerror=_not_looked_at):
         for name in names:
             path = Path(parent, name)
@@ -77,18 +80,17 @@ def read_markers(tree: Tree, folder: Path, now: datetime) -> list[Marker]:
                 if name.startswith(BESIDE_PREFIX):
                     durable.remove_if_there(str(path))
                 elif name.endswith(SUFFIX):
-                    _read_one(folder, path, now, markers)
+                    _read_one(folder, path, now, markers, aside)
+                elif SUFFIX + DAMAGED_SUFFIX in name:
+                    aside.append(SetAsideMarker(str(path.relative_to(folder)), _what_is_wrong(path, now)))
             except OSError as error:
                 _log.error("%s in the queue can't be read; it stays where it is: %s", path, error)
-    return sorted(markers.values(), key=lambda marker: marker.created)
+    return sorted(markers.values(), key=lambda marker: marker.created), sorted(aside)
 
 
-def _read_one(folder: Path, path: Path, now: datetime, markers: dict[str, Marker]) -> None:
+def _read_one(folder: Path, path: Path, now: datetime, markers: dict[str, Marker], aside: list[SetAsideMarker]) -> None:
     try:
-        content = durable.read_whole(str(path), MAX_MARKER_BYTES)
-        if len(content) > MAX_MARKER_BYTES:
-            raise DamagedMarker("It is too large.")
-        marker = decode_marker(content, now)
+        marker = _decoded(path, now)
         place = marker_path(folder, marker.repository, marker.reference)
         if place != path:
             # Switchyard names its files otherwise; a copy made by hand must not take the place of what is queued.
@@ -98,11 +100,28 @@ def _read_one(folder: Path, path: Path, now: datetime, markers: dict[str, Marker
             durable.replace(str(path), str(place))
         markers[format_reference(marker.repository, marker.reference)] = marker
     except DamagedMarker as damage:
-        aside = _set_aside(path)
-        _log.error("%s in the queue can't be used and was set aside as %s: %s", path, aside.name, damage)
+        moved = _set_aside(path)
+        _log.error("%s in the queue can't be used and was set aside as %s: %s", path, moved.name, damage)
+        aside.append(SetAsideMarker(str(moved.relative_to(folder)), str(damage)))
         named = _named(folder, path, now)
         if named is not None:
             markers.setdefault(format_reference(named.repository, named.reference), named)
+
+
+def _decoded(path: Path, now: datetime) -> Marker:
+    """Raises DamagedMarker and OSError."""
+    content = durable.read_whole(str(path), MAX_MARKER_BYTES)
+    if len(content) > MAX_MARKER_BYTES:
+        raise DamagedMarker("It is too large.")
+    return decode_marker(content, now)
+
+
+def _what_is_wrong(path: Path, now: datetime) -> str:
+    try:
+        marker = _decoded(path, now)
+    except DamagedMarker as damage:
+        return str(damage)
+    return f"It is a second marker for {format_reference(marker.repository, marker.reference)}."
 
 
 def _named(folder: Path, path: Path, now: datetime) -> Marker | None:

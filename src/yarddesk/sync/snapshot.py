@@ -100,6 +100,14 @@ class UpstreamHealth:
     needs_credentials: bool = False
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class SetAsideMarker:
+    """A file of the queue's folder (its path there) that can't be used, and why. What its place names is queued again."""
+
+    file: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class SyncSnapshot:
     """The queue as it stands: first what was moved up, then what has waited longest.
@@ -115,6 +123,7 @@ class SyncSnapshot:
     upstreams: tuple[UpstreamHealth, ...]
     bytes_per_second: float = 0.0
     paused_repositories: Mapping[RepositoryName, datetime | None] = field(default_factory=dict)
+    set_aside: tuple[SetAsideMarker, ...] = ()
 
     @property
     def counts(self) -> Mapping[JobState, int]:

@@ -8,11 +8,11 @@ from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.outcomes import Attempt
 from yarddesk.sync.queue import Queue
 from yarddesk.sync.schedule import PartKey
-from yarddesk.sync.snapshot import JobSnapshot, SyncSnapshot, UpstreamHealth, UpstreamPart
+from yarddesk.sync.snapshot import JobSnapshot, SetAsideMarker, SyncSnapshot, UpstreamHealth, UpstreamPart
 
 _RECENT: Final = 50
 
-_Stamp = tuple[int, int, int]
+_Stamp = tuple[int, int, int, tuple[SetAsideMarker, ...]]
 _order: Final = attrgetter("order")
 
 
@@ -32,7 +32,7 @@ class Views:
         meters = [attempt.part.meter for attempt in self._attempts.values() if attempt.part.meter is not None]
         progress = [meter.snapshot() for meter in meters]
         rate = sum(each.bytes_per_second for each in progress)
-        stamp = (queue.changes, sum(each.revision for each in progress), round(rate))
+        stamp = (queue.changes, sum(each.revision for each in progress), round(rate), queue.journal.set_aside)
         if self._snapshot is not None and stamp == self._stamp:
             return self._snapshot
         self._stamp = stamp
@@ -43,6 +43,7 @@ class Views:
             paused=queue.pauses.everything,
             paused_until=queue.pauses.until,
             paused_repositories=queue.pauses.repositories,
+            set_aside=queue.journal.set_aside,
             jobs=tuple(self._job(job, job.id in moving) for job in sorted(queue.journal.jobs.values(), key=_order)),
             recent=tuple(queue.history.recent(_RECENT)),
             upstreams=self._upstreams(),

@@ -95,8 +95,16 @@ async def test_a_damaged_marker_is_set_aside_and_told_and_the_rest_goes_on(
         with caplog.at_level(logging.ERROR):
             await yard.restart()
         assert [job.id for job in yard.service.snapshot().jobs] == ["team/app:v1"]
-        assert (tmp_path / "pending" / "team" / "app" / "broken.json.damaged").read_text() == content
+        aside = tmp_path / "pending" / "team" / "app" / "broken.json.damaged"
+        assert aside.read_text() == content
         assert "broken.json" in caplog.text
+        told = yard.service.snapshot().set_aside
+        assert [each.file for each in told] == ["team/app/broken.json.damaged"]
+        assert told[0].reason
+        await yard.restart()
+        assert yard.service.snapshot().set_aside == told, "it's told of as long as it's there"
+        aside.unlink()
+        await yard.until(lambda: not yard.service.snapshot().set_aside, "it's gone, and not told of any more")
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"schema": 2}'])
