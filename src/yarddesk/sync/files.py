@@ -1,6 +1,7 @@
 """Small state files that survive a power cut: written beside their place, fsynced, renamed over it."""
 
 import contextlib
+import os
 import secrets
 from pathlib import Path
 
@@ -38,7 +39,10 @@ def replace_file(path: Path, content: bytes, *, only_if_there: bool = False) -> 
 
 
 def append_lines(path: Path, content: bytes) -> None:
-    """Add whole lines to a file, durably; it's made where it isn't there. A line that a crash cut off swallows none of them."""
+    """Add whole lines to a file, durably; it's made where it isn't there. A line that a crash cut off swallows none of them.
+
+    Raises OSError, and then none of them is there.
+    """
     try:
         descriptor = durable.open_file(str(path), write=True)
     except FileNotFoundError:
@@ -50,8 +54,12 @@ def append_lines(path: Path, content: bytes) -> None:
         if end:
             file.seek(end - 1)
             torn = b"" if file.read(1) == b"\n" else b"\n"
-        durable.write_all(descriptor, torn + content)
-        durable.sync_file(descriptor)
+        try:
+            durable.write_all(descriptor, torn + content)
+            durable.sync_file(descriptor)
+        except BaseException:
+            os.ftruncate(descriptor, end)
+            raise
 
 
 def remove_files(paths: list[Path]) -> None:

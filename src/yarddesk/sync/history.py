@@ -33,7 +33,7 @@ class History:
         self._entries: deque[HistoryEntry] = deque(maxlen=kept)
         self._latest: dict[tuple[RepositoryName, Reference, str], HistoryEntry] = {}
         self._lines = 0
-        self._unwritten: list[HistoryEntry] = []
+        self._unwritten: deque[HistoryEntry] = deque(maxlen=kept)
         self._writing = asyncio.Lock()
 
     async def load(self) -> None:
@@ -58,14 +58,16 @@ class History:
         self._unwritten += entries
 
     async def write(self) -> None:
-        """Have all that is known in the file. One that can't be written is reported in the log: it's no reason to stop syncing."""
+        """Have all that is known in the file. What can't be written is reported in the log and goes with the next write: it's no
+        reason to stop syncing."""
         async with self._writing:
-            batch, self._unwritten = self._unwritten, []
+            batch = self._take_unwritten()
             if not batch:
                 return
             try:
                 await in_thread(append_lines, self._path, _lines(batch))
             except OSError as error:
+                self._give_back(batch)
                 _log.error("the history could not be written: %s", error)
                 return
             self._lines += len(batch)
@@ -90,12 +92,23 @@ class History:
         self._entries.append(entry)
         self._latest[entry.repository, entry.reference, entry.upstream] = entry
 
+    def _take_unwritten(self) -> list[HistoryEntry]:
+        batch = list(self._unwritten)
+        self._unwritten.clear()
+        return batch
+
+    def _give_back(self, batch: list[HistoryEntry]) -> None:
+        """For the next write, before what came meanwhile; the oldest give way."""
+        newer = self._take_unwritten()
+        self._unwritten.extend([*batch, *newer])
+
     async def _compact(self) -> None:
         async with self._writing:
-            kept = list(self._entries)
+            kept, batch = list(self._entries), self._take_unwritten()
             try:
                 await in_thread(replace_file, self._path, _lines(kept))
             except OSError as error:
+                self._give_back(batch)
                 _log.error("the history could not be written anew: %s", error)
                 return
             self._lines = len(kept)

@@ -153,6 +153,7 @@ class SyncService:
                 raise error
         await self._queue.journal.close()
         await self._queue.seen.close()
+        await self._queue.history.write()
 
     async def reload(self, routes: Routes, settings: Settings) -> None:
         """Other settings are in force: what goes to upstreams that changed or went begins again, or ends; the rest goes on.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.support.images import build_image
+from tests.unit.sync.yard import running
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.sync.history import History
@@ -80,3 +86,55 @@ async def test_a_line_that_was_cut_off_does_not_swallow_the_next(tmp_path: Path)
     again = History(path)
     await again.load()
     assert list(again.recent(10)) == [entry(2), entry(1)]
+
+
+async def test_what_could_not_be_written_is_written_later_whole_and_once(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    history = History(path)
+    await history.add(entry(1))
+    with small_disk(path.stat().st_size + 100):
+        await history.add(entry(2))
+        await history.add(entry(3))
+    assert len(path.read_text().splitlines()) == 1
+    await history.add(entry(4))
+    assert len(path.read_text().splitlines()) == 4
+    again = History(path)
+    await again.load()
+    assert list(again.recent(10)) == [entry(4), entry(3), entry(2), entry(1)]
+
+
+async def test_what_could_not_be_written_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    history = History(path, kept=10)
+    with small_disk(0):
+        for number in range(30):
+            await history.add(entry(number))
+    await history.write()
+    again = History(path, kept=100)
+    await again.load()
+    assert list(again.recent(100)) == [entry(number) for number in reversed(range(20, 30))]
+
+
+async def test_what_could_not_be_written_all_along_is_written_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    async with running(tmp_path) as yard:
+        path.mkdir()
+        await yard.push(build_image("a"))
+        await yard.until(yard.service.history)
+        await yard.until_empty()
+        path.rmdir()
+    again = History(path)
+    await again.load()
+    assert again.recent(10) == yard.service.history()
+
+
+@contextmanager
+def small_disk(most_bytes: int) -> Iterator[None]:
+    """No file of this process grows beyond that."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1][1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
+        signal.signal(signal.SIGXFSZ, before[0])
