@@ -196,11 +196,14 @@ class Garbage:
         return True
 
     async def _unreached(self, repository: RepositoryName, orders: Orders) -> list[tuple[Digest, int]] | None:
-        """Manifests that no tag, index or subject leads to, and their sizes; None where one of them can't be read."""
+        """Manifests that no tag, index or subject leads to, and their sizes; None where what leads to them can't be read."""
         before = time.time() - orders.grace_seconds
         digests = await self._repositories.digests(repository)
         links: dict[Digest, set[Digest]] = {digest: set() for digest in digests}
-        reached = set(orders.queued(repository)) | await self._repositories.tagged(repository)
+        tagged = await self._repositories.tagged(repository)
+        if tagged is None or not links.keys() >= tagged:
+            return None
+        reached = set(orders.queued(repository)) | tagged
         sizes: dict[Digest, int] = {}
         for digest in digests:
             try:
@@ -220,6 +223,8 @@ class Garbage:
             new = links.get(left.pop(), set()) - reached
             reached |= new
             left += new
+        if any(digest not in sizes and self._quarantine.has_manifest(digest) for digest in reached):
+            return None  # an index may name some that nothing else leads to
         return [(digest, sizes[digest]) for digest in digests if digest not in reached]
 
 

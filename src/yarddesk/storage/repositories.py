@@ -179,8 +179,8 @@ class Repositories:
         """All manifests of a repository, in no order."""
         return await self._threads.small(self._files.digests, repository)
 
-    async def tagged(self, repository: RepositoryName) -> set[Digest]:
-        """What its tags name."""
+    async def tagged(self, repository: RepositoryName) -> set[Digest] | None:
+        """What its tags name; None where that can't be told of one."""
         return await self._threads.read(self._tagged, repository)
 
     async def modified(self, repository: RepositoryName, digest: Digest) -> float | None:
@@ -286,7 +286,6 @@ class Repositories:
         self._known.changes += 1
         self._known.forget_damaged(repository, damage.digest)
         self._listed.forget(repository)
-        self._listed.forget(repository)
         self._damaged(repository, damage)
         self._changed()
 
@@ -322,9 +321,10 @@ class Repositories:
         found = ((digest, self._files.read_content(repository, digest)) for digest in digests)
         return [(repository, digest, content) for digest, content in found if content is not None]
 
-    def _tagged(self, repository: RepositoryName) -> set[Digest]:
-        named = (self._files.read_tag(repository, tag) for tag in self._files.tags(repository))
-        return {digest for digest in named if digest is not None}
+    def _tagged(self, repository: RepositoryName) -> set[Digest] | None:
+        named = {self._files.read_tag(repository, tag) for tag in self._files.tags(repository)}
+        known = {digest for digest in named if digest is not None}
+        return known if len(known) == len(named) else None
 
     def _delete_untagged(self, repository: RepositoryName, digests: Sequence[Digest]) -> bool:
         """Whether any manifest is left."""

@@ -231,6 +231,36 @@ async def test_a_repository_with_something_unreadable_in_it_is_left_alone(tmp_pa
         collected = await collect(store, 0, untagged=True)
         assert (collected.manifests, collected.busy) == (1, [REPOSITORY])
         assert await store.get_manifest(REPOSITORY, child.digest) == child
+        # By now the damaged one lies in quarantine; its image may still be mended.
+        assert (await collect(store, 0, untagged=True)).busy == [REPOSITORY]
+        assert await store.get_manifest(REPOSITORY, child.digest) == child
+        await store.put_manifest(REPOSITORY, parent)
+        await push_image(store, "lost", tags=())
+        collected = await collect(store, 0, untagged=True)
+        assert (collected.manifests, collected.busy) == (1, [])
+        assert await store.get_manifest(REPOSITORY, child.digest) == child
+
+
+async def test_what_an_index_in_quarantine_that_another_index_names_may_need_stays(tmp_path):
+    async with FilesystemStore.open(tmp_path) as store:
+        inner = index(child := await push_image(store, "child", tags=()))
+        outer = index(inner)
+        for manifest in (inner, outer):
+            await store.put_manifest(REPOSITORY, manifest)
+        await store.put_tag(REPOSITORY, LATEST, outer.digest)
+    flip_a_bit(manifest_file(tmp_path, REPOSITORY, inner.digest))
+    async with FilesystemStore.open(tmp_path) as store:
+        with pytest.raises(NotFound):
+            await store.get_manifest(REPOSITORY, inner.digest)
+        assert (await collect(store, 0, untagged=True)).busy == [REPOSITORY]
+        assert await store.get_manifest(REPOSITORY, child.digest) == child
+
+
+async def test_what_a_tag_that_cannot_be_read_may_have_named_stays(store, tmp_path):
+    manifest = await push_image(store)
+    (tmp_path / "manifests" / REPOSITORY / "_tags" / LATEST).write_bytes(b"sha256:damaged")
+    assert (await collect(store, 0, untagged=True)).busy == [REPOSITORY]
+    assert await store.get_manifest(REPOSITORY, manifest.digest) == manifest
 
 
 # Everything at once
