@@ -13,6 +13,7 @@ from tests.peers.registry import DockerRegistry
 from tests.peers.yarddesk import YarddeskProcess
 from tests.support.damage import blob_file, flip_a_bit
 from tests.support.images import build_image, build_index
+from yarddesk.oci import media_types
 from yarddesk.storage.lock import InstanceLock
 
 
@@ -105,6 +106,26 @@ upstreams:
     assert "linux/amd64" in yard.run("images").stdout
     yard.run("images", "team/nothing", status=1)
     yard.run("images", "NO NAME", status=2)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_what_a_manifest_says_is_no_command_to_the_terminal(
+    make_yarddesk: Callable[..., YarddeskProcess], running: bool
+):
+    yard = make_yarddesk()
+    child = {"mediaType": media_types.OCI_MANIFEST, "digest": f"sha256:{'a' * 64}", "size": 7}
+    hostile = {**child, "platform": {"os": "\x1b[2Jlinux\ud83d", "architecture": "amd64"}}
+    document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": [hostile]}
+    headers = {"Content-Type": media_types.OCI_INDEX}
+    status, _, _ = yard.request("PUT", "/v2/team/app/manifests/1", json.dumps(document).encode(), headers=headers)
+    assert status == 201
+    if not running:
+        yard.terminate()
+    shown = yard.run("images").stdout
+    assert "linux" in shown
+    assert all(character.isprintable() for character in shown.replace("\n", ""))
+    (listed,) = json.loads(yard.run("images", "--json").stdout)["images"]
+    assert listed["platforms"] == ["\x1b[2Jlinux\ud83d/amd64"]
 
 
 @pytest.mark.parametrize("running", [True, False])

@@ -8,11 +8,13 @@ from typing import Any, TextIO
 
 def complain(text: str) -> None:
     """One complaint, on standard error."""
-    print(f"yarddesk: {text}", file=sys.stderr)
+    print(f"yarddesk: {_plain(text)}", file=sys.stderr)
 
 
 def print_json(document: Any, stream: TextIO | None = None) -> None:  # noqa: ANN401 - JSON is any of its types
-    print(json.dumps(document, indent=2, ensure_ascii=False), file=stream)
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    # Half of a surrogate pair can't be printed; JSON has an escape for it.
+    print(text.encode("utf-8", "backslashreplace").decode(), file=stream)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
@@ -20,9 +22,15 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], empty: s
     if not rows:
         print(empty)
         return
-    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
-    for row in (headings, *rows):
+    lines = [headings, *([_plain(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    for row in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey: the words of manifests and layouts are anybody's."""
+    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def size(count: int | None) -> str:

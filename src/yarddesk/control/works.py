@@ -1,7 +1,6 @@
 """What takes a while, and tells how far it is: asked for by a command, done by whoever holds the data folder."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
@@ -9,6 +8,7 @@ from typing import Any, Final, Protocol
 from starlette.types import Receive, Scope, Send
 
 from yarddesk.errors import YarddeskError
+from yarddesk.oci.json_bytes import json_bytes
 
 Document = Mapping[str, Any]
 
@@ -94,7 +94,7 @@ class _Lines:
         await self.tell({} if figures is None else {"progress": figures})
 
     async def tell(self, document: Document) -> None:
-        line = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        line = json_bytes(document) + b"\n"
         async with self._turn:
             await self._send({"type": "http.response.body", "body": line, "more_body": True})
 

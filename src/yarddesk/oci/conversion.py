@@ -10,6 +10,7 @@ from typing import Any, Final
 from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
+from yarddesk.oci.json_bytes import json_bytes
 from yarddesk.oci.manifest import Manifest, parse_manifest
 
 _TYPES: Final = {
@@ -35,7 +36,7 @@ def as_oci(manifest: Manifest, children: Mapping[Digest, Descriptor]) -> Manifes
     converted = _converted(document, children)
     if converted == document:
         return manifest
-    content = json.dumps(converted, ensure_ascii=False, separators=(",", ":")).encode()
+    content = json_bytes(converted)
     digest = Digest.of(content, manifest.digest.algorithm)
     return parse_manifest(content, _TYPES.get(manifest.media_type, manifest.media_type), digest=digest)
 

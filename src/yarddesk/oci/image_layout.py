@@ -9,6 +9,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
+from yarddesk.oci.json_bytes import json_bytes
 from yarddesk.oci.manifest import InvalidManifest, Manifest, parse_manifest
 from yarddesk.oci.name import ImageReference, Reference, RepositoryName, Tag, format_reference
 
@@ -94,7 +95,7 @@ class LayoutIndex:
         return cls(json.loads(content), entries)
 
     def render(self) -> bytes:
-        return json.dumps(self._document, ensure_ascii=False, separators=(",", ":")).encode()
+        return json_bytes(self._document)
 
     def with_image(
         self,

@@ -46,6 +46,18 @@ def client() -> Client:
     return Client()
 
 
+async def test_what_no_character_can_be_is_told_as_json_has_it(client):
+    async def work(_parameters: Document, report: Report) -> Document:
+        await report.item({"kind": "half \ud83d"})
+        raise YarddeskError("“\udc00” is no name.")
+
+    await answered(work, client.send)
+    assert [line.get("item", line.get("error", {})) for line in client.lines] == [
+        {"kind": "half \ud83d"},
+        {"title": "“\udc00” is no name.", "message": "", "hint": ""},
+    ]
+
+
 async def test_items_come_in_order_and_the_result_at_the_end(client):
     async def work(parameters: Document, report: Report) -> Document:
         for number in range(parameters["count"]):

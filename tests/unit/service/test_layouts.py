@@ -387,6 +387,23 @@ async def test_what_was_changed_since_it_was_made_of_dockers_is_not_taken_for_th
     assert [item["digest"] for item in items] == [changed.digest]
 
 
+async def test_halves_of_characters_in_anybodys_documents_stand_in_no_exports_way(path: Path) -> None:
+    store, other = MemoryStore(), MemoryStore()
+    single = json.loads((await push_docker_image(store, "single")).content)
+    single["annotations"] = {"half": "\ud83d"}
+    strange = await put(store, parse_manifest(json.dumps(single).encode()), "strange")
+    await export(store, path, "team/app:strange")
+    if path.is_dir():
+        listing = json.loads((path / "index.json").read_bytes())
+        listing["annotations"] = {"half": "\ude00"}
+        (path / "index.json").write_text(json.dumps(listing))
+    await push_image(store)
+    await export(store, path, "team/app:latest")
+    items, _ = await bring_in(other, path)
+    assert [item["image"] for item in items] == ["team/app:strange", "team/app:latest"]
+    assert (await other.get_manifest(REPOSITORY, Tag.parse("strange"))).content == strange.content
+
+
 # Whatever the graph
 
 
