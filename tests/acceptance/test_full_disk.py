@@ -13,6 +13,7 @@ import pytest
 
 from tests.acceptance.settings import push_everything_to
 from tests.peers.yarddesk import YarddeskProcess
+from tests.support.damage import blob_file, flip_a_bit
 from tests.support.images import Content, build_image
 from tests.support.waiting import until
 
@@ -131,3 +132,16 @@ def test_a_pull_through_that_fills_the_disk_is_cut_and_comes_whole_when_asked_fo
             assert disk.serve.blob("team/there", layer.digest) == layer.content
         assert disk.serve.blob("team/there", layer.digest) == layer.content
         until(lambda: disk.left_over() == [], 10, "nothing partial")
+
+
+def test_verify_names_all_that_is_damaged_though_the_disk_has_no_room_to_mend_it(disk: SmallDisk):
+    digests = {blob.digest for blob in BEFORE.blobs}
+    for digest in digests:
+        flip_a_bit(blob_file(disk.serve.data_dir, digest))
+    with disk.full():
+        found = json.loads(disk.serve.run("verify", "--json", status=1).stdout)
+        assert {each["digest"] for each in found["amiss"]} == digests
+        assert all("disk is full" in each["reason"] for each in found["amiss"])
+    found = json.loads(disk.serve.run("verify", "--json").stdout)
+    assert (found["unmended"], len(found["amiss"])) == (0, len(digests))
+    assert disk.serve.holds("team/app", "1", BEFORE)

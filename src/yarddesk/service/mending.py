@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from yarddesk.content.target import ContentSource, DigestMismatch, NotFound
-from yarddesk.content.upstream import Upstream, UpstreamFailure
+from yarddesk.content.target import ContentSource, NotFound
+from yarddesk.content.upstream import Upstream
+from yarddesk.errors import YarddeskError
 from yarddesk.events import ContentMended
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -30,7 +31,10 @@ class MendedManifest:
 
 
 class Mender:
-    """Asks a repository's upstreams, those for pulls first. What they send is verified before it takes its place."""
+    """Asks a repository's upstreams, those for pulls first. What they send is verified before it takes its place.
+
+    Whatever keeps one content from coming is told, and ends nothing: what else was found is worth to be heard.
+    """
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
@@ -44,7 +48,7 @@ class Mender:
                     await self._around.store.repository(repository).push(blob, _source(upstream, repository, blob))
                 except NotFound:
                     reason = _NONE_HAS_IT
-                except (UpstreamFailure, DigestMismatch) as error:
+                except YarddeskError as error:
                     reason = str(error)
                 else:
                     self._mended(repository, blob.digest, upstream)
@@ -57,12 +61,12 @@ class Mender:
         for upstream in self._upstreams(repository):
             try:
                 manifest = await upstream.repository(repository).fetch_manifest(digest)
+                await self._around.store.put_manifest(repository, manifest)
             except NotFound:
                 reason = _NONE_HAS_IT
-            except UpstreamFailure as error:
+            except YarddeskError as error:
                 reason = str(error)
             else:
-                await self._around.store.put_manifest(repository, manifest)
                 self._mended(repository, digest, upstream)
                 return MendedManifest(manifest, upstream.name)
         return MendedManifest(reason=_OFFLINE if self._is_offline else reason)
