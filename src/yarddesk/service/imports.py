@@ -109,6 +109,12 @@ class _PushedImage(StoreTarget):
         self._intake = intake
         self._landing = landing
 
+    async def exists(self, descriptor: Descriptor) -> bool:
+        if descriptor.is_manifest:
+            return await super().exists(descriptor)
+        # What isn't sent because it's here must be here still when its manifest comes: the others may take long.
+        return await self._store.promise_blob(descriptor.digest) == descriptor.size
+
     async def keep(self, manifest: Manifest) -> None:
         landing = self._landing
         tags: tuple[Tag, ...] = landing.tags if manifest.digest == landing.root.digest else ()

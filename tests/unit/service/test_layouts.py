@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +27,12 @@ from tests.support.content import (
     push_image,
     read_blob,
 )
+from tests.support.damage import blob_file
 from tests.support.lonely_registry import Pushes
 from tests.support.works import Reported
 from tests.unit.service.layouts import as_it_is, bring_in, export
 from yarddesk.content.listener import ManifestPush
-from yarddesk.content.store import Store
+from yarddesk.content.store import Store, UploadSession
 from yarddesk.content.target import NotFound
 from yarddesk.errors import YarddeskError
 from yarddesk.oci import media_types
@@ -37,7 +40,10 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.image_layout import InvalidLayout
 from yarddesk.oci.manifest import Manifest, parse_manifest
 from yarddesk.oci.name import ImageReference, RepositoryName, Tag
+from yarddesk.registry.locks import Gate
 from yarddesk.service.exports import Exports
+from yarddesk.storage.filesystem import FilesystemStore
+from yarddesk.storage.garbage import Orders
 from yarddesk.storage.memory import MemoryStore
 from yarddesk.storage.oci_opening import read_layout
 
@@ -402,6 +408,24 @@ async def test_halves_of_characters_in_anybodys_documents_stand_in_no_exports_wa
     items, _ = await bring_in(other, path)
     assert [item["image"] for item in items] == ["team/app:strange", "team/app:latest"]
     assert (await other.get_manifest(REPOSITORY, Tag.parse("strange"))).content == strange.content
+
+
+async def test_what_an_import_found_here_is_not_collected_before_its_manifest_comes(tmp_path: Path) -> None:
+    class CollectedMeanwhile(FilesystemStore):
+        async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession:
+            await self.garbage.collect(Orders(Gate().closed, lambda *_: None, 3600))
+            return await super().start_upload(repository, algorithm)
+
+    source, path = MemoryStore(), tmp_path / "layout"
+    manifest = await push_image(source)
+    assert manifest.config is not None
+    await export(source, path, "team/app:latest")
+    async with CollectedMeanwhile.open(tmp_path / "data") as store:
+        await push_blob(store, await read_blob(source, manifest.config.digest))
+        then = time.time() - 7200
+        os.utime(blob_file(tmp_path / "data", manifest.config.digest), (then, then))
+        await bring_in(store, path)
+        await same(source, store, manifest.digest)
 
 
 # Whatever the graph
