@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
@@ -13,8 +12,6 @@ from yarddesk.storage.quarantine import Quarantine
 from yarddesk.storage.references import Packed, named_in, packed
 from yarddesk.storage.repositories import Repositories
 from yarddesk.storage.threads import Threads
-
-_AT_ONCE: Final = 200
 
 Owners = tuple[int, ...]
 Progress = Callable[[str, int], None]
@@ -55,10 +52,8 @@ class Census:
         result = CensusResult()
         owners: dict[Packed, Owners] = {}
         known: dict[Owners, Owners] = {}  # each tuple once, however many blobs have it
-        async for contents in self._repositories.contents(_AT_ONCE):
-            repository = _entry(result, contents[0][0]) if contents else None
-            if repository is None:
-                continue
+        async for contents in self._repositories.contents():
+            repository = _entry(result, contents[0][0])
             number = len(result.repositories) - 1
             await self._threads.read(_note, [content for _, _, content in contents], number, owners, known)
             repository.manifests += len(contents)

@@ -104,7 +104,7 @@ class Garbage:
     async def _mark(self, marked: set[Packed], progress: Progress) -> None:
         """Into `marked` itself: the repositories add to it, too."""
         count = 0
-        async for contents in self._repositories.contents(_PAGE):
+        async for contents in self._repositories.contents():
             marked |= await self._threads.read(_named_in_all, [content for _, _, content in contents])
             count += len(contents)
             progress("marking what manifests refer to", count, 0)

@@ -24,6 +24,10 @@ from yarddesk.storage.threads import Threads
 from yarddesk.storage.tree import Tree
 
 _PAGE: Final = 200
+_MOST_CONTENT_BYTES: Final = 4 * 1024 * 1024
+"""Manifests that are looked through are read a few at a time, of large ones no more than the one that goes beyond this."""
+
+Contents = list[tuple[RepositoryName, Digest, bytes]]
 
 
 class Repositories:
@@ -159,20 +163,22 @@ class Repositories:
 
     async def refer_to(self, blob: Digest) -> bool:
         """Whether a manifest refers to this blob."""
-        async for repository, digest in self.all():
-            if await self._threads.small(self._refers_to, repository, digest, blob):
+        async for contents in self.contents():
+            if await self._threads.read(self._any_refers_to, contents, blob):
                 return True
         return False
 
-    async def contents(self, at_once: int) -> AsyncIterator[list[tuple[RepositoryName, Digest, bytes]]]:
-        """The bytes of every manifest as they lie there, so many at once; they need not be whole."""
+    async def contents(self) -> AsyncIterator[Contents]:
+        """The bytes of every manifest as they lie there, some of one repository at a time; they need not be whole."""
         last = ""
         # From the disk, whatever is remembered: what isn't found here is collected.
         while page := await self._threads.small(self._names_after, last):
             for repository in page:
                 digests = await self.digests(repository)
-                for start in range(0, len(digests), at_once):
-                    yield await self._threads.read(self._read_contents, repository, digests[start : start + at_once])
+                while digests:
+                    contents = await self._threads.read(self._take_contents, repository, digests)
+                    if contents:
+                        yield contents
             last = page[-1]
 
     async def digests(self, repository: RepositoryName) -> list[Digest]:
@@ -315,11 +321,17 @@ class Repositories:
     def _names_after(self, last: str) -> list[RepositoryName]:
         return list(islice(self._catalog.after(last), _PAGE))
 
-    def _read_contents(
-        self, repository: RepositoryName, digests: Sequence[Digest]
-    ) -> list[tuple[RepositoryName, Digest, bytes]]:
-        found = ((digest, self._files.read_content(repository, digest)) for digest in digests)
-        return [(repository, digest, content) for digest, content in found if content is not None]
+    def _take_contents(self, repository: RepositoryName, digests: list[Digest]) -> Contents:
+        """The bytes of some of these, which are taken off the list."""
+        found: Contents = []
+        size = 0
+        while digests and len(found) < _PAGE and size < _MOST_CONTENT_BYTES:
+            digest = digests.pop()
+            content = self._files.read_content(repository, digest)
+            if content is not None:
+                found.append((repository, digest, content))
+                size += len(content)
+        return found
 
     def _tagged(self, repository: RepositoryName) -> set[Digest] | None:
         named = {self._files.read_tag(repository, tag) for tag in self._files.tags(repository)}
@@ -350,12 +362,13 @@ class Repositories:
     def _all_tags(self, repository: RepositoryName) -> list[Tag] | None:
         return self._files.tags(repository) if self._files.holds(repository) else None
 
-    def _refers_to(self, repository: RepositoryName, digest: Digest, blob: Digest) -> bool:
-        content = self._files.read_content(repository, digest)
-        if content is None or packed(blob) not in named_in(content):
-            return False
-        manifest = self._files.read(repository, digest)
-        return manifest is None or needs(manifest, blob)
+    def _any_refers_to(self, contents: Contents, blob: Digest) -> bool:
+        for repository, digest, content in contents:
+            if packed(blob) in named_in(content):
+                manifest = self._files.read(repository, digest)
+                if manifest is None or needs(manifest, blob):
+                    return True
+        return False
 
 
 def _missing(repository: RepositoryName, reference: Reference) -> NotFound:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.storage.garbage import Collected, Orders
 from yarddesk.storage.promises import LEAST_SECONDS, Promises
 
+MIB = 1024 * 1024
 OLD_SECONDS = 7200.0
 
 
@@ -152,6 +154,25 @@ async def test_what_a_damaged_manifest_needs_stays_until_it_is_pushed_again(stor
         assert (await collect(other, 0)).blobs == 0
         await other.put_manifest(REPOSITORY, manifest)
         assert await other.get_manifest(REPOSITORY, LATEST) == manifest
+
+
+async def test_of_many_large_manifests_a_few_are_in_memory_at_a_time(store):
+    layer = await push_blob(store, b"layer")
+    await push_blob(store, b"{}")
+    unused = await push_blob(store, b"unused")
+    for letter in "abcdefghijkl":
+        await store.put_manifest(REPOSITORY, image(b"layer", annotations={"long": letter * (3 * MIB)}))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        assert (await collect(store, 0, dry_run=True)).blobs == 1
+        assert (await store.census.take(lambda *_: None)).manifests == 12
+        assert not await store.blob_is_used(unused)
+        assert await store.blob_is_used(layer)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 24 * MIB
 
 
 async def test_two_do_not_collect_at_once(store):
