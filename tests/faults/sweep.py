@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.oracle import check, check_uploads, push_again
-from tests.faults.ways import WAYS, QueueClient, Unanswered, delete_again, prepare
+from tests.faults.ways import OTHER, REPOSITORY, WAYS, QueueClient, Unanswered, delete_again, prepare
 from tests.support.disk_calls import DiskCalls
 from yarddesk.service.reload import SettingsSource
 from yarddesk.service.yard import Yard, open_yard
@@ -88,6 +88,17 @@ async def prepared(folder: Path) -> None:
     (folder / "modules").write_text("\n".join(sys.modules))
 
 
+def left_by_a_kill(data: Path) -> None:
+    """What a start has to put right: a run that didn't end, half-written files, a marker that is older than its tag."""
+    run = data / "run.json"
+    run.write_text(json.dumps(json.loads(run.read_text()) | {"clean": False}))
+    pending = data / "pending" / REPOSITORY
+    for path in (pending / ".tmp-0", data / "uploads" / "temporary-0"):
+        path.write_text("half")
+    marker = pending / "v1.json"
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"digest": OTHER.manifest.digest}))
+
+
 def import_what_a_yard_imports(folder: Path) -> None:
     """Once, and not in each of the processes that are forked off."""
     for name in (folder / "modules").read_text().splitlines():
@@ -105,8 +116,11 @@ async def go(folder: Path, way: str, fault: Fault, number: int) -> None:
             raise OSError(fault.error, os.strerror(fault.error))
 
     calls = DiskCalls(at, f"{folder}/data/")
-    async with running(folder) as client:
+    if way == "start":
         calls.install()
+    async with running(folder) as client:
+        if way != "start":
+            calls.install()
         refused = None
         try:
             await WAYS[way](client)
@@ -183,6 +197,8 @@ def swept(folder: Path, way: str, fault: Fault, number: int) -> bool:
 def main(name: str, way: str, folder: Path) -> int:
     faults = FAULTS[name]
     assert forked(lambda: prepared(folder / "before")) == 0
+    if way == "start":
+        left_by_a_kill(folder / "before" / "data")
     import_what_a_yard_imports(folder / "before")
     shutil.copytree(folder / "before", folder / "whole")
     assert forked(lambda: go(folder / "whole", way, faults[0], 0)) == 0

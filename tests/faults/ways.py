@@ -161,6 +161,10 @@ async def resume(client: Client) -> None:
     await client.finish(path, layer)
 
 
+async def start(client: Client) -> None:
+    """Nothing more than that: the fault comes while the yard starts on what a killed one left."""
+
+
 def session_paths(log: Path) -> dict[str, str]:
     lines = [line.removeprefix("session ") for line in log.read_text().splitlines() if line.startswith("session ")]
     return {document["name"]: document["path"] for document in map(json.loads, lines)}
@@ -171,4 +175,5 @@ WAYS: dict[str, Callable[[Client], Awaitable[None]]] = {
     "push_index": push_index,
     "delete": delete,
     "resume": resume,
+    "start": start,
 }
