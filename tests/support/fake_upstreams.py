@@ -232,6 +232,7 @@ class FakeRepository:
     async def mount(self, descriptor: Descriptor, source: RepositoryName) -> bool:
         await asyncio.sleep(0)
         self._upstream.ask("mount", self._name, descriptor.digest)
+        await self._upstream.stop_at("mount")
         if not self._upstream.mounts or descriptor.digest not in self._upstream.blobs.get(source, ()):
             return False
         self._blobs.add(descriptor.digest)

@@ -99,13 +99,14 @@ def _queue(options: argparse.Namespace) -> int:
             part["name"],
             part["state"],
             f"{size(part['bytes_done'])} of {size(part['bytes_total'])}" if part["bytes_total"] is not None else "",
+            size(part["bytes_to_send"]) if part["bytes_to_send"] is not None else "",
             str(part["tries"]),
             part["reason"],
         )
         for job in queue["jobs"]
         for part in job["upstreams"]
     ]
-    print_table(("IMAGE", "UPSTREAM", "STATE", "DONE", "TRIES", "REASON"), rows, "Nothing is waiting.")
+    print_table(("IMAGE", "UPSTREAM", "STATE", "DONE", "TO SEND", "TRIES", "REASON"), rows, "Nothing is waiting.")
     return 0
 
 

@@ -16,7 +16,7 @@ from yarddesk.sync.conflicts import TagGuard
 from yarddesk.sync.copy import CopyHooks, Wires, copy_upstream, lacks_content, list_with_subjects
 from yarddesk.sync.errors import LocalContentDamaged, LocalContentGone
 from yarddesk.sync.referrers import Referrer, bring_referrers, read_referrers
-from yarddesk.sync.survey import Way
+from yarddesk.sync.survey import Way, plan_of
 
 _TAG_LOOKS: Final = 100
 _TAG_LOOK_SECONDS: Final = 0.05
@@ -75,6 +75,7 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
     if before == errand.digest:
         await list_with_subjects(errand.source, errand.destination, graph.nodes.values(), wires.bandwidth)
         _all_there(graph, meter, errand.way)
+        hooks.planned(plan_of(meter))
         await _bring_along(errand, referrers, meter, wires, hooks)
         hooks.committing()
         await _arrived(errand)

@@ -18,6 +18,7 @@ from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.errors import ChildrenMissing
 from yarddesk.sync.outgoing import Outgoing
 from yarddesk.sync.slots import Bandwidth, TransferSlots
+from yarddesk.sync.snapshot import SendPlan
 from yarddesk.sync.survey import Survey, Way
 from yarddesk.sync.transfers import Transfer, TransferAbandoned, TransferKey, Transfers
 
@@ -25,8 +26,12 @@ from yarddesk.sync.transfers import Transfer, TransferAbandoned, TransferKey, Tr
 class CopyHooks(Protocol):
     """Told how far a copy is."""
 
+    def planned(self, plan: SendPlan) -> None:
+        """It's known what lacks; told again where a mount was refused."""
+        ...
+
     def sending(self) -> None:
-        """It's known what lacks, and now it goes."""
+        """Now it goes."""
         ...
 
     def committing(self) -> None:
@@ -125,6 +130,7 @@ class _UpstreamCarrier:
     def sending(self, blobs: Sequence[Descriptor]) -> None:
         # What an earlier push of this tag left halfway and this one doesn't need ends here.
         self._wires.transfers.release(self._way.holder, except_for={blob.digest for blob in blobs})
+        self._hooks.planned(self._survey.plan())
         if blobs:
             self._hooks.sending()
 
@@ -136,6 +142,11 @@ class _UpstreamCarrier:
                 # Another job's transfer of it has ended since we asked whether it was there.
                 self._survey.finish(blob, LayerState.THERE)
                 return
+            if self._survey.is_mountable(blob):
+                if await self._survey.mounted(blob):
+                    return
+                self._hooks.planned(self._survey.plan())
+                continue
             other = None if transfers.find(key) else transfers.elsewhere(key.upstream, key.digest, key.repository)
             if other is not None and self._trust and way.known.mounts_work:
                 await _ended(transfers, other)

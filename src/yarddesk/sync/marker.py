@@ -11,7 +11,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, format_reference, parse_reference
 from yarddesk.progress import ProgressMeter
 from yarddesk.sync.schedule import Order
-from yarddesk.sync.snapshot import JobSnapshot
+from yarddesk.sync.snapshot import JobSnapshot, SendPlan
 from yarddesk.sync.states import JobState, step
 
 SCHEMA: Final = 1
@@ -74,6 +74,7 @@ class Part:
     asked: bool = False
     look: Look | None = None
     meter: ProgressMeter | None = None
+    plan: SendPlan | None = None
     started: float | None = None
     bytes_sent: int = 0
     looks: int = 0

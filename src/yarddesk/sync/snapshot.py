@@ -13,9 +13,19 @@ from yarddesk.sync.states import JobState
 
 
 @dataclass(frozen=True, slots=True)
+class SendPlan:
+    """Bytes of an image that an upstream has, that another repository there has and may be mounted, and that must go out."""
+
+    there: int
+    mountable: int
+    to_send: int
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamPart:
     """One upstream's part of a job. `reason` is in words for people; `needs_credentials` asks for “Sign in”.
 
+    `plan` is None until its last try has asked what is there.
     `conflict`: what somebody else moved the tag to there, while a person is to decide about it.
     """
 
@@ -28,6 +38,7 @@ class UpstreamPart:
     progress: TransferProgress | None = None
     needs_credentials: bool = False
     conflict: Digest | None = None
+    plan: SendPlan | None = None
 
     @property
     def bytes_done(self) -> int:

@@ -1,14 +1,17 @@
 """What of an image is at an upstream already, can be mounted from another repository there, or must be sent."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from yarddesk.content.target import Damaged, MountingTarget, NotFound, Target
 from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.errors import LocalContentDamaged, LocalContentMissing
 from yarddesk.sync.known import KnownContent
 from yarddesk.sync.schedule import PartKey
+from yarddesk.sync.snapshot import SendPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Survey:
         self._way = way
         self._meter = meter
         self._trust = trust
+        self._mountable: set[Digest] = set()
 
     def found(self, descriptor: Descriptor) -> None:
         """It came to light that this is there."""
@@ -39,7 +43,7 @@ class Survey:
         self.finish(descriptor, LayerState.THERE)
 
     async def lacks(self, blob: Descriptor) -> bool:
-        """Whether it must be sent, after all that spares sending it was tried."""
+        """Whether it must be mounted or sent; only looks, but for what isn't here and can be had by a mount alone."""
         known, repository = self._way.known, self._way.repository
         if self._trust:
             says_so = known.is_fresh(blob.digest, repository)
@@ -53,10 +57,12 @@ class Survey:
                     self.finish(blob, LayerState.THERE)
                     return False
                 known.forget(blob.digest, repository)
-            if await self.mounted(blob):
-                return False
         if await self._source.exists(blob):
+            if self._trust and known.mounts_work and known.elsewhere(blob.digest, repository):
+                self._mountable.add(blob.digest)
             return True
+        if self._trust and await self.mounted(blob):
+            return False
         if not blob.may_be_missing and not await self._destination.is_readable(blob):
             raise await self._why_missing(blob)
         self.finish(blob, LayerState.THERE)
@@ -72,21 +78,39 @@ class Survey:
             pass
         return LocalContentMissing.of(blob)
 
+    def is_mountable(self, blob: Descriptor) -> bool:
+        """Whether the plan is to mount it."""
+        return blob.digest in self._mountable
+
     async def mounted(self, blob: Descriptor) -> bool:
         """Whether another repository there had it, and this one has it now, too."""
         known, repository = self._way.known, self._way.repository
-        if not known.mounts_work:
-            return False
-        for other in known.elsewhere(blob.digest, repository)[:2]:
+        for other in known.elsewhere(blob.digest, repository)[:2] if known.mounts_work else ():
             mounted = await self._destination.mount(blob, other)
             known.tried_to_mount(mounted)
             if mounted:
                 known.add(blob.digest, repository)
                 self.finish(blob, LayerState.MOUNTED)
                 return True
+        self._mountable.discard(blob.digest)
         return False
+
+    def plan(self) -> SendPlan:
+        return plan_of(self._meter, self._mountable)
 
     def finish(self, descriptor: Descriptor, state: LayerState) -> None:
         """Count it as dealt with."""
         self._meter.plan(descriptor.digest, descriptor.size)
         self._meter.finish(descriptor.digest, state)
+
+
+def plan_of(meter: ProgressMeter, mountable: Collection[Digest] = ()) -> SendPlan:
+    """What must be done, as far as it's known by now; `mountable`: what is to be mounted and wasn't yet."""
+    there = mounts = total = 0
+    for layer in meter.snapshot().layers:
+        total += layer.size
+        if layer.state is LayerState.THERE:
+            there += layer.size
+        elif layer.state is LayerState.MOUNTED or layer.digest in mountable:
+            mounts += layer.size
+    return SendPlan(there, mounts, total - there - mounts)

@@ -82,6 +82,7 @@ class Views:
             progress=part.meter.snapshot() if part.meter is not None else None,
             needs_credentials=shown.needs_credentials,
             conflict=part.conflict.there if part.asks and part.conflict else None,
+            plan=part.plan,
         )
 
     def _upstreams(self) -> tuple[UpstreamHealth, ...]:

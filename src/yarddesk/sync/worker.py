@@ -21,6 +21,7 @@ from yarddesk.sync.marker import Job, Look, Part
 from yarddesk.sync.outcomes import Attempt, Outcomes
 from yarddesk.sync.queue import Queue, no_route
 from yarddesk.sync.schedule import PartKey
+from yarddesk.sync.snapshot import SendPlan
 from yarddesk.sync.states import JobState
 from yarddesk.sync.survey import Way
 
@@ -36,6 +37,10 @@ class _Hooks:
 
     def answered(self) -> None:
         self._worker.answered(self._attempt)
+
+    def planned(self, plan: SendPlan) -> None:
+        self._attempt.part.plan = plan
+        self._worker.touch(self._attempt)
 
     def sending(self) -> None:
         # When all is sent a second time it's still the same commit that goes on.
@@ -134,6 +139,10 @@ class Worker:
                 attempt.part.move(state)
                 if state is JobState.TRANSFERRING:
                     attempt.part.look = None
+
+    def touch(self, attempt: Attempt) -> None:
+        """Something of its part is to be seen that is no change of state."""
+        self._queue.touch(attempt.job)
 
     def known(self, upstream: str) -> KnownContent:
         """What we know that an upstream has."""
@@ -248,6 +257,7 @@ class Worker:
                 part.conflict = None
             if part.meter is not None:
                 part.bytes_sent += part.meter.snapshot().bytes_sent
+            part.plan = None
             part.meter = ProgressMeter(self._queue.clock.monotonic)
             if part.started is None:
                 part.started = self._queue.clock.monotonic()

@@ -14,7 +14,16 @@ from yarddesk.control.works import Work
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.progress import ProgressMeter
-from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamHealth, UpstreamPart
+from yarddesk.sync.snapshot import (
+    ConflictChoice,
+    HistoryEntry,
+    JobSnapshot,
+    SendPlan,
+    SetAsideMarker,
+    SyncSnapshot,
+    UpstreamHealth,
+    UpstreamPart,
+)
 from yarddesk.sync.states import JobState
 
 TOKEN = Secret("s3cret-token")
@@ -31,7 +40,8 @@ class Queue:
         meter.plan(DIGEST, 100)
         meter.start(DIGEST)
         meter.add(DIGEST, 40)
-        sending = UpstreamPart("corp", "registry.corp", JobState.TRANSFERRING, tries=1, progress=meter.snapshot())
+        plan, progress = SendPlan(10, 20, 70), meter.snapshot()
+        sending = UpstreamPart("corp", "registry.corp", JobState.TRANSFERRING, tries=1, progress=progress, plan=plan)
         waiting = UpstreamPart(
             "hub", "docker.io", JobState.WAITING, "no answer", 3, NOW + timedelta(seconds=40), conflict=DIGEST
         )
@@ -46,7 +56,8 @@ class Queue:
             UpstreamHealth("corp", "registry.corp", "ok"),
             UpstreamHealth("hub", "docker.io", "away", "no answer"),
         )
-        return SyncSnapshot(1, False, None, self.jobs, (), health, 12.3)
+        paused, aside = {RepositoryName.parse("team/old"): NOW}, (SetAsideMarker("a.json.damaged", "It is too large."),)
+        return SyncSnapshot(1, False, None, self.jobs, (), health, 12.3, paused_repositories=paused, set_aside=aside)
 
     def history(self, limit=100):
         entry = HistoryEntry(
@@ -131,6 +142,8 @@ async def test_status_has_the_contracts_keys(client):
     assert status["jobs"] == {"transferring": 1, "waiting": 1}
     assert (status["url"], status["version"], status["paused"]) == ("http://localhost:5050", __version__, False)
     assert status["bytes_left"] == 60
+    assert status["paused_repositories"] == [{"repository": "team/old", "until": "2026-11-24T13:00:00.250Z"}]
+    assert status["set_aside"] == [{"file": "a.json.damaged", "reason": "It is too large."}]
     assert status["cache"] == {"used": 600, "max": 1000}
     assert [(upstream["name"], upstream["state"]) for upstream in status["upstreams"]] == [
         ("corp", "ok"),
@@ -156,6 +169,8 @@ async def test_queue_has_the_contracts_keys(client):
         100,
         1,
     )
+    assert [first[key] for key in ("bytes_there", "bytes_mountable", "bytes_to_send")] == [10, 20, 70]
+    assert second["bytes_to_send"] is None
     assert (second["reason"], second["bytes_total"], second["next_attempt"]) == (
         "no answer",
         None,

@@ -13,7 +13,7 @@ from yarddesk.desktop.models.row import Tone, history_row, job_row, layer_row
 from yarddesk.desktop.models.throughput import ThroughputLog
 from yarddesk.oci.name import RepositoryName
 from yarddesk.progress import LayerProgress, LayerState
-from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, OverallState, SyncSnapshot
+from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, OverallState, SendPlan, SyncSnapshot
 from yarddesk.sync.states import JobState
 
 NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
@@ -120,6 +120,11 @@ def test_history_says_what_was_sent_and_what_was_there():
     assert partly.status == "sent 12 MB, 328 MB were there · Without what is about it (0123): no"
     failed = history_row(entry("a:1", at=NOW, outcome=JobState.FAILED, reason="the name was refused"), NOW)
     assert failed.status == "Failed: the name was refused"
+
+
+def test_what_there_is_to_send_is_told_before_it_goes():
+    planned = part(JobState.TRANSFERRING, plan=SendPlan(1200 * MB, 40 * MB, 16 * MB), progress=progress(0, 16 * MB))
+    assert "1.2 GB there · 40 MB can be mounted · 16 MB to send" in job_row(job("a:1", planned), NOW).explained
 
 
 def test_a_screen_reader_hears_the_whole_row():

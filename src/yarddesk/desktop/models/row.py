@@ -163,6 +163,18 @@ def layer_summary(progress: TransferProgress) -> str:
     return " · ".join(text for text in parts if text)
 
 
+def plan(part: UpstreamPart) -> str:
+    """`1.2 GB there · 40 MB can be mounted · 16 MB to send`, once it's known."""
+    if part.plan is None:
+        return ""
+    told = (
+        (part.plan.there, "there"),
+        (part.plan.mountable, "can be mounted"),
+        (part.plan.to_send, "to send"),
+    )
+    return " · ".join(f"{words.size(count)} {what}" for count, what in told if count)
+
+
 def several(job: JobSnapshot) -> str:
     """`1 of 2 registries done`, for a job with more than one upstream."""
     if len(job.parts) < 2:
@@ -265,7 +277,10 @@ def _kept(progress: TransferProgress | None) -> str:
 
 
 def _explained(job: JobSnapshot, name: str, now: datetime) -> str:
-    parts = (f"{words.plain(part.registry, 80)}: {part_status(part, now)}" for part in job.parts)
+    parts = (
+        " · ".join(text for text in (f"{words.plain(part.registry, 80)}: {part_status(part, now)}", plan(part)) if text)
+        for part in job.parts
+    )
     return "\n".join(text for text in (name, job.digest, *parts) if text)
 
 
