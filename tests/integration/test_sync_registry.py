@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 
 from tests.peers.registry import DockerRegistry
+from tests.support.certificates import private_authority
+from tests.support.clocks import HandClock
 from tests.support.images import Content, Image, Index, build_image, build_index, manifest_of
-from tests.support.upstreams import GivenCredentials, settings_for
+from tests.support.upstreams import GivenCredentials, credential, settings_for
 from tests.support.waiting import until_async
 from yarddesk.cache.pull_through import CachedPulls
+from yarddesk.content.clock import Clock
 from yarddesk.content.listener import ManifestPush
 from yarddesk.events import EventBus
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
 from yarddesk.oci.name import RepositoryName, Tag
-from yarddesk.settings.model import Settings, SyncSettings
+from yarddesk.settings.model import Settings, SyncSettings, TlsSettings
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.sync.service import SyncService
 from yarddesk.sync.states import JobState
@@ -67,18 +70,25 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, *registries: DockerRegistry, **options: Any) -> AsyncIterator[Running]:
+async def running(
+    folder: Path,
+    *registries: DockerRegistry,
+    clock: Clock | None = None,
+    credentials: GivenCredentials | None = None,
+    tls: TlsSettings | None = None,
+    **options: Any,
+) -> AsyncIterator[Running]:
     upstreams = tuple(
-        settings_for(registry.host, name=f"up{number}" if number else "corp")
+        settings_for(registry.host, name=f"up{number}" if number else "corp", tls=tls or TlsSettings(plain_http=True))
         for number, registry in enumerate(registries)
     )
     settings = Settings(data_dir=folder, upstreams=upstreams, sync=SyncSettings(**options))
     events = EventBus()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(FilesystemStore.open(folder))
-        routes = UpstreamRoutes(upstreams, GivenCredentials())
+        routes = UpstreamRoutes(upstreams, credentials or GivenCredentials())
         stack.push_async_callback(routes.aclose)
-        sync = SyncService(data_dir=folder, store=store, routes=routes, settings=settings, events=events)
+        sync = SyncService(data_dir=folder, store=store, routes=routes, settings=settings, events=events, clock=clock)
         await stack.enter_async_context(sync)
         pulls = CachedPulls(store=store, routes=routes, settings=settings, events=events, is_queued=sync.is_queued)
         await stack.enter_async_context(pulls)
@@ -144,6 +154,61 @@ async def test_an_upstream_that_was_down_gets_it_when_it_is_back_without_anybody
         docker_registry.start()
         await yard.until_empty()
         assert [entry.tries for entry in yard.sync.history()] == [1, 1]
+
+
+async def test_a_password_that_the_registry_takes_by_now_is_tried_again_by_itself(
+    tmp_path: Path, make_registry: Callable[..., DockerRegistry]
+) -> None:
+    registry, clock = make_registry(users={"ci": "another"}), HandClock()
+    store = GivenCredentials({registry.host: credential("ci", "ours")})
+    async with running(tmp_path / "data", registry, clock=clock, credentials=store) as yard:
+        image = build_image("a")
+        await yard.push(image)
+        await until_async(lambda: [part.state for part in yard.parts()] == ["blocked"])
+        assert yard.parts()[0].needs_credentials
+        asked = len(registry.seen())
+        clock.advance(290)
+        registry.stop()
+        registry.users = {"ci": "ours"}
+        registry.start()
+        assert len(registry.seen()) == asked, "a wrong password is not tried over and over"
+        clock.advance(10)
+        await yard.until_empty()
+        assert registry.tagged("team/app", "v1") == image.manifest.digest
+
+
+async def test_a_certificate_that_was_replaced_is_noticed(
+    tmp_path: Path, make_registry: Callable[..., DockerRegistry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yarddesk.sync.verdicts.LOOK_AGAIN_SECONDS", 1800.0)  # so that no try comes before it's noticed
+    foreign, own = tmp_path / "foreign", tmp_path / "own"
+    for folder in (foreign, own):
+        folder.mkdir()
+        _, _, authority = private_authority(folder)
+    registry, clock = make_registry(settings={"http": _with_tls(foreign, "127.0.0.1:0")}), HandClock()
+    async with running(tmp_path / "data", registry, clock=clock, tls=TlsSettings(ca_file=str(authority))) as yard:
+        image = build_image("a")
+        await yard.push(image)
+        await until_async(lambda: [part.state for part in yard.parts()] == ["blocked"])
+        assert "not trusted" in yard.parts()[0].reason
+        assert not yard.parts()[0].needs_credentials
+        registry.stop()
+        registry.settings = {"http": _with_tls(own, registry.host)}
+        registry.start()
+
+        def is_noticed() -> bool:
+            clock.advance(1)
+            return not yard.parts()
+
+        await until_async(is_noticed, 20, "the new certificate is noticed")
+        await yard.until_empty()
+        assert registry.tagged("team/app", "v1") == image.manifest.digest
+
+
+def _with_tls(folder: Path, address: str) -> dict[str, Any]:
+    """docker-registry's settings, with the certificate in this folder."""
+    tls = {"certificate": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
+    return {"addr": address, "secret": "x", "tls": tls}
 
 
 async def test_a_restart_in_the_middle_goes_on(tmp_path: Path, docker_registry: DockerRegistry) -> None:

@@ -20,7 +20,9 @@ class Accounts:
 
     def __init__(self) -> None:
         self._keychain = KeychainStore()
-        self.credentials: CredentialStore = CredentialChain(self._keychain, (DockerKeychain(),))
+        docker = DockerKeychain()
+        self.docker_config = docker.path
+        self.credentials: CredentialStore = CredentialChain(self._keychain, (docker,))
 
     async def __aenter__(self) -> Self:
         return self

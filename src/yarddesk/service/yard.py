@@ -28,6 +28,7 @@ from yarddesk.service.accounts import Accounts, upstreams_at
 from yarddesk.service.addresses import ALL_INTERFACES, ENGINE_STATE, engine_address
 from yarddesk.service.backend import refuse_s3
 from yarddesk.service.disk import disk_problem
+from yarddesk.service.docker_logins import DockerLogins
 from yarddesk.service.front import Problem, Remedy, SignInResult
 from yarddesk.service.hooks import Hooks
 from yarddesk.service.logs import set_level
@@ -103,6 +104,9 @@ class Yard:
                 self._registry.deletes,
                 lambda: nullcontext(self._registry.intake),
             )
+        )
+        self._docker_logins = DockerLogins(
+            parts.accounts.docker_config, self._without_credentials, lambda name: self.account_changed(name, retry=True)
         )
         self._settings_problem: Problem | None = None
         self._disk_problem: Problem | None = None
@@ -214,6 +218,12 @@ class Yard:
         names = [upstream.name for upstream in upstreams_at(self._settings.upstreams, registry)] if retry else []
         return sum([await self.sync.retry(name) for name in names])
 
+    def _without_credentials(self) -> set[str]:
+        """The registries that images wait for because their credentials were not taken."""
+        snapshot = self.sync.snapshot()
+        parts = {part.registry for job in snapshot.jobs for part in job.parts if part.needs_credentials}
+        return parts | {upstream.registry for upstream in snapshot.upstreams if upstream.needs_credentials}
+
     # Other settings.
 
     async def reload(self) -> bool:
@@ -322,6 +332,7 @@ class Yard:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_settings(stop), name="settings watch")
             group.create_task(self._watch_disk(stop), name="disk watch")
+            group.create_task(self._docker_logins.watch(stop), name="docker login watch")
             try:
                 yield
             finally:
