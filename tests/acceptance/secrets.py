@@ -7,12 +7,13 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import secretstorage
 from jeepney.io.blocking import open_dbus_connection
+from secretstorage.exceptions import ItemNotFoundException
 
 from tests.peers.secret_service import SecretService
 
@@ -21,7 +22,11 @@ def kept_in(keychain: SecretService) -> dict[str, tuple[str, str]]:
     """What yarddesk keeps in an unlocked keychain, as another program sees it: the registry → (user, password)."""
     with open_dbus_connection(keychain.address) as connection:
         items = secretstorage.get_default_collection(connection).get_all_items()
-        found = {item.get_attributes()["service"]: item.get_secret() for item in items}
+        found = {}
+        for item in items:
+            # One that the program removes just now is kept no more.
+            with suppress(ItemNotFoundException):
+                found[item.get_attributes()["service"]] = item.get_secret()
     entries = {service.removeprefix("yarddesk:"): json.loads(secret) for service, secret in found.items()}
     return {registry: (entry["username"], entry["password"]) for registry, entry in entries.items()}
 
