@@ -53,8 +53,8 @@ class KnownManifests:
         self._descriptors.drop((repository, digest))
         self._manifests.drop((repository, digest))
 
-    def forget_damaged(self, repository: RepositoryName, digest: Digest) -> None:
-        """The manifest is gone, and its tags name it still. Looks at all that is known."""
+    def forget_with_tags(self, repository: RepositoryName, digest: Digest) -> None:
+        """The manifest is gone, and tags name it still, or who knows. Looks at all that is known."""
         self.forget_manifest(repository, digest)
         named = [
             key for key, (known, _) in self._descriptors.entries() if key[0] == repository and known.digest == digest

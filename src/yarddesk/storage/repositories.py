@@ -100,8 +100,10 @@ class Repositories:
     async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         async def delete() -> None:
             async with self._change(repository):
-                there = await self._threads.small(self._files.delete_tag, repository, tag)
-                self._known.forget_tags(repository, (tag,))
+                try:
+                    there = await self._threads.small(self._files.delete_tag, repository, tag)
+                finally:
+                    self._known.forget_tags(repository, (tag,))
                 self._listed.untagged(repository, (tag,))
             if not there:
                 raise _missing(repository, tag)
@@ -111,7 +113,11 @@ class Repositories:
     async def delete(self, repository: RepositoryName, digest: Digest) -> Sequence[Tag]:
         async def delete() -> Sequence[Tag]:
             async with self._change(repository):
-                tags, holds = await self._threads.small(self._delete, repository, digest)
+                try:
+                    tags, holds = await self._threads.small(self._delete, repository, digest)
+                except BaseException:  # how far it came, the disk knows
+                    self._known.forget_with_tags(repository, digest)
+                    raise
                 self._known.forget_manifest(repository, digest)
                 self._known.forget_tags(repository, tags or ())
                 self._listed.untagged(repository, tags or ())
@@ -239,10 +245,13 @@ class Repositories:
                 if self._revisions[repository] != revision:
                     return False
                 with self._changing(repository):
-                    if not await self._threads.small(self._delete_untagged, repository, digests):
+                    try:
+                        holds = await self._threads.small(self._delete_untagged, repository, digests)
+                    finally:
+                        for digest in digests:
+                            self._known.forget_manifest(repository, digest)
+                    if not holds:
                         self._listed.removed(repository)
-                    for digest in digests:
-                        self._known.forget_manifest(repository, digest)
             return True
 
         return await self._finishing.run(delete())
@@ -290,7 +299,7 @@ class Repositories:
 
     def _forget_damaged(self, repository: RepositoryName, damage: Damage) -> None:
         self._known.changes += 1
-        self._known.forget_damaged(repository, damage.digest)
+        self._known.forget_with_tags(repository, damage.digest)
         self._listed.forget(repository)
         self._damaged(repository, damage)
         self._changed()

@@ -39,6 +39,28 @@ async def test_a_tag_that_moves_while_it_is_read_is_not_remembered_as_it_was(
         assert await store.resolve(REPOSITORY, LATEST) == new.descriptor
 
 
+@pytest.mark.parametrize("by_digest", [True, False])
+async def test_what_became_of_a_deletion_that_failed_is_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_digest: bool
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with FilesystemStore.open(tmp_path) as store:
+        manifest = await push_image(store)
+        assert store.resolve_cached(REPOSITORY, LATEST) == manifest.descriptor
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(StorageError):
+            if by_digest:
+                await store.delete_manifest(REPOSITORY, manifest.digest)
+            else:
+                await store.delete_tag(REPOSITORY, LATEST)
+        monkeypatch.undo()
+        assert not (tmp_path / "manifests" / REPOSITORY / "_tags" / LATEST).exists()
+        with pytest.raises(NotFound):
+            await store.resolve(REPOSITORY, LATEST)
+
+
 async def test_a_blob_that_is_deleted_while_its_size_is_asked_for_is_not_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
