@@ -108,6 +108,10 @@ class Store(Protocol):
         """What `resolve` would answer, where memory knows it: synchronous, for the busiest requests. None: ask `resolve`."""
         ...
 
+    def promise_manifest(self, digest: Digest) -> None:
+        """For whoever tells a client that a manifest is here, and need not be sent: it's not collected for a while."""
+        ...
+
     async def resolve(self, repository: RepositoryName, reference: Reference) -> Descriptor:
         """The manifest's descriptor. Raises NotFound. From memory where it was asked for before."""
         ...

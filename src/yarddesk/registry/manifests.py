@@ -50,6 +50,7 @@ class Manifests:
         descriptor = self._store.resolve_cached(repository, reference)
         if descriptor is None or not self._is_current(repository, reference):
             return None
+        self._promise(reference)
         return _described(descriptor, if_none_match.decode("latin-1") if if_none_match else None)
 
     async def get(self, request: Request, route: Route) -> Answer:
@@ -61,6 +62,7 @@ class Manifests:
             if resolved is not None:
                 check_if_match(request, resolved[0].digest)
             if resolved is not None and (request.method == "HEAD" or names_etag(condition, resolved[0].digest)):
+                self._promise(reference)
                 return _described(resolved[0], condition, stale=resolved[1])
         else:
             resolved = await self._resolve_here(repository, reference)
@@ -101,6 +103,11 @@ class Manifests:
                 pass  # deleted since, or known upstream alone
         fetched = await self._pull_through.fetch_manifest(repository, reference)
         return None if fetched is None else (fetched.manifest, fetched.stale)
+
+    def _promise(self, reference: Reference) -> None:
+        """A client that asks for a manifest by its digest may be about to push an index that names it, or a tag."""
+        if isinstance(reference, Digest):
+            self._store.promise_manifest(reference)
 
     def _is_current(self, repository: RepositoryName, reference: Reference) -> bool:
         return isinstance(reference, Digest) or self._pull_through.is_fresh(repository, reference)

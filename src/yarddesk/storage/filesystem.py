@@ -232,6 +232,9 @@ class FilesystemStore:
     def resolve_cached(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         return self._repositories.resolve_cached(repository, reference)
 
+    def promise_manifest(self, digest: Digest) -> None:
+        self._promises.make(digest)
+
     async def resolve(self, repository: RepositoryName, reference: Reference) -> Descriptor:
         return await self._repositories.resolve(repository, reference)
 

@@ -183,10 +183,12 @@ class Garbage:
         orders: Orders,
         collected: Collected,
     ) -> bool:
-        """False where the repository changed since it was looked through."""
+        """False where the repository changed since it was looked through, or a client was told that it need not send one of these."""
         for start in range(0, len(unreached), _BATCH):
             batch = unreached[start : start + _BATCH]
             async with orders.closed():
+                if any(self._promises.hold(digest, orders.grace_seconds) for digest, _ in batch):
+                    return False
                 # Its own change makes two revisions; were there more by then, the next batch sees it.
                 if not await self._repositories.delete_untagged(repository, [digest for digest, _ in batch], seen):
                     return False
@@ -204,6 +206,7 @@ class Garbage:
         if tagged is None or not links.keys() >= tagged:
             return None
         reached = set(orders.queued(repository)) | tagged
+        reached.update(digest for digest in digests if self._promises.hold(digest, orders.grace_seconds))
         sizes: dict[Digest, int] = {}
         for digest in digests:
             try:

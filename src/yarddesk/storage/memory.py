@@ -80,6 +80,9 @@ class MemoryStore:
         manifest = self._find(repository, reference)
         return None if manifest is None else manifest.descriptor
 
+    def promise_manifest(self, digest: Digest) -> None:
+        """Nothing is ever collected."""
+
     async def resolve(self, repository: RepositoryName, reference: Reference) -> Descriptor:
         return (await self.get_manifest(repository, reference)).descriptor
 

@@ -1,4 +1,4 @@
-"""What clients were told that they need not send: a manifest that names it is about to come."""
+"""What clients were told that they need not send: a manifest that names it, or a tag, is about to come."""
 
 import time
 from collections import OrderedDict
@@ -13,9 +13,9 @@ LEAST_SECONDS: Final = 10.0
 
 
 class Promises:
-    """When each blob was promised last, for the latest of them. What doesn't fit any more is remembered as: anything may be.
+    """When each blob or manifest was promised last, for the latest. What doesn't fit any more is remembered as: anything may be.
 
-    They are in memory alone: after a restart the time of a blob's file counts. A push that loses a blob by that is refused,
+    They are in memory alone: after a restart the time of the file counts. A push that loses a blob by that is refused,
     and sends it again. For one thread.
     """
 

@@ -225,6 +225,43 @@ async def test_an_untagged_manifest_that_is_queued_stays_with_all_below_it(store
     assert (collected.manifests, collected.blobs) == (0, 0)
 
 
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_manifest_that_a_client_was_told_is_here_stays_with_all_below_it(store, late):
+    child = await push_image(store, "child", tags=())
+    parent = index(child)
+    await store.put_manifest(REPOSITORY, parent)
+    app = RegistryApp(store, NoUpstreams(store), Pushes())
+
+    @asynccontextmanager
+    async def ask_first() -> AsyncIterator[None]:
+        if late:
+            await ask()
+        async with app.deletes.closed():
+            yield
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            answer = await client.head(f"/v2/{REPOSITORY}/manifests/{parent.digest}")
+            assert answer.status_code == 200
+
+    if not late:
+        await ask()
+    collected = await collect(store, 0, untagged=True, closed=ask_first)
+    assert (collected.manifests, collected.blobs) == (0, 0)
+    assert await store.get_manifest(REPOSITORY, child.digest) == child
+
+
+async def test_a_head_that_memory_answers_is_a_promise_as_well(store):
+    manifest = await push_image(store, tags=())
+    path = f"/v2/{REPOSITORY}/manifests/{manifest.digest}".encode()
+    answer = RegistryApp(store, NoUpstreams(store), Pushes()).answer_at_once(
+        {"method": "HEAD", "query_string": b"", "raw_path": path, "headers": []}
+    )
+    assert answer is not None
+    assert answer.status == 200
+    assert (await collect(store, 0, untagged=True)).manifests == 0
+
+
 async def test_a_manifest_that_is_tagged_at_the_last_moment_stays(store):
     manifest = await push_image(store, tags=())
     tagged = False
