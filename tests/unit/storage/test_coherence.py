@@ -50,11 +50,11 @@ async def test_what_became_of_a_deletion_that_failed_is_looked_up(
         manifest = await push_image(store)
         assert store.resolve_cached(REPOSITORY, LATEST) == manifest.descriptor
         monkeypatch.setattr(os, "fsync", fail)
+        deletion = (
+            store.delete_manifest(REPOSITORY, manifest.digest) if by_digest else store.delete_tag(REPOSITORY, LATEST)
+        )
         with pytest.raises(StorageError):
-            if by_digest:
-                await store.delete_manifest(REPOSITORY, manifest.digest)
-            else:
-                await store.delete_tag(REPOSITORY, LATEST)
+            await deletion
         monkeypatch.undo()
         assert not (tmp_path / "manifests" / REPOSITORY / "_tags" / LATEST).exists()
         with pytest.raises(NotFound):
