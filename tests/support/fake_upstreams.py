@@ -118,6 +118,7 @@ class FakeRepository:
         self._upstream.ask("exists", self._name, descriptor.digest)
         if descriptor.is_manifest:
             return await self._target.exists(descriptor)
+        await self._upstream.stop_at("exists")
         return descriptor.digest in self._blobs | self._upstream.claimed
 
     async def is_readable(self, descriptor: Descriptor) -> bool:

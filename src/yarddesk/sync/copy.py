@@ -5,7 +5,7 @@ The order is that of `content.copying`, and nothing goes out that doesn't hash t
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from yarddesk.content.copying import copy_graph
@@ -17,7 +17,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.errors import ChildrenMissing
 from yarddesk.sync.outgoing import Outgoing
-from yarddesk.sync.slots import Bandwidth, TransferSlots
+from yarddesk.sync.slots import Bandwidth, Questions, TransferSlots
 from yarddesk.sync.snapshot import SendPlan
 from yarddesk.sync.survey import Survey, Way
 from yarddesk.sync.transfers import Transfer, TransferAbandoned, TransferKey, Transfers
@@ -46,6 +46,7 @@ class Wires:
     transfers: Transfers
     slots: TransferSlots
     bandwidth: Bandwidth
+    questions: Questions = field(default_factory=Questions)
 
 
 async def copy_upstream(
@@ -125,7 +126,8 @@ class _UpstreamCarrier:
         self._survey.found(descriptor)
 
     async def lacks(self, blob: Descriptor) -> bool:
-        return await self._survey.lacks(blob)
+        async with self._wires.questions.at(self._way.holder.upstream):
+            return await self._survey.lacks(blob)
 
     def sending(self, blobs: Sequence[Descriptor]) -> None:
         # What an earlier push of this tag left halfway and this one doesn't need ends here.
@@ -162,7 +164,8 @@ class _UpstreamCarrier:
     def _transfer(self, blob: Descriptor) -> Callable[[Transfer], Awaitable[None]]:
         async def send(transfer: Transfer) -> None:
             source = Outgoing(self._source, blob, self._wires.bandwidth, transfer)
-            async with self._wires.slots.slot(self._way.holder.upstream, self._way.holder.job_id):
+            holder = self._way.holder
+            async with self._wires.slots.slot(holder.upstream, holder.job_id, self._way.priority):
                 await source.push_to(self._destination)
             self._way.known.add(blob.digest, self._way.repository)
 

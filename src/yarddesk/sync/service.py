@@ -44,6 +44,7 @@ from yarddesk.sync.worker import Worker
 
 _log = logging.getLogger(__name__)
 
+_MORE_ATTEMPTS: Final = 8
 _STOP_SECONDS: Final = 1.5
 _TICK_SECONDS: Final = 1.0
 _LONGEST_TICK_SECONDS: Final = 60.0
@@ -392,5 +393,6 @@ def _report(runner: asyncio.Task[None]) -> None:
 
 
 def _attempts(settings: Settings) -> int:
-    """How many images are worked on at once for one upstream: while one waits for its transfers another asks its questions."""
-    return max(2, settings.sync.concurrency)
+    """How many images are worked on at once for one upstream: beside those that can send others ask their questions, and small
+    ones are not kept from their turn at the slots by as many huge ones."""
+    return settings.sync.concurrency + _MORE_ATTEMPTS

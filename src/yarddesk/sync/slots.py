@@ -2,22 +2,30 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from yarddesk.content.clock import Clock
+
+QUESTIONS_AT_ONCE: Final = 16
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
     upstream: str
     holder: str
+    priority: Callable[[], int]
     granted: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class TransferSlots:
-    """`total` transfers at once, fairly: who holds fewest is next, and the last slot is kept for an upstream that holds none."""
+    """`total` transfers at once, fairly between images: who holds fewest is next, of those who was served longest ago.
+
+    So an image of many layers gets one slot in each round, as do the small ones beside it. What a person moved up goes before
+    that, and the last slot is kept for an upstream that holds none.
+    """
 
     def __init__(self, total: int) -> None:
         self._total = max(1, total)
@@ -25,6 +33,8 @@ class TransferSlots:
         self._held_by_upstream: Counter[str] = Counter()
         self._held_by_holder: Counter[str] = Counter()
         self._waiters: list[_Waiter] = []
+        self._turns: dict[str, int] = {}
+        self._turn = 0
 
     def resize(self, total: int, upstreams: int) -> None:
         """`upstreams`: how many there are that pushes go to. What holds a slot keeps it."""
@@ -37,10 +47,12 @@ class TransferSlots:
         return self._held_by_upstream.total()
 
     @asynccontextmanager
-    async def slot(self, upstream: str, holder: str) -> AsyncIterator[None]:
+    async def slot(self, upstream: str, holder: str, priority: Callable[[], int] = lambda: 0) -> AsyncIterator[None]:
         """One of the slots, for a transfer of the job `holder`."""
-        waiter = _Waiter(upstream, holder)
+        waiter = _Waiter(upstream, holder, priority)
         self._waiters.append(waiter)
+        if holder not in self._turns:
+            self._take_turn(holder)
         self._grant()
         try:
             await waiter.granted
@@ -50,6 +62,8 @@ class TransferSlots:
                 self._waiters.remove(waiter)
             else:
                 self._give_back(waiter)
+            if not self._held_by_holder[holder] and all(other.holder != holder for other in self._waiters):
+                self._turns.pop(holder, None)
 
     def _give_back(self, waiter: _Waiter) -> None:
         for held, key in ((self._held_by_upstream, waiter.upstream), (self._held_by_holder, waiter.holder)):
@@ -63,18 +77,39 @@ class TransferSlots:
             allowed = [waiter for waiter in self._waiters if self._may_have(waiter)]
             if not allowed:
                 return
-            waiter = min(allowed, key=lambda each: self._held_by_holder[each.holder])
+            waiter = min(allowed, key=self._place)
             self._waiters.remove(waiter)
+            self._take_turn(waiter.holder)
             self._held_by_upstream[waiter.upstream] += 1
             self._held_by_holder[waiter.holder] += 1
             if not waiter.granted.done():
                 waiter.granted.set_result(None)
+
+    def _place(self, waiter: _Waiter) -> tuple[int, int, int]:
+        return (-waiter.priority(), self._held_by_holder[waiter.holder], self._turns[waiter.holder])
+
+    def _take_turn(self, holder: str) -> None:
+        """It's at the end of the round: whoever comes anew, too, so that nobody is passed over for ever."""
+        self._turn += 1
+        self._turns[holder] = self._turn
 
     def _may_have(self, waiter: _Waiter) -> bool:
         if not self._held_by_upstream[waiter.upstream]:
             return True
         idle_upstreams = self._upstreams - len(+self._held_by_upstream)
         return self._total - self.held > (1 if idle_upstreams > 0 else 0)
+
+
+class Questions:
+    """How many blobs are asked about at once, at each upstream: more images than may send are being looked at."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, asyncio.Semaphore] = {}
+
+    def at(self, upstream: str) -> asyncio.Semaphore:
+        if upstream not in self._at:
+            self._at[upstream] = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+        return self._at[upstream]
 
 
 class Bandwidth:

@@ -1,6 +1,6 @@
 """What of an image is at an upstream already, can be mounted from another repository there, or must be sent."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from yarddesk.content.target import Damaged, MountingTarget, NotFound, Target
@@ -16,11 +16,12 @@ from yarddesk.sync.snapshot import SendPlan
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Whose copy this is, under which repository's name, and what is known of the other side."""
+    """Whose copy this is, under which repository's name, and what is known of the other side. `priority` is its job's."""
 
     holder: PartKey
     repository: RepositoryName
     known: KnownContent
+    priority: Callable[[], int] = lambda: 0
 
 
 class Survey:

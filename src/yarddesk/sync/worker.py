@@ -275,7 +275,7 @@ class Worker:
             )
         if not self._queue.has_route(job, attempt.part):
             raise YarddeskError(no_route(upstream.name))
-        way = Way(attempt.key, job.repository, self.known(attempt.key.upstream))
+        way = Way(attempt.key, job.repository, self.known(attempt.key.upstream), lambda: attempt.job.priority)
         source = self._queue.store.repository(job.repository)
         destination = upstream.repository(job.repository)
         guard = self._guard(attempt, upstream)
