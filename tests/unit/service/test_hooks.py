@@ -145,13 +145,13 @@ async def test_a_command_that_fails_or_is_not_there_is_told_of_once_without_its_
 async def test_a_command_that_hangs_is_ended_with_all_that_it_started(
     told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks_module, "_COMMAND_SECONDS", 1.0)
+    monkeypatch.setattr(hooks_module, "_COMMAND_SECONDS", 2.0)
     file = tmp_path / "child"
     command = shlex.join(["/bin/sh", "-c", f"sleep 600 & echo $! > {file}; wait"])
     async with told.hooks(command=command) as hooks:
         await hooks.image_arrived(arrival())
         await until_async(lambda: told.failed, 20, "it took too long")
-    assert "/bin/sh took more than 1 s" in told.failed[0].reason
+    assert "/bin/sh took more than 2 s" in told.failed[0].reason
     await until_async(lambda: _is_over(int(file.read_text())), 5, "its child ended too")
 
 
@@ -170,7 +170,7 @@ async def test_stopping_ends_the_command_quickly_and_it_runs_again_at_the_next_s
         await hooks.image_arrived(arrival())
         await until_async(file.exists, 20, "it runs")
         stopped = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - stopped < 2
+    assert asyncio.get_running_loop().time() - stopped < 10
     assert told.waiting("command") == 1
     after = tmp_path / "after"
     async with told.hooks(command=appends(after)):
@@ -288,7 +288,7 @@ async def test_a_webhook_that_is_down_does_not_keep_the_command_from_running(
     async with told.hooks(command=appends(file), webhook=receiver.address) as hooks:
         await hooks.image_arrived(arrival("v1"))
         await hooks.image_arrived(arrival("v2"))
-        await until_async(lambda: len(lines(file)) == 2, 20, "the command ran")
+        await until_async(lambda: len(lines(file)) == 2 and not told.waiting("command"), 20, "the command ran")
         assert told.waiting("webhook") == 2
     receiver.answers = []
     async with told.hooks(command=appends(file), webhook=receiver.address):
