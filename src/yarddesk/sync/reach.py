@@ -22,7 +22,7 @@ PROBE_SECONDS: Final = 0.5
 _LATER_SECONDS: Final = 0.9
 _LONG_AWAY_SECONDS: Final = 600.0
 _UNTRUSTED_SECONDS: Final = 10.0
-_DOUBTED_SECONDS: Final = 5.0
+_DOUBTED_AT_MOST_SECONDS: Final = 5.0
 _MOST_PROBES: Final = 6
 """Of one upstream at once: where packets are lost each takes seconds to say no, and an old one may never say yes."""
 
@@ -32,10 +32,14 @@ _LOOK_SECONDS: Final = 1.0
 
 @dataclass(slots=True)
 class _Probed:
-    """An upstream that is probed: since when, when next, and the probes under way."""
+    """An upstream that is probed: since when, when next, and the probes under way.
+
+    `unbelieved`: how often in a row it answered while it's doubted.
+    """
 
     since: float
     due: float
+    unbelieved: int = 0
     probes: set[asyncio.Task[None]] = field(default_factory=set)
 
 
@@ -93,22 +97,24 @@ class Reach:
         if upstream is None:
             return
         gate = self._queue.schedule.gate(name)
-        probed.due = now + _pace(gate, now - probed.since)
+        probed.due = now + _pace(gate, probed, now)
         if len(probed.probes) >= _MOST_PROBES or (gate.shut_until is not None and gate.shut_until <= now):
             return  # with the gate ajar a try is under way, or about to be, which tells more than a probe
-        probe = self._spawn(self._probe(upstream, gate, gate.epoch))
+        probe = self._spawn(self._probe(upstream, probed, gate, gate.epoch))
         probed.probes.add(probe)
         probe.add_done_callback(probed.probes.discard)
 
-    async def _probe(self, upstream: Upstream, gate: Gate, epoch: int) -> None:
+    async def _probe(self, upstream: Upstream, probed: _Probed, gate: Gate, epoch: int) -> None:
         reachable = await upstream.is_reachable()
         if gate.epoch != epoch or gate.is_open:
             return  # it was tried meanwhile
         queue, now = self._queue, self._queue.clock.monotonic()
         if not reachable:
-            gate.doubted = False
+            gate.doubted, probed.unbelieved = False, 0
             self._not_yet(upstream.name, gate, now)
-        elif not gate.doubted:
+        elif gate.doubted:
+            probed.unbelieved += 1
+        else:
             _log.info("%s answers again", upstream.name)
             gate.answers(now, queue.clock.now())
             queue.touch_world()
@@ -146,9 +152,9 @@ def _is_out_of_reach(gate: Gate) -> bool:
     return not gate.is_open and (gate.state == "away" or (gate.state == "needs_you" and not gate.needs_credentials))
 
 
-def _pace(gate: Gate, away_seconds: float) -> float:
+def _pace(gate: Gate, probed: _Probed, now: float) -> float:
     if gate.state != "away":
         return _UNTRUSTED_SECONDS
     if gate.doubted:
-        return _DOUBTED_SECONDS
-    return PROBE_SECONDS if away_seconds < _LONG_AWAY_SECONDS else _LATER_SECONDS
+        return min(PROBE_SECONDS * 2.0 ** min(probed.unbelieved, 10), _DOUBTED_AT_MOST_SECONDS)
+    return PROBE_SECONDS if now - probed.since < _LONG_AWAY_SECONDS else _LATER_SECONDS
