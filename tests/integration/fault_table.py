@@ -156,8 +156,10 @@ def _of_status(step: Step, status: int) -> set[Ends]:
         return {ARRIVES}
     if status == 404:
         return {Step.TAG_HEAD: {ARRIVES}, Step.START: {NEEDS_YOU}}.get(step, {WAITS})
+    if step in (Step.PATCH, Step.PUT_BLOB) and status in (405, 416):
+        return {ARRIVES}  # in another of the ways to send a blob
     if step is Step.PATCH:
-        return {ARRIVES} if status in (405, 416) else {ARRIVES, NEEDS_YOU}
+        return {ARRIVES, NEEDS_YOU}
     if step is Step.TAG_HEAD and status == 405:
         return {ARRIVES}  # asked by GET
     return {NEEDS_YOU}

@@ -17,6 +17,8 @@ from yarddesk.oci.name import RepositoryName
 from yarddesk.settings.model import TlsSettings, UpstreamSettings
 from yarddesk.upstream.client import RegistryClient
 from yarddesk.upstream.http import Timeouts
+from yarddesk.upstream.learned import Learned
+from yarddesk.upstream.profiles import Profile
 from yarddesk.upstream.proxies import Proxies
 from yarddesk.upstream.routes import UpstreamRoutes
 from yarddesk.upstream.target import RegistryRepository
@@ -74,6 +76,22 @@ async def opened_upstream(
     try:
         upstream = routes.all()[0]
         yield upstream.repository(RepositoryName.parse(repository))  # type: ignore[misc]  # the concrete class
+    finally:
+        await routes.aclose()
+
+
+@asynccontextmanager
+async def learned_upstream(host: str, learned: Learned, profile: Profile) -> AsyncIterator[RegistryRepository]:
+    """`team/app` of an upstream at `host` that is taken for what the profile says, with what was learned of it before."""
+
+    def make(settings: UpstreamSettings, store: Any) -> RegistryClient:
+        client = RegistryClient(settings, store, proxies=Proxies({}))
+        client.profile = profile
+        return client
+
+    routes = UpstreamRoutes([settings_for(host)], GivenCredentials(), make_client=make, learned=learned)
+    try:
+        yield routes.all()[0].repository(RepositoryName.parse("team/app"))  # type: ignore[misc]  # the concrete class
     finally:
         await routes.aclose()
 

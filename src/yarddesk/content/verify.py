@@ -6,9 +6,44 @@ from typing import Final
 
 from yarddesk.content.target import DigestMismatch
 from yarddesk.content.threads import start_in_thread
-from yarddesk.oci.digest import Digest
+from yarddesk.oci.digest import Digest, Hasher
 
 _BATCH_BYTES: Final = 256 * 1024
+
+
+class RunningHash:
+    """A hash that goes on in a thread, in batches, while the next piece is awaited."""
+
+    def __init__(self, hasher: Hasher) -> None:
+        self._hasher = hasher
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
+        self._hashing: asyncio.Future[None] | None = None
+
+    async def take(self, piece: bytes) -> None:
+        self._batch.append(piece)
+        self._batch_bytes += len(piece)
+        if self._batch_bytes >= _BATCH_BYTES:
+            await self._hashed()
+            batch, self._batch, self._batch_bytes = self._batch, [], 0
+            self._hashing = start_in_thread(self._update, batch)
+
+    async def so_far(self) -> Hasher:
+        """The hash of all that was taken; a copy, that goes on by itself."""
+        await self._hashed()
+        if self._batch:
+            batch, self._batch, self._batch_bytes = self._batch, [], 0
+            self._update(batch)
+        return self._hasher.copy()
+
+    def _update(self, batch: list[bytes]) -> None:
+        # One call for many small pieces: each one gives the interpreter lock away and has to get it back.
+        self._hasher.update(batch[0] if len(batch) == 1 else b"".join(batch))
+
+    async def _hashed(self) -> None:
+        if self._hashing is not None:
+            await self._hashing
+            self._hashing = None
 
 
 class VerifyingReader:
@@ -22,11 +57,8 @@ class VerifyingReader:
     def __init__(self, source: AsyncIterator[bytes], digest: Digest, size: int | None = None) -> None:
         self._digest = digest
         self._size = size
-        self._hasher = digest.hasher()
+        self._hash = RunningHash(digest.hasher())
         self._seen = 0
-        self._batch: list[bytes] = []
-        self._batch_bytes = 0
-        self._hashing: asyncio.Future[None] | None = None
         self._pieces = self._verified(source)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -54,26 +86,10 @@ class VerifyingReader:
         self._seen += len(piece)
         if self._size is not None and self._seen > self._size:
             raise DigestMismatch(f"There are more than the {self._size:,} bytes of {self._digest}.")
-        self._batch.append(piece)
-        self._batch_bytes += len(piece)
-        if self._batch_bytes >= _BATCH_BYTES:
-            await self._hashed()
-            batch, self._batch, self._batch_bytes = self._batch, [], 0
-            self._hashing = start_in_thread(self._update, batch)
-
-    def _update(self, batch: list[bytes]) -> None:
-        # One call for many small pieces: each one gives the interpreter lock away and has to get it back.
-        self._hasher.update(batch[0] if len(batch) == 1 else b"".join(batch))
-
-    async def _hashed(self) -> None:
-        if self._hashing is not None:
-            await self._hashing
-            self._hashing = None
+        await self._hash.take(piece)
 
     async def _check(self) -> None:
         if self._size is not None and self._seen < self._size:
             raise DigestMismatch(f"Only {self._seen:,} of the {self._size:,} bytes of {self._digest} came.")
-        await self._hashed()
-        self._update(self._batch or [b""])
-        if self._hasher.hexdigest() != self._digest.hex:
+        if (await self._hash.so_far()).hexdigest() != self._digest.hex:
             raise DigestMismatch(f"The bytes that came are not those of {self._digest}.")

@@ -1,12 +1,17 @@
 """The routes of one state of the settings, without a way out for the proofs of a set-up."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 from yarddesk.content.upstream import Routes, Upstream
 from yarddesk.engines import PROOF_REPOSITORY
 from yarddesk.oci.name import RepositoryName
 from yarddesk.service.accounts import Accounts
 from yarddesk.settings.model import Settings
+from yarddesk.storage import durable
+from yarddesk.sync.files import replace_file
+from yarddesk.upstream.learned import LEARNED_FILE, MOST_FILE_BYTES, Learned
 from yarddesk.upstream.routes import UpstreamRoutes
 
 
@@ -41,6 +46,24 @@ class YardRoutes(Routes):
         await self._routes.aclose()
 
 
-def make_routes(settings: Settings, accounts: Accounts) -> YardRoutes:
-    """The upstreams of these settings, with a client for each; to be closed."""
-    return YardRoutes(UpstreamRoutes(settings.upstreams, accounts.credentials, check_timeout=settings.check_timeout))
+def make_routes(settings: Settings, accounts: Accounts, learned: Learned | None = None) -> YardRoutes:
+    """The upstreams of these settings, with a client for each; to be closed. learned: what is known of them from before."""
+    routes = UpstreamRoutes(
+        settings.upstreams, accounts.credentials, check_timeout=settings.check_timeout, learned=learned
+    )
+    return YardRoutes(routes)
+
+
+async def open_learned(data_dir: Path) -> Learned:
+    """What upstreams turned out to take, as the data folder knows it; to be closed after the routes."""
+    path = data_dir / LEARNED_FILE
+
+    def read() -> bytes | None:
+        try:
+            return durable.read_whole(str(path), MOST_FILE_BYTES)
+        except FileNotFoundError:
+            return None
+
+    learned = Learned(read, partial(replace_file, path))
+    await learned.load()
+    return learned

@@ -35,7 +35,7 @@ from yarddesk.service.logs import set_level
 from yarddesk.service.markers import marker_problem
 from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.reload import SettingsSource
-from yarddesk.service.routes import YardRoutes, make_routes
+from yarddesk.service.routes import YardRoutes, make_routes, open_learned
 from yarddesk.service.surroundings import Surroundings
 from yarddesk.service.unheeded import unheeded_keys
 from yarddesk.service.upkeep import Upkeep
@@ -49,6 +49,7 @@ from yarddesk.settings.watch import file_changes
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.storage.lock import InstanceLock
 from yarddesk.sync.service import SyncService
+from yarddesk.upstream.learned import Learned
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Parts:
     stored: StoredBytes
     events: EventBus
     accounts: Accounts
+    learned: Learned
     routes: YardRoutes
     sync: SyncService
     pulls: CachedPulls
@@ -259,7 +261,7 @@ class Yard:
         self._parts.hooks.follow(settings.sync.on_synced)
         self._guard.rules = HostRules(settings.server.host, settings.server.allowed_hosts)
         if (settings.upstreams, settings.check_timeout) != (old.upstreams, old.check_timeout):
-            left, self._routes = self._routes, make_routes(settings, self._parts.accounts)
+            left, self._routes = self._routes, make_routes(settings, self._parts.accounts, self._parts.learned)
             try:
                 await self._take_up(settings)
             finally:
@@ -355,7 +357,9 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
             FilesystemStore.open(settings.data_dir, on_usage_changed=stored.changed, on_damaged=stored.damaged)
         )
         accounts = await stack.enter_async_context(Accounts())
-        routes = make_routes(settings, accounts)
+        learned = await open_learned(settings.data_dir)
+        stack.push_async_callback(learned.aclose)
+        routes = make_routes(settings, accounts, learned)
         hooks = Hooks(settings.data_dir, settings.sync.on_synced, events, environ=source.environ)
         sync = SyncService(
             data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events, arrivals=hooks
@@ -363,7 +367,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         pulls = CachedPulls(
             store=store, routes=routes, settings=settings, events=events, is_queued=sync.is_queued, tag_seen=sync.saw
         )
-        yard = Yard(settings, source, Parts(store, stored, events, accounts, routes, sync, pulls, hooks))
+        yard = Yard(settings, source, Parts(store, stored, events, accounts, learned, routes, sync, pulls, hooks))
         stack.push_async_callback(yard.close_routes)
         await stack.enter_async_context(hooks)
         await stack.enter_async_context(sync)

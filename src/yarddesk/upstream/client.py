@@ -19,6 +19,7 @@ from yarddesk.upstream.auth import Authenticator, Authorization, SecretsSeen
 from yarddesk.upstream.failures import Failures
 from yarddesk.upstream.http import Answer, Body, Timeouts, Wire
 from yarddesk.upstream.origins import Origin, may_be_reached_from, same_owner, web_url
+from yarddesk.upstream.profiles import GENERIC, profile_for, recognized
 from yarddesk.upstream.proxies import Proxies
 from yarddesk.upstream.reach import Reach
 from yarddesk.upstream.retry import Retry
@@ -51,13 +52,17 @@ class _Request:
     body: Body | None
     answer_seconds: float | None
     repeatable: bool
+    resend: bool
+
+
+class Renewed(Exception):
+    """The authorization was refused and is renewed now; what of the body the registry has kept is for the sender to find out."""
 
 
 @dataclass(slots=True)
 class Abilities:
     """What this registry turned out not to do, remembered while the process runs."""
 
-    streams_patches: bool = True
     lists_referrers: bool = True
 
 
@@ -82,6 +87,7 @@ class RegistryClient:
         self.timeouts = timeouts or Timeouts()
         self.retry = retry or Retry()
         self.abilities = Abilities()
+        self.profile = profile_for(host)
         self._warned: set[str] = set()
         self._secrets = SecretsSeen()
         self.failures = Failures(settings.name, self.registry, self._secrets)
@@ -109,14 +115,16 @@ class RegistryClient:
         body: Body | None = None,
         answer_seconds: float | None = None,
         repeatable: bool | None = None,
+        resend: bool = True,
     ) -> AsyncIterator[Answer]:
         """Send it and give the answer, whatever its status but 401.
 
         GET and HEAD follow redirects; they, and what is `repeatable`, are sent again when their connection breaks before an
-        answer. Raises UpstreamFailure: UpstreamDenied for a 401 that no credential of ours answers.
+        answer. Raises UpstreamFailure: UpstreamDenied for a 401 that no credential of ours answers. Where `resend` is not set, a
+        request whose authorization had to be renewed is not sent again: Renewed.
         """
         may_repeat = method in ("GET", "HEAD") if repeatable is None else repeatable
-        request = _Request(method, url, scopes, headers or {}, body, answer_seconds, may_repeat)
+        request = _Request(method, url, scopes, headers or {}, body, answer_seconds, may_repeat, resend)
         async with AsyncExitStack() as stack:
             answer = await self._authorized(stack, request)
             self._pass_on_warnings(answer)
@@ -202,6 +210,8 @@ class RegistryClient:
             challenges = answer.headers.get_list("www-authenticate")
             await stack.aclose()
             used = await self._auth.renew(challenges, request.scopes, used=used, words=words)
+            if not request.resend:
+                raise Renewed
             answer = await self._sent(stack, request, used)
             if answer.status == 401 and not answer.sent_elsewhere:
                 raise self._auth.denied(used, await self._words(answer))
@@ -247,6 +257,8 @@ class RegistryClient:
             )
             answer = await stack.enter_async_context(exchange)
             answer.sent_elsewhere = elsewhere
+            if self.profile is GENERIC and not elsewhere:
+                self.profile = recognized(answer.headers) or GENERIC
             if request.method not in ("GET", "HEAD") or answer.status not in _REDIRECTS:
                 return answer
             url = self._redirected(answer)

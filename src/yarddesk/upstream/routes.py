@@ -12,6 +12,7 @@ from yarddesk.content.upstream import Upstream
 from yarddesk.oci.name import InvalidName, RepositoryName
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.upstream.client import RegistryClient
+from yarddesk.upstream.learned import Learned
 from yarddesk.upstream.referrers_tag import ReferrersTags
 from yarddesk.upstream.target import RegistryRepository
 from yarddesk.upstream.upload import Uploader
@@ -115,13 +116,14 @@ class UpstreamRoutes:
         *,
         check_timeout: timedelta = timedelta(seconds=5),
         make_client: ClientFactory = RegistryClient,
+        learned: Learned | None = None,
     ) -> None:
+        learned = learned or Learned()
         self._connections = []
         for settings in upstreams:
             client = make_client(settings, credentials)
-            self._connections.append(
-                _Connection(settings, client, Uploader(client), ReferrersTags(client), check_timeout)
-            )
+            uploader = Uploader(client, learned, learned.of(_place(settings)))
+            self._connections.append(_Connection(settings, client, uploader, ReferrersTags(client), check_timeout))
 
     def push_upstreams(self, repository: RepositoryName) -> Sequence[Upstream]:
         """Those of the route with `push`, in the order written; none for a name that can't be one there."""
@@ -175,6 +177,12 @@ class UpstreamRoutes:
         matching = [each for each in self._connections if _strip(repository, each.settings.prefix) is not None]
         longest = max((len(each.settings.prefix) for each in matching), default=0)
         return [each for each in matching if len(each.settings.prefix) == longest]
+
+
+def _place(settings: UpstreamSettings) -> str:
+    """What lessons are kept by: behind one host, paths may lead to registries of several kinds."""
+    host = registry_key(settings.registry)
+    return f"{host}/{settings.path}" if settings.path else host
 
 
 def _strip(name: str, prefix: str) -> str | None:

@@ -1,63 +1,102 @@
-"""Sending a blob to a registry (OCI distribution specification v1.1, "Pushing blobs").
+"""Sending a blob to a registry: up the ladder, on after a break where the registry kept what came, and else from the start.
 
-A small blob goes as one PUT. A larger one goes as one streamed PATCH, as Docker and podman send theirs, with an empty PUT to
-close it, which can be repeated cheaply; where a registry has no PATCH, that is remembered, and it goes as one PUT as well.
+A break that costs nothing but what was under way is seen to here and at once; the worker's patience begins where that gets
+nowhere. What ended by a lack of connection is kept for an hour, so that the worker's next try goes on with it.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
 import httpx
 
 from yarddesk.content.target import ContentSource, NotFound
-from yarddesk.content.upstream import UpstreamDenied, UpstreamFailure, UpstreamMissing, UpstreamRefused
-from yarddesk.content.verify import VerifyingReader
+from yarddesk.content.upstream import (
+    UpstreamAway,
+    UpstreamBroken,
+    UpstreamDenied,
+    UpstreamFailure,
+    UpstreamFull,
+    UpstreamRefused,
+    UpstreamStalled,
+    UpstreamTrouble,
+)
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.media_types import OCTET_STREAM
 from yarddesk.oci.name import RepositoryName
-from yarddesk.upstream.client import RegistryClient, push_scope
-from yarddesk.upstream.http import Answer, Body
+from yarddesk.upstream.client import RegistryClient, Renewed, push_scope
+from yarddesk.upstream.http import Body
+from yarddesk.upstream.ladder import Ladder, Step
+from yarddesk.upstream.learned import Learned, Lessons
+from yarddesk.upstream.outflow import HashMarks, Outflow
+from yarddesk.upstream.profiles import Rung
+from yarddesk.upstream.sessions import UploadLost, UploadSession, check_digest
 from yarddesk.upstream.tokens import Scopes
 
 _log = logging.getLogger(__name__)
 
-_SMALL_BYTES: Final = 4 * 1024 * 1024
 _CANCEL_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 0.5
-_NO_PATCH: Final = frozenset({405, 411, 415, 416, 501})
+_KEPT_SECONDS: Final = 3600.0
+_MOST_KEPT: Final = 64
+_NO_SUCH_WAY: Final = frozenset({405, 411, 415, 416, 501})
+_TOOK_LONG: Final = frozenset({408, 504})
+_LATER: Final = frozenset({429, 502, 503, 504})
+
+_Key = tuple[RepositoryName, Digest]
 
 
-class _PatchRefused(Exception):
-    """This registry takes no streamed PATCH."""
+@dataclass(slots=True)
+class _Kept:
+    """An upload that a lack of connection ended."""
+
+    session: UploadSession
+    marks: HashMarks
+    until: float
 
 
 class Uploader:
     """Uploads to the repositories of one registry, and the clearing away of those that ended badly."""
 
-    def __init__(self, client: RegistryClient) -> None:
+    def __init__(self, client: RegistryClient, learned: Learned | None = None, lessons: Lessons | None = None) -> None:
+        learned = learned or Learned()
         self._client = client
+        self._ladder = Ladder(lambda: client.profile, lessons or Lessons(), learned.now)
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._cancelling: set[asyncio.Task[None]] = set()
 
     async def push(self, repository: RepositoryName, descriptor: Descriptor, source: ContentSource) -> None:
         """Send a blob. Raises DigestMismatch, before it is complete there, when the source's bytes are not the descriptor's."""
-        if descriptor.size > _SMALL_BYTES and self._client.abilities.streams_patches:
-            try:
-                return await self._push(repository, descriptor, source, streamed=True)
-            except _PatchRefused:
-                self._client.abilities.streams_patches = False
-        await self._push(repository, descriptor, source, streamed=False)
+        key, now = (repository, descriptor.digest), asyncio.get_running_loop().time()
+        kept = self._kept.pop(key, None)
+        if kept is not None and kept.until < now:
+            kept = None
+        upload = _Upload(self._client, self._ladder, self._cancel, repository, descriptor, source, kept)
+        try:
+            await upload.run()
+        except BaseException as error:
+            if upload.session is not None:
+                if _is_worth_keeping(error):
+                    self._kept[key] = _Kept(upload.session, upload.marks, now + _KEPT_SECONDS)
+                    while len(self._kept) > _MOST_KEPT:
+                        self._kept.popitem(last=False)
+                else:
+                    self._cancel(upload.session)
+            raise
 
     async def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
         """Whether the registry made a blob of the repository `source` one of `repository` too."""
+        if self._client.profile.no_mounts is not None:
+            return False
         path = f"{repository}/blobs/uploads/?mount={quote(digest, safe='')}&from={quote(source, safe='')}"
         try:
-            return await self._mount(self._client.url(path), push_scope(repository, source), digest)
+            return await self._mount(self._client.url(path), repository, push_scope(repository, source), digest)
         except (UpstreamDenied, UpstreamRefused, NotFound) as failure:
             # No right to read there, no such repository, no mounts here: it's sent after all, which tells what is really wrong.
             _log.debug("no mount of %s from %s: %s", digest.short, source, failure)
@@ -71,130 +110,199 @@ class Uploader:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _mount(self, url: httpx.URL, scopes: Scopes, digest: Digest) -> bool:
+    async def _mount(self, url: httpx.URL, repository: RepositoryName, scopes: Scopes, digest: Digest) -> bool:
         async with self._client.request("POST", url, scopes, repeatable=True) as answer:
             if answer.status == 201:
-                self._check_digest(answer, digest)
+                check_digest(self._client, answer, digest)
                 return True
             if answer.status == 202:
                 location = self._client.location(answer)
                 if location is not None:
-                    self._cancel(location, scopes)
+                    self._cancel(UploadSession(self._client, repository, location, 0))
                 return False
             raise await self._client.failure(answer, f"a mount of blob {digest.short}")
 
-    async def _push(
-        self, repository: RepositoryName, descriptor: Descriptor, source: ContentSource, *, streamed: bool
-    ) -> None:
-        scopes = push_scope(repository)
-        location = await self._start(repository, scopes, descriptor.digest.algorithm)
-        body = Body(lambda: _verified(source, descriptor), descriptor.size)
-        try:
-            if streamed:
-                location = await self._patch(location, scopes, body, descriptor)
-                await self._put(location, scopes, None, descriptor)
-            else:
-                await self._put(location, scopes, body, descriptor)
-        except BaseException as error:
-            if not isinstance(error, UpstreamFailure) or error.status is not None:
-                self._cancel(location, scopes)
-            raise
-
-    async def _start(self, repository: RepositoryName, scopes: Scopes, algorithm: str) -> httpx.URL:
-        query = "" if algorithm == "sha256" else f"?digest-algorithm={algorithm}"
-        url = self._client.url(f"{repository}/blobs/uploads/{query}")
-        async with self._client.request("POST", url, scopes, repeatable=True) as answer:
-            if answer.status == 202 and (location := self._client.location(answer)) is not None:
-                return location
-            if answer.status < 400:
-                raise self._client.failures.not_a_registry(
-                    "It did not say where to send the content.", status=answer.status
-                )
-            failure = await self._client.failure(answer, f"pushes to {repository}")
-            raise self._unknown_repository(repository, failure) if isinstance(failure, NotFound) else failure
-
-    def _unknown_repository(self, repository: RepositoryName, failure: YarddeskError) -> UpstreamMissing:
-        return UpstreamMissing(
-            self._client.failures.name,
-            f"{self._client.registry} has no repository {repository}.",
-            failure.message,
-            hint="This registry makes none by itself: create it there.",
-            status=404,
-        )
-
-    async def _patch(self, location: httpx.URL, scopes: Scopes, body: Body, descriptor: Descriptor) -> httpx.URL:
-        headers = {"Content-Type": OCTET_STREAM}
-        async with self._client.request("PATCH", location, scopes, headers=headers, body=body) as answer:
-            if answer.status in (201, 202, 204):
-                return self._client.location(answer) or location
-            failure = await self._client.failure(answer, f"blob {descriptor.digest.short}")
-            if answer.status in _NO_PATCH or "UNSUPPORTED" in getattr(failure, "codes", ()):
-                _log.info("%s takes no streamed uploads: %s", self._client.registry, failure)
-                raise _PatchRefused
-            raise self._session_gone(failure)
-
-    async def _put(self, location: httpx.URL, scopes: Scopes, body: Body | None, descriptor: Descriptor) -> None:
-        query = location.query.decode("ascii")
-        closing = f"{query}&" if query else ""
-        path = location.raw_path.decode("ascii").partition("?")[0]
-        url = location.copy_with(raw_path=f"{path}?{closing}digest={quote(descriptor.digest, safe='')}".encode("ascii"))
-        request = self._client.request(
-            "PUT",
-            url,
-            scopes,
-            headers={"Content-Type": OCTET_STREAM},
-            body=body,
-            answer_seconds=self._client.timeouts.commit_seconds,
-        )
-        async with request as answer:
-            if answer.status in (201, 204):
-                self._check_digest(answer, descriptor.digest)
-                return
-            failure = await self._client.failure(answer, f"blob {descriptor.digest.short}")
-            if isinstance(failure, UpstreamRefused) and "DIGEST_INVALID" in failure.codes:
-                raise self._client.failures.untrue(
-                    f"{self._client.registry} got other bytes than were sent.", failure.message, status=answer.status
-                )
-            raise self._session_gone(failure)
-
-    def _session_gone(self, failure: UpstreamFailure | NotFound) -> UpstreamFailure:
-        if isinstance(failure, UpstreamFailure):
-            return failure
-        return self._client.failures.untrue(
-            f"{self._client.registry} lost the upload that was going on.", failure.message, status=404
-        )
-
-    def _check_digest(self, answer: Answer, digest: Digest) -> None:
-        reported = answer.headers.get("docker-content-digest", "")
-        if reported and reported != digest:
-            raise self._client.failures.untrue(
-                f"{self._client.registry} kept other content than was sent.",
-                f"It reports {reported[:160]} for {digest}.",
-                status=answer.status,
-            )
-
-    def _cancel(self, location: httpx.URL, scopes: Scopes) -> None:
+    def _cancel(self, session: UploadSession) -> None:
+        if not self._client.profile.ends_uploads:
+            return
         # Not awaited: a cancelled push ends at once, and whether the session goes now or expires matters little.
-        task = asyncio.get_running_loop().create_task(self._cancelled(location, scopes))
+        task = asyncio.get_running_loop().create_task(self._cancelled(session))
         self._cancelling.add(task)
         task.add_done_callback(self._cancelling.discard)
 
-    async def _cancelled(self, location: httpx.URL, scopes: Scopes) -> None:
+    async def _cancelled(self, session: UploadSession) -> None:
         try:
             async with asyncio.timeout(_CANCEL_SECONDS):
-                async with self._client.request("DELETE", location, scopes) as answer:
-                    await answer.read()
+                await session.cancel()
         except (YarddeskError, TimeoutError) as error:
             _log.debug("an upload session of %s was left to expire: %s", self._client.registry, error)
 
 
-@asynccontextmanager
-async def _verified(source: ContentSource, descriptor: Descriptor) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The source's bytes, the last of them only when they were all right: nothing wrong ever becomes complete over there."""
-    async with source(0) as pieces:
-        checked = aiter(VerifyingReader(pieces, descriptor.digest, descriptor.size))
-        try:
-            yield checked
-        finally:
-            if isinstance(checked, AsyncGenerator):
-                await checked.aclose()
+class _Upload:
+    """One blob on its way to one repository."""
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        ladder: Ladder,
+        end: Callable[[UploadSession], None],
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: ContentSource,
+        kept: _Kept | None,
+    ) -> None:
+        self.session = kept.session if kept else None
+        self._client = client
+        self._ladder = ladder
+        self._end = end
+        self._repository = repository
+        self._descriptor = descriptor
+        self._outflow = Outflow(source, descriptor, kept.marks if kept else None)
+        self._step: Step | None = None
+        self._furthest = 0
+        self._breaks = 0
+        self._resumes = 0
+        self._was_renewed = False
+
+    @property
+    def marks(self) -> HashMarks:
+        return self._outflow.marks
+
+    async def run(self) -> None:
+        await self._resume_or_begin()
+        while True:
+            try:
+                await self._go_on()
+            except Renewed:
+                self._was_renewed = True
+                await self._find_place(
+                    self._client.failures.denied(f"{self._client.registry} wants to know again who pushes.")
+                )
+            except UploadLost as lost:
+                if await self._is_there_already():
+                    return
+                self._begin_again()
+                self._broke(lost.failure)
+            except (UpstreamBroken, UpstreamTrouble, UpstreamRefused) as failure:
+                if await self._answered(failure):
+                    return
+            else:
+                return
+
+    async def _go_on(self) -> None:
+        """Send what is left, and close it."""
+        digest, size = self._descriptor.digest, self._descriptor.size
+        if self.session is None:
+            self.session = await UploadSession.start(self._client, self._repository, digest.algorithm)
+            self._outflow.given = 0
+        session = self.session
+        while session.acknowledged < size or not size:
+            step = self._step = self._ladder.step(size, session.acknowledged, session.least_bytes)
+            body = Body(partial(self._outflow.stretch, step.offset, step.end), step.length)
+            try:
+                if step.rung is Rung.WHOLE:
+                    await session.put(body, digest)
+                    return
+                start = step.offset if step.rung is Rung.CHUNKS else None
+                await session.patch(body, digest, start=start, resend=self._was_renewed)
+            finally:
+                session.reached = max(session.reached, self._outflow.given)
+            self._ladder.took(step)
+            self._was_renewed = False
+        self._step = None
+        await session.put(None, digest)
+
+    async def _answered(self, failure: UpstreamBroken | UpstreamTrouble | UpstreamRefused) -> bool:
+        """Find out how to go on after a request that failed; True where the blob is there already. Raises it where that's no use."""
+        step, least = self._step, self.session.least_bytes if self.session else 0
+        if isinstance(failure, UpstreamBroken) or failure.status in _TOOK_LONG:
+            if step is not None and (isinstance(failure, UpstreamStalled) or failure.status in _TOOK_LONG):
+                self._ladder.took_long(step, least)
+            if await self._is_there_already():
+                return True
+            await self._find_place(failure)
+            return False
+        if step is None or self.session is None:
+            raise failure
+        if failure.status == 413 and isinstance(failure, UpstreamRefused) and not isinstance(failure, UpstreamFull):
+            if not self._ladder.too_large(step, least):
+                raise self._too_large(failure, step)
+            _log.info("%s takes less than %d bytes at once: %s", self._client.registry, step.length, failure)
+            await self._resume_or_begin()
+            return False
+        if failure.status not in _NO_SUCH_WAY and "UNSUPPORTED" not in failure.codes:
+            raise failure
+        if failure.status == 416 and step.rung is Rung.CHUNKS and await self._is_elsewhere(step):
+            self._broke(failure)
+        elif self._ladder.refused(step):
+            _log.info("%s takes no uploads in this way (%s): %s", self._client.registry, step.rung, failure)
+            self._begin_again()
+        else:
+            raise failure
+        return False
+
+    async def _find_place(self, failure: UpstreamFailure) -> None:
+        """Go on at the place that the registry has come to, or from the start; raises the failure where that was tried enough."""
+        step, before = self._step, self.session
+        await self._resume_or_begin()
+        kept_nothing = self.session is before and step is not None and self._place <= step.offset
+        self._broke(failure)
+        if kept_nothing and self._breaks > 1 and step is not None:
+            # The third time in smaller pieces: it may have been refused for its size by something that just hangs up.
+            self._ladder.took_long(step, before.least_bytes if before else 0)
+
+    async def _resume_or_begin(self) -> None:
+        if self.session is not None and not (await self.session.ask() and (self._ladder.goes_on or not self._place)):
+            self._begin_again()
+
+    def _begin_again(self) -> None:
+        if self.session is not None:
+            self._end(self.session)
+            self.session = None
+
+    async def _is_elsewhere(self, step: Step) -> bool:
+        """Whether the registry has come to another place than a chunk began at."""
+        if self.session is not None and not await self.session.ask():
+            self._begin_again()
+        return self._place != step.offset
+
+    @property
+    def _place(self) -> int:
+        return self.session.acknowledged if self.session else 0
+
+    def _broke(self, failure: UpstreamFailure) -> None:
+        """Count it: breaks that get further are borne with, others are not many."""
+        self._resumes += 1
+        self._breaks = 1 if self._place > self._furthest else self._breaks + 1
+        self._furthest = max(self._furthest, self._place)
+        if self._breaks > self._client.retry.tries or self._resumes > self._client.retry.resumes:
+            raise failure
+        _log.info(
+            "%s: blob %s goes on at %d of %d bytes: %s",
+            self._client.registry, self._descriptor.digest.short, self._place, self._descriptor.size, failure,
+        )  # fmt: skip
+
+    async def _is_there_already(self) -> bool:
+        """Whether the blob is complete after all: what closed it was done, and the answer to it got lost."""
+        if self._step is not None and self._step.rung is not Rung.WHOLE:
+            return False
+        url = self._client.url(f"{self._repository}/blobs/{self._descriptor.digest}")
+        async with self._client.request("HEAD", url, push_scope(self._repository), headers={"Accept": "*/*"}) as answer:
+            return answer.status == 200 and answer.headers.get("content-length", "") == str(self._descriptor.size)
+
+    def _too_large(self, failure: UpstreamRefused, step: Step) -> UpstreamRefused:
+        return UpstreamRefused(
+            failure.upstream,
+            failure.title,
+            failure.message,
+            hint=f"Something before it takes no {step.length:,} bytes at once: raise its limit (nginx: client_max_body_size).",
+            status=413,
+            codes=failure.codes,
+        )
+
+
+def _is_worth_keeping(error: BaseException) -> bool:
+    """Whether the upload may still be there, and the next try may go on with it."""
+    if isinstance(error, UpstreamAway):
+        return True
+    return isinstance(error, UpstreamTrouble) and (error.status is None or error.status in _LATER)
