@@ -222,6 +222,8 @@ class RegistryClient:
                 return answer
             _log.info("%s denied access to an account whose credential has changed since: once more", self.registry)
             await stack.aclose()
+            if not request.resend:
+                raise Renewed
             used = other
             answer = await self._sent(stack, request, used)
             if answer.status in (401, 403):
