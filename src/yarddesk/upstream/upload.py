@@ -163,6 +163,7 @@ class _Upload:
         self._breaks = 0
         self._resumes = 0
         self._was_renewed = False
+        self._was_closed = False
 
     @property
     def marks(self) -> HashMarks:
@@ -201,6 +202,7 @@ class _Upload:
             body = Body(partial(self._outflow.stretch, step.offset, step.end), step.length)
             try:
                 if step.rung is Rung.WHOLE:
+                    self._was_closed = True
                     await session.put(body, digest)
                     return
                 start = step.offset if step.rung is Rung.CHUNKS else None
@@ -209,7 +211,7 @@ class _Upload:
                 session.reached = max(session.reached, self._outflow.given)
             self._ladder.took(step)
             self._was_renewed = False
-        self._step = None
+        self._step, self._was_closed = None, True
         await session.put(None, digest)
 
     async def _answered(self, failure: UpstreamBroken | UpstreamTrouble | UpstreamRefused) -> bool:
@@ -258,7 +260,7 @@ class _Upload:
     def _begin_again(self) -> None:
         if self.session is not None:
             self._end(self.session)
-            self.session = None
+            self.session, self._was_closed = None, False
 
     async def _is_elsewhere(self, step: Step) -> bool:
         """Whether the registry has come to another place than a chunk began at."""
@@ -284,7 +286,7 @@ class _Upload:
 
     async def _is_there_already(self) -> bool:
         """Whether the blob is complete after all: what closed it was done, and the answer to it got lost."""
-        if self._step is not None and self._step.rung is not Rung.WHOLE:
+        if not self._was_closed:
             return False
         url = self._client.url(f"{self._repository}/blobs/{self._descriptor.digest}")
         async with self._client.request("HEAD", url, push_scope(self._repository), headers={"Accept": "*/*"}) as answer:
