@@ -70,7 +70,7 @@ def check(peer: RegistryClient, name: str, content: bytes) -> None:
 async def test_a_cut_upload_goes_on_where_it_was(yarddesk: YarddeskProcess, cut: int) -> None:
     content = content_of(cut, "cut")
     async with behind(yarddesk, "resumed/app") as (proxy, repository):
-        proxy.inject(Step.PATCH, CutRequest(cut))
+        proxy.inject(Step.PATCH, CutRequest(cut, orderly=True))
         opened: list[int] = []
         await repository.push(blob(content), source_of(content, opened=opened))
         check(yarddesk, "resumed/app", content)
@@ -80,10 +80,21 @@ async def test_a_cut_upload_goes_on_where_it_was(yarddesk: YarddeskProcess, cut:
             assert opened[1] > cut - 4_000_000, "and what was hashed before is not read again"
 
 
+@CUTS
+async def test_what_a_reset_leaves_is_gone_on_with(yarddesk: YarddeskProcess, cut: int) -> None:
+    content = content_of(cut, "reset")
+    async with behind(yarddesk, "resumed/app") as (proxy, repository):
+        proxy.inject(Step.PATCH, CutRequest(cut))
+        await repository.push(blob(content), source_of(content))
+        check(yarddesk, "resumed/app", content)
+        # What the two sockets held when the reset came is lost to both sides.
+        assert sent(proxy) < 1.5 * SIZE
+
+
 async def test_many_cuts_are_borne_with_as_long_as_it_gets_on(yarddesk: YarddeskProcess) -> None:
     content = content_of(0, "many cuts")
     async with behind(yarddesk, "resumed/app") as (proxy, repository):
-        proxy.inject(Step.PATCH, CutRequest(3_000_000), times=6)
+        proxy.inject(Step.PATCH, CutRequest(3_000_000, orderly=True), times=6)
         await repository.push(blob(content), source_of(content))
         check(yarddesk, "resumed/app", content)
         assert len(proxy.of(Step.START)) == 1
@@ -103,7 +114,7 @@ async def test_an_answer_that_is_lost_costs_nothing(yarddesk: YarddeskProcess, s
 async def test_when_the_network_is_back_the_next_try_goes_on(yarddesk: YarddeskProcess) -> None:
     content = content_of(2, "network")
     async with behind(yarddesk, "resumed/app") as (proxy, repository):
-        proxy.inject(Step.PATCH, CutRequest(SIZE // 2))
+        proxy.inject(Step.PATCH, CutRequest(SIZE // 2, orderly=True))
         proxy.inject(Step.STATUS, NetworkGone())
         with pytest.raises((UpstreamAway, UpstreamBroken)):
             await repository.push(blob(content), source_of(content))

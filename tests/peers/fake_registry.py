@@ -63,13 +63,15 @@ class Request:
 
 class FakeRegistry:
     """most_body_bytes: what stands before it takes, with 413 beyond. tokens: those that are good; `expire` makes all of them bad.
-    least_told: its OCI-Chunk-Min-Length. throttled: so many requests are answered with 429."""
+    least_told: its OCI-Chunk-Min-Length. throttled: so many requests are answered with 429. cut_at: after so many bytes of a
+    blob its connection breaks, once."""
 
     def __init__(self, profile: Profile, *, most_body_bytes: int = 0, least_told: int = 0) -> None:
         self.profile = profile
         self.most_body_bytes = most_body_bytes
         self.least_told = least_told
         self.throttled = 0
+        self.cut_at: int | None = None
         self.host = ""
         self.requests: list[Request] = []
         self.content: dict[str, bytes] = {}
@@ -129,9 +131,15 @@ class FakeRegistry:
             body = bytearray()
             try:
                 async for piece in pipe.body(head, until_end=False):
+                    if upload is not None and self.cut_at is not None:
+                        piece = piece[: self.cut_at - len(body)]
                     body += piece
                     request.body_bytes += len(piece)
                     self.blob_bytes_received += len(piece) if upload is not None else 0
+                    if upload is not None and len(body) == self.cut_at:
+                        self.cut_at = None
+                        pipe.writer.transport.abort()
+                        raise ConnectionResetError
             except (asyncio.IncompleteReadError, ConnectionError):
                 self._broken(head, upload, body)
                 raise

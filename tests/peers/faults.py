@@ -96,14 +96,15 @@ class NetworkGone(Fault):
 
 @dataclass(frozen=True)
 class CutRequest(Fault):
-    """After so many bytes of the request's body have gone through."""
+    """After so many bytes of the request's body have gone through; orderly: and have arrived, where a reset drops what is not read."""
 
     after: int
+    orderly: bool = False
 
     async def sent(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for piece in _until(pieces, self.after):
             yield piece
-        raise Cut
+        raise Cut(orderly=self.orderly)
 
 
 @dataclass(frozen=True)

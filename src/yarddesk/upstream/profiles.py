@@ -89,6 +89,12 @@ GENERIC: Final = Profile("generic")
 PROFILES: Final = (
     GENERIC,
     Profile(
+        "yarddesk",  # this program itself
+        keeps_broken_uploads=True,
+        location=LocationForm.RELATIVE,
+        lists_referrers=True,
+    ),
+    Profile(
         "ecr",
         hosts=(
             "*.dkr.ecr.*.amazonaws.com",
@@ -122,7 +128,6 @@ PROFILES: Final = (
         hosts=("docker.io", "registry-1.docker.io", "index.docker.io"),
         no_mounts=Refusal(401, "UNAUTHORIZED", "authentication required"),  # google/go-containerregistry#1681, #1743
         plain_errors=True,  # its limit against abuse answers in plain text: docker/hub-feedback#1907
-        location=LocationForm.ABSOLUTE,
     ),
     Profile(
         "harbor",
@@ -145,7 +150,6 @@ PROFILES: Final = (
         hosts=("quay.io",),
         signs=(Sign("www-authenticate", r'/v2/auth"', 'Bearer realm="HOST/v2/auth",service="quay"'),),
         ends_uploads=False,  # wants the scope “delete”: containers/image, docker_image_dest.go
-        location=LocationForm.RELATIVE,
         immutable_tag=Refusal(409, "TAG_ALREADY_EXISTS", "tag is immutable"),
         page_most=100,
         lists_referrers=True,
@@ -160,8 +164,6 @@ PROFILES: Final = (
                 'Bearer realm="HOST/jwt/auth",service="container_registry"',
             ),
         ),
-        location=LocationForm.WITH_PARAMETERS,
-        keeps_broken_uploads=False,  # a fork of docker-registry
         missing_repository=Refusal(401, "UNAUTHORIZED", "authentication required"),
         missing_repository_help="GitLab keeps images below projects: create the project there, with a container registry.",
         lists_referrers=True,
@@ -173,7 +175,6 @@ PROFILES: Final = (
             Sign("x-jfrog-version", ".", "Artifactory/7.90.5 79005900"),
             Sign("server", "Artifactory", "Artifactory/7.90.5"),
         ),
-        keeps_broken_uploads=True,
         location=LocationForm.ABSOLUTE,
         lists_digests=True,  # containers/skopeo#2346
         missing_repository=Refusal(404, "NAME_UNKNOWN", "Repository name not known to registry"),
@@ -187,7 +188,6 @@ PROFILES: Final = (
     Profile(
         "nexus",
         signs=(Sign("server", r"^Nexus/", "Nexus/3.70.1-02 (OSS)"),),
-        keeps_broken_uploads=True,
         location=LocationForm.RELATIVE,
         lists_nulls=True,  # containers/skopeo#2409, containers/image#2544
         immutable_tag=Refusal(400, "TAG_INVALID", "Updating assets is not allowed"),
@@ -196,7 +196,6 @@ PROFILES: Final = (
         "gar",
         hosts=("*-docker.pkg.dev", "gcr.io", "*.gcr.io"),
         location=LocationForm.RELATIVE,  # as its redirects of blobs: sonatype/nexus-public#1061
-        keeps_broken_uploads=True,
         missing_repository=Refusal(404, "NAME_UNKNOWN", "Repository not found"),
         missing_repository_help="Artifact Registry makes none by itself: create it with gcloud artifacts repositories create",
         immutable_tag=Refusal(400, "TAG_IMMUTABLE", "Tag is immutable"),

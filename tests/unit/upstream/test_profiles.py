@@ -61,6 +61,20 @@ async def test_a_blob_arrives(profile: Profile, known: bool, size: int) -> None:
 
 
 @EACH
+@pytest.mark.parametrize("cut", [1, 60_000, 3 * MIB, 6 * MIB - 60_000, 6 * MIB])
+async def test_a_blob_arrives_though_its_connection_breaks(profile: Profile, cut: int) -> None:
+    content = CONTENT[: 6 * MIB]
+    async with speaking(profile) as (registry, repository):
+        registry.cut_at = cut
+        await repository.push(blob(content), source_of(content))
+        assert registry.content == {blob(content).digest: content}
+        resumed = profile.keeps_broken_uploads and profile.range_is_true and cut > 1
+        begun = [each for each in registry.of("POST") if each.status == 202]
+        assert len(begun) == (1 if resumed else 2)
+        assert registry.blob_bytes_received == len(content) + (0 if resumed else cut)
+
+
+@EACH
 @KNOWN
 async def test_a_blob_arrives_in_pieces_where_a_proxy_takes_no_large_bodies(profile: Profile, known: bool) -> None:
     limit = max(3 * MIB, profile.least_chunk_bytes)
