@@ -11,6 +11,7 @@ from yarddesk.control.client import ControlClient, ControlError
 from yarddesk.control.instance import NoInstance
 from yarddesk.service.headless import serve_until_stopped
 from yarddesk.service.logs import configure_logging
+from yarddesk.service.memory import spare_memory
 from yarddesk.service.reload import SettingsSource
 from yarddesk.settings.model import Settings
 
@@ -19,6 +20,7 @@ def serve(options: argparse.Namespace) -> int:
     """The same registry and sync worker without Qt."""
     settings = settings_of(options)
     configure_logging(settings.logger)
+    spare_memory()
     asyncio.run(serve_until_stopped(settings, _source(options)))
     return 0
 

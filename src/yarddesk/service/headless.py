@@ -4,6 +4,7 @@ import asyncio
 import signal
 
 from yarddesk.service.leaving import last_yard
+from yarddesk.service.memory import settle_memory
 from yarddesk.service.reload import SettingsSource
 from yarddesk.settings.model import Settings
 
@@ -18,4 +19,5 @@ async def serve_until_stopped(settings: Settings, source: SettingsSource) -> Non
         except NotImplementedError:  # Windows' loop has no signal handlers
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
     async with last_yard(settings, source):
+        settle_memory()
         await stopped.wait()

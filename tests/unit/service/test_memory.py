@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+from tests.support.programs import clean_environment
+
+_FREED = """
+import sys
+from pathlib import Path
+from yarddesk.service.memory import spare_memory
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+if sys.argv[1] == "spared":
+    assert spare_memory()
+large = bytes(b"x") * 300_000
+del large  # from now on glibc by itself takes pieces of this size from its heap
+pieces = [bytes(b"x") * 300_000 for _ in range(200)]
+before = resident_bytes()
+last = pieces[-1]
+del pieces
+print(before - resident_bytes())
+"""
+
+
+def test_what_pieces_of_bodies_took_goes_back_to_the_system_around_one_that_stays(tmp_path):
+    freed = {how: int(_python(tmp_path, _FREED, how)) for how in ("spared", "plain")}
+    assert freed["spared"] > 50_000_000
+    assert freed["plain"] < 10_000_000
+
+
+def test_what_is_alive_after_the_start_is_not_walked_through_again(tmp_path):
+    script = (
+        "import gc\n"
+        "from yarddesk.service.memory import settle_memory\n"
+        "before = len(gc.get_objects())\n"
+        "settle_memory()\n"
+        "print(gc.get_freeze_count() > 5000, len(gc.get_objects()) < before / 10)\n"
+    )
+    assert _python(tmp_path, script) == "True True"
+
+
+def test_no_command_loads_what_draws_tables(tmp_path):
+    script = (
+        "import sys\n"
+        "from yarddesk.__main__ import main\n"
+        "sys.argv[1:] = ['--version']\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    print([name for name in ('rich', 'pygments', 'httpx._client') if name in sys.modules])\n"
+    )
+    assert _python(tmp_path, script).splitlines()[-1] == "['httpx._client']"
+
+
+def _python(tmp_path, script: str, *arguments: str) -> str:
+    environment = clean_environment(tmp_path / "home")
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    ).stdout.strip()
