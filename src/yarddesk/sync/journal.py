@@ -19,12 +19,13 @@ from yarddesk.content.errors import StorageError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, format_reference
 from yarddesk.storage import durable
-from yarddesk.storage.layout import decode_reference, decode_repository
+from yarddesk.storage.layout import decode_reference, decode_repository, encode_repository
 from yarddesk.storage.tree import Tree
 from yarddesk.sync.files import remove_files
 from yarddesk.sync.marker import ALSO_WANTED, Job, Marker, Part, encode_marker
 from yarddesk.sync.marker_files import (
     SUFFIX,
+    QuietFolders,
     is_there,
     marker_names,
     marker_path,
@@ -58,6 +59,7 @@ class Journal:
         self._by_digest: dict[tuple[RepositoryName, Digest], dict[str, None]] = {}
         self._turns: dict[str, _Turn] = {}
         self.set_aside: tuple[SetAsideMarker, ...] = ()
+        self._quiet = QuietFolders()
         self._sequence = 0
         self._fresh: list[Job] = []
         self._writes: set[asyncio.Task[Any]] = set()
@@ -225,13 +227,15 @@ class Journal:
             return gone
 
     async def missing_files(self) -> list[Job]:
-        """Jobs of the index without a file as of a walk through the folder: candidates for `deleted_by_hand`.
+        """Jobs of the index without a file as of a look through the folders that changed: candidates for `deleted_by_hand`.
 
         Raises StorageError.
         """
-        known = list(self._jobs.values())
+        folders = {self.folder.joinpath(*encode_repository(name)): name for name in self._by_repository}
         with durable.in_words(str(self.folder)):
-            there = await self._in_thread(marker_names, self.folder)
+            changed = await self._in_thread(self._quiet.changed, list(folders))
+            known = [job for folder in changed for job in self.in_repository(folders[folder])]
+            there = await self._in_thread(marker_names, changed)
             await self._in_thread(self._forget_deleted)
         return [job for job in known if str(self.path_of(job.repository, job.reference)) not in there]
 

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import time
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,9 @@ _log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".json"
 DAMAGED_SUFFIX: Final = ".damaged"
+
+_QUIET_NANOSECONDS: Final = 3_000_000_000
+_LOOKS_TO_ALL: Final = 30
 
 
 def marker_path(folder: Path, repository: RepositoryName, reference: Reference) -> Path:
@@ -62,10 +67,46 @@ def is_there(path: Path) -> bool:
     return durable.regular_size(str(path)) is not None
 
 
-def marker_names(folder: Path) -> set[str]:
-    return {
-        os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names if name.endswith(SUFFIX)
-    }
+def marker_names(folders: Iterable[Path]) -> set[str]:
+    """The paths of the markers that lie in these folders themselves. Raises OSError."""
+    found: set[str] = set()
+    for folder in folders:
+        try:
+            found.update(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(SUFFIX))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return found
+
+
+class QuietFolders:
+    """Which folders changed since they were last looked through, by their times: a look costs a question for each, no list.
+
+    A change just now may be followed by another one at the same time, as far as the disk tells times: such a folder isn't
+    quiet yet. Now and then all are looked through, whatever their times say.
+    """
+
+    def __init__(self) -> None:
+        self._quiet: dict[Path, int] = {}
+        self._looks = 0
+
+    def changed(self, folders: Iterable[Path]) -> list[Path]:
+        """To be called before they are looked through. Raises OSError."""
+        if self._looks % _LOOKS_TO_ALL == 0:
+            self._quiet.clear()
+        self._looks += 1
+        now, before, self._quiet = time.time_ns(), self._quiet, {}
+        changed = []
+        for folder in folders:
+            try:
+                modified = os.stat(folder).st_mtime_ns
+            except (FileNotFoundError, NotADirectoryError):
+                changed.append(folder)
+                continue
+            if before.get(folder) != modified:
+                changed.append(folder)
+            if now - modified > _QUIET_NANOSECONDS:
+                self._quiet[folder] = modified
+        return changed
 
 
 def read_markers(tree: Tree, folder: Path, now: datetime) -> tuple[list[Marker], list[SetAsideMarker]]:
