@@ -238,10 +238,14 @@ async def test_pieces_of_any_size_and_kind_with_flushes_between_them_arrive_in_o
     assert hashlib.sha256(await read_blob(store, Digest.of(whole))).digest() == hashlib.sha256(whole).digest()
 
 
-async def test_a_path_is_told_where_a_blob_is_a_file(store: Store) -> None:
+async def test_a_blob_is_opened_where_it_is_a_file(store: Store) -> None:
     digest = await push_blob(store, b"hello")
-    path = store.blob_path(digest)
-    assert path is None if isinstance(store, MemoryStore) else path is not None and path.read_bytes() == b"hello"
+    assert store.keeps_files is not isinstance(store, MemoryStore)
+    if store.keeps_files:
+        with store.open_blob(digest) as file:
+            assert file.read() == b"hello"
+    with pytest.raises(NotFound):
+        store.open_blob(Digest.of(b"other"))
 
 
 async def test_what_was_flushed_can_be_read_while_the_session_goes_on(store: Store) -> None:

@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from yarddesk.content.target import ContentStream, Target
 from yarddesk.oci.descriptor import Descriptor
@@ -64,8 +63,13 @@ class Store(Protocol):
         """Size in bytes; None where it's not here."""
         ...
 
-    def blob_path(self, digest: Digest) -> Path | None:
-        """Where a blob that is here lies as a file, for sendfile; None where it's no file. Doesn't look whether it's there."""
+    @property
+    def keeps_files(self) -> bool:
+        """Whether blobs are files, which `open_blob` opens for sendfile."""
+        ...
+
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        """A blob's own file, not looked at yet (`is_verified`). Blocks: for threads. Raises NotFound, StorageError."""
         ...
 
     async def promise_blob(self, digest: Digest) -> int | None:

@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from starlette.requests import Request
@@ -58,8 +57,7 @@ class Blobs:
     async def get(self, request: Request, route: Route) -> BlobAnswer:
         digest = Digest.parse(route.rest)
         check_if_match(request, digest)
-        path = self._store.blob_path(digest)
-        opened = await in_thread(_open, path) if path is not None else None
+        opened = await in_thread(_open, self._store, digest) if self._store.keeps_files else None
         if opened is not None and not self._store.is_verified(digest, opened.found):
             plain = "range" not in request.headers and "if-none-match" not in request.headers
             if plain and opened.size > _SENT_WHILE_CHECKED_BYTES:
@@ -67,7 +65,7 @@ class Blobs:
             opened = await self._once_checked(digest, opened)
         if opened is not None:
             return _from_file(request, digest, opened.file, opened.size)
-        size = await self._store.blob_size(digest) if path is None else None
+        size = None if self._store.keeps_files else await self._store.blob_size(digest)
         if size is not None:
             return await self._from_store(request, digest, size)
         return await self._from_upstream(request, route.name, digest)
@@ -87,12 +85,11 @@ class Blobs:
 
     async def _once_checked(self, digest: Digest, opened: "_Opened") -> "_Opened | None":
         """The file once it's known to be whole; None where the blob is not here (any more)."""
-        path = opened.path
         for _ in range(_CHECKED_AT_MOST):
             opened.file.close()
             if not await self._store.check_blob(digest):
                 return None
-            again = await in_thread(_open, path)
+            again = await in_thread(_open, self._store, digest)
             if again is None or self._store.is_verified(digest, again.found):
                 return again
             opened = again
@@ -213,7 +210,6 @@ def _in_use(message: str) -> Refused:
 class _Opened:
     """A blob's file. What is open is read to its end, whatever is deleted."""
 
-    path: Path
     file: BinaryIO
     found: os.stat_result
 
@@ -222,13 +218,10 @@ class _Opened:
         return self.found.st_size
 
 
-def _open(path: Path) -> _Opened | None:
+def _open(store: Store, digest: Digest) -> _Opened | None:
     """None where it's not there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
-    except FileNotFoundError:
+        file = store.open_blob(digest)
+    except NotFound:
         return None
-    except OSError as error:
-        raise StorageError("A blob can't be read.", f"{error.strerror} ({path.name})", temporary=True) from error
-    file: BinaryIO = os.fdopen(descriptor, "rb", buffering=0)
-    return _Opened(path, file, os.fstat(descriptor))
+    return _Opened(file, os.fstat(file.fileno()))

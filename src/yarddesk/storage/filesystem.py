@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from yarddesk.content.errors import StorageError
 from yarddesk.content.store import UploadSession
@@ -21,10 +21,10 @@ from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.storage.blobs import BlobFiles
 from yarddesk.storage.census import Census
 from yarddesk.storage.checking import BlobChecks, Finding
-from yarddesk.storage.durable import prepare_root
+from yarddesk.storage.durable import in_words, prepare_root
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.garbage import Garbage
-from yarddesk.storage.layout import ALGORITHMS, BLOBS, MANIFESTS, UPLOADS, blob_folder, shard_folders
+from yarddesk.storage.layout import ALGORITHMS, BLOBS, MANIFESTS, UPLOADS, shard_folders
 from yarddesk.storage.manifests import ManifestCheck
 from yarddesk.storage.promises import Promises
 from yarddesk.storage.quarantine import Damage, Quarantine
@@ -56,6 +56,8 @@ class FilesystemStore:
 
     Nothing blocks the loop, and a change that has begun is finished even when its caller is cancelled.
     """
+
+    keeps_files: Final = True
 
     def __init__(
         self,
@@ -144,8 +146,12 @@ class FilesystemStore:
             self._promises.take_back(digest)
         return size
 
-    def blob_path(self, digest: Digest) -> Path | None:
-        return Path(self._tree.join(blob_folder(digest), digest.hex))
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        with in_words(self._root):
+            try:
+                return os.fdopen(self._blobs.open(digest), "rb", buffering=0)
+            except FileNotFoundError as error:
+                raise _missing(digest) from error
 
     def is_verified(self, digest: Digest, found: os.stat_result) -> bool:
         return self._blobs.verified.holds(digest, Identity.of(found))

@@ -4,8 +4,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from yarddesk.content.store import UploadSession
 from yarddesk.content.target import DigestMismatch, NotFound
@@ -24,6 +23,8 @@ _PIECE_BYTES: Final = 1024 * 1024
 class MemoryStore:
     """Everything in dictionaries; it lives as long as the object. Nothing bounds it."""
 
+    keeps_files: Final = False
+
     def __init__(self) -> None:
         self._blobs: dict[Digest, bytes] = {}
         self._manifests: dict[RepositoryName, dict[Digest, Manifest]] = {}
@@ -34,8 +35,8 @@ class MemoryStore:
         content = self._blobs.get(digest)
         return None if content is None else len(content)
 
-    def blob_path(self, digest: Digest) -> Path | None:
-        return None
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        raise NotFound(f"There is no file of blob {digest} here.")
 
     async def promise_blob(self, digest: Digest) -> int | None:
         return await self.blob_size(digest)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,6 +45,28 @@ async def client_of(data: Path) -> AsyncIterator[httpx.AsyncClient]:
         app = RegistryApp(store, NoUpstreams(store), Pushes())
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             yield client
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("level", [1, 2, 3])
+async def test_a_link_in_the_place_of_a_folder_leads_nobody_out(data: Path, tmp_path: Path, level: int) -> None:
+    folder = data.joinpath(*blob_file(data, DIGEST).relative_to(data).parts[:level])
+    async with client_of(data) as client:
+        folder.rename(tmp_path / "outside")
+        folder.symlink_to(tmp_path / "outside")
+        answer = await client.get(f"/v2/a/blobs/{DIGEST}")
+    assert answer.status_code == 500
+    assert "symbolic link" in answer.json()["errors"][0]["message"]
+
+
+async def test_a_folder_in_the_place_of_a_blob_is_no_blob_and_takes_no_descriptor(data: Path) -> None:
+    file = blob_file(data, DIGEST)
+    file.unlink()
+    file.mkdir()
+    async with client_of(data) as client:
+        assert (await client.get(f"/v2/a/blobs/{DIGEST}")).status_code == 404
+    held = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    assert str(file) not in held
 
 
 @pytest.mark.usefixtures("way")

@@ -196,8 +196,7 @@ async def test_empty_folders_go_with_the_last_manifest_and_nested_repositories_s
 async def test_a_new_push_heals_a_blob_of_the_wrong_size(data: Path) -> None:
     async with FilesystemStore.open(data) as store:
         digest = await push_blob(store, b"hello")
-        path = store.blob_path(digest)
-        assert path is not None
+        path = blob_file(data, digest)
         path.write_bytes(b"he")
     async with FilesystemStore.open(data) as store:
         assert await store.blob_size(digest) == 2
@@ -210,8 +209,7 @@ async def test_a_new_push_heals_a_blob_of_the_wrong_size(data: Path) -> None:
 async def test_a_blob_file_that_is_too_short_never_reads_as_a_whole_one(data: Path) -> None:
     async with FilesystemStore.open(data) as store:
         digest = await push_blob(store, b"x" * 5_000_000)
-        path = store.blob_path(digest)
-        assert path is not None
+        path = blob_file(data, digest)
         async with store.read_blob(digest) as pieces:
             assert await anext(pieces)
             os.truncate(path, 1_500_000)
@@ -365,8 +363,7 @@ async def test_a_link_in_the_place_of_a_file_is_not_read_and_not_written_through
     outside.write_bytes(b"hello")
     digest = Digest.of(b"hello")
     async with FilesystemStore.open(data) as store:
-        path = store.blob_path(digest)
-        assert path is not None
+        path = blob_file(data, digest)
         path.parent.mkdir(parents=True)
         path.symlink_to(outside)
         assert await store.blob_size(digest) is None
