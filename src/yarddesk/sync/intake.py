@@ -338,10 +338,7 @@ class Intake:
         return job
 
     def _freshen(self, part: Part, rerouted: bool) -> None:
-        """What was true before the restart may not be any more: no wait is longer than a back-off.
-
-        What was blocked is tried, and what waited for its upstream's return.
-        """
+        """What was true before the restart may not be any more: no wait is longer than a back-off, what was blocked is tried."""
         latest = self._queue.clock.now() + timedelta(seconds=LONGEST_BACKOFF_SECONDS)
         if part.next_attempt is not None:
             part.next_attempt = min(part.next_attempt, latest)
@@ -349,9 +346,6 @@ class Intake:
         if part.state is JobState.BLOCKED and not stays and self._queue.routes.upstream(part.upstream):
             part.move(JobState.QUEUED)
             part.reason, part.needs_credentials = "", False
-        if part.state is JobState.WAITING and part.away:
-            part.move(JobState.QUEUED)
-            part.reason, part.next_attempt, part.away = "", None, False
 
     def reroute(self, job: Job) -> bool:
         """Let the job follow the settings: whether anything of it changed.

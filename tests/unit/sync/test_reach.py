@@ -11,6 +11,7 @@ import pytest
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image
 from tests.unit.sync.yard import REPOSITORY, Yard, running, settle
+from yarddesk.content.clock import SystemClock
 from yarddesk.content.upstream import UpstreamDenied, UpstreamRefused
 from yarddesk.events import CredentialRequired, JobStateChanged
 from yarddesk.oci.name import RepositoryName
@@ -175,6 +176,13 @@ async def test_sleep_cuts_what_was_on_its_way_and_it_goes_on_at_once_without_cou
         yard.upstream.release()
         await yard.until_empty()
         assert [entry.tries for entry in yard.service.history()] == [1]
+
+
+async def test_the_machines_own_clock_counts_no_sleep_while_it_is_awake() -> None:
+    clock = SystemClock()
+    before = clock.slept()
+    assert not await clock.wait(asyncio.Event(), 0.05)
+    assert clock.slept() == pytest.approx(before, abs=1.0)
 
 
 async def test_time_that_goes_by_awake_and_a_clock_that_is_set_are_no_sleep(tmp_path: Path) -> None:
