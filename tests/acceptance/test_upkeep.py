@@ -106,6 +106,7 @@ upstreams:
     assert "linux/amd64" in yard.run("images").stdout
     yard.run("images", "team/nothing", status=1)
     yard.run("images", "NO NAME", status=2)
+    yard.run("images", "team/app:1", status=2)
 
 
 @pytest.mark.parametrize("running", [True, False])

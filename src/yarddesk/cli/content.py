@@ -127,7 +127,11 @@ def _repository(options: argparse.Namespace) -> str | None:
     if options.repository is None:
         return None
     try:
-        return str(ImageReference.parse(options.repository).repository)
+        named = ImageReference.parse(options.repository)
     except YarddeskError as error:
         complain(str(error))
         sys.exit(2)
+    if named.reference is not None:
+        complain(f"“{options.repository}” is one image. Name its repository: {named.repository}.")
+        sys.exit(2)
+    return str(named.repository)
