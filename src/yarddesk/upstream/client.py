@@ -16,6 +16,7 @@ from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamFailure
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.upstream.auth import Authenticator, Authorization, SecretsSeen
+from yarddesk.upstream.encodings import Undecodable, decoded, read_short
 from yarddesk.upstream.failures import Failures
 from yarddesk.upstream.http import Answer, Body, Timeouts, Wire
 from yarddesk.upstream.origins import Origin, may_be_reached_from, same_owner, web_url
@@ -130,23 +131,30 @@ class RegistryClient:
             self._pass_on_warnings(answer)
             yield answer
 
-    async def read(self, answer: Answer, limit: int, what: str) -> bytes:
-        """An answer's whole body. Raises UpstreamUntrue when it's longer than `limit` bytes, encoded, or a web page."""
+    async def read(self, answer: Answer, limit: int, what: str, *, encoded: bool = False) -> bytes:
+        """An answer's whole body. Raises UpstreamUntrue when it's longer than `limit` bytes or a web page.
+
+        encoded: it was asked for in `encodings.ASKED`, and is decoded; else an encoded one is refused, too.
+        """
         encoding = answer.headers.get("content-encoding", "identity").lower()
-        if encoding != "identity":
+        if encoding != "identity" and not encoded:
             raise self.failures.not_a_registry(
                 f"It sent {what} in another encoding ({encoding[:40]}).", status=answer.status
             )
         content = await answer.read(limit)
         if not answer.finished:
             raise self.failures.not_a_registry(f"It sent more than {limit:,} bytes for {what}.", status=answer.status)
+        try:
+            content = await decoded(answer, content, limit)
+        except Undecodable as error:
+            raise self.failures.not_a_registry(f"It sent {error} for {what}.", status=answer.status) from error
         if is_page(answer.headers.get("content-type", ""), content):
             raise self.failures.not_a_registry(f"It sent a web page for {what}.", status=answer.status)
         return content
 
     async def failure(self, answer: Answer, what: str) -> UpstreamFailure | NotFound:
         """What an answer with a wrong status means; reads its words."""
-        body = await answer.read()
+        body = await read_short(answer)
         elsewhere = answer.origin.shown if answer.sent_elsewhere else ""
         return self.failures.of_answer(answer.status, answer.headers, body, what, elsewhere=elsewhere)
 
@@ -231,7 +239,7 @@ class RegistryClient:
         return answer
 
     async def _words(self, answer: Answer) -> str:
-        words, _ = said(await answer.read(), answer.headers.get("content-type", ""), self._secrets())
+        words, _ = said(await read_short(answer), answer.headers.get("content-type", ""), self._secrets())
         return words
 
     async def _sent(self, stack: AsyncExitStack, request: _Request, used: Authorization | None) -> Answer:

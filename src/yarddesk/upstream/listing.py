@@ -16,6 +16,7 @@ from yarddesk.oci.manifest import InvalidManifest, Manifest, parse_manifest
 from yarddesk.oci.media_types import OCI_INDEX
 from yarddesk.oci.name import InvalidTag, Reference, RepositoryName, Tag, referrers_tag
 from yarddesk.upstream.client import RegistryClient
+from yarddesk.upstream.encodings import ASKED
 from yarddesk.upstream.http import Answer
 from yarddesk.upstream.origins import Origin, web_url
 from yarddesk.upstream.tokens import Scopes
@@ -36,10 +37,10 @@ async def list_tags(
     for _ in range(_MOST_PAGES):
         if url is None or (limit is not None and len(found) >= limit):
             break
-        async with client.request("GET", url, scopes, headers={"Accept": "application/json"}) as answer:
+        async with client.request("GET", url, scopes, headers={"Accept": "application/json", **ASKED}) as answer:
             if answer.status != 200:
                 raise await client.failure(answer, f"tags of {name}")
-            listed = _object(await client.read(answer, _MAX_LIST_BYTES, "tags")).get("tags")
+            listed = _object(await client.read(answer, _MAX_LIST_BYTES, "tags", encoded=True)).get("tags")
             url = _next(client, answer)
         # Nexus lists null, Artifactory digests.
         found |= {
@@ -76,7 +77,7 @@ async def _from_api(
     for _ in range(_MOST_PAGES):
         if url is None:
             break
-        async with client.request("GET", url, scopes, headers={"Accept": OCI_INDEX}) as answer:
+        async with client.request("GET", url, scopes, headers={"Accept": OCI_INDEX, **ASKED}) as answer:
             if answer.status != 200:
                 failure = await client.failure(answer, f"referrers of {digest.short}")
                 if isinstance(failure, UpstreamDenied | UpstreamTrouble):
@@ -84,7 +85,7 @@ async def _from_api(
                 return None
             if answer.headers.get("content-type", "").partition(";")[0].strip() != OCI_INDEX:
                 return None
-            content = await client.read(answer, _MAX_LIST_BYTES, "referrers")
+            content = await client.read(answer, _MAX_LIST_BYTES, "referrers", encoded=True)
             url = _next(client, answer)
         try:
             found.extend(parse_manifest(content, OCI_INDEX, lenient=True).manifests)

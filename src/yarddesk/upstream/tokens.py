@@ -13,6 +13,7 @@ import httpx
 
 from yarddesk.content.credentials import Credential, Secret
 from yarddesk.content.upstream import UpstreamDenied
+from yarddesk.upstream.encodings import ASKED, read_short
 from yarddesk.upstream.failures import Failures
 from yarddesk.upstream.http import Body, Wire
 from yarddesk.upstream.origins import Origin
@@ -118,7 +119,7 @@ class TokenClient:
         fields = [("scope", scope) for scope in sorted(scopes)]
         if server.service:
             fields.insert(0, ("service", server.service))
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", **ASKED}
         if credential:
             fields.append(("account", credential.username))
             headers["Authorization"] = basic_header(credential)
@@ -136,14 +137,14 @@ class TokenClient:
             "refresh_token": refresh_token.reveal(),
         }
         content = urlencode(fields).encode()
-        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        headers = {"Accept": "application/json", **ASKED, "Content-Type": "application/x-www-form-urlencoded"}
         return await self._ask("POST", server.realm, headers, Body.of(content), Credential("", refresh_token))
 
     async def _ask(
         self, method: str, url: httpx.URL, headers: dict[str, str], body: Body | None, credential: Credential | None
     ) -> bytes:
         async with self._wire.exchange(method, url, headers, body=body) as answer:
-            content = await answer.read()
+            content = await read_short(answer)
             kind = answer.headers.get("content-type", "")
             if answer.status == 200 and answer.finished and not is_page(kind, content):
                 return content
