@@ -30,6 +30,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.pending: dict[str, str] = {}
         self.paused_jobs: set[str] = set()
         self.paused = False
+        self.repository_paused = False
         self.away = False
         self.pushed: dict[str, set[str]] = {"v1": set(), "v2": set(), "v3": set()}
         self.arrived: dict[str, str] = {}
@@ -44,7 +45,7 @@ class QueueMachine(RuleBasedStateMachine):
         return self.runner.run(work)
 
     def goes(self, tag: str) -> bool:
-        return not (self.paused or self.away or tag in self.paused_jobs)
+        return not (self.paused or self.repository_paused or self.away or tag in self.paused_jobs)
 
     @rule(tag=TAGS, image=st.sampled_from(sorted(IMAGES)))
     def push(self, tag: str, image: str) -> None:
@@ -60,8 +61,38 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def resume_all(self) -> None:
         self.run(self.yard.service.resume())
-        self.paused = False
+        self.paused = self.repository_paused = False
         self.paused_jobs.clear()
+
+    @rule()
+    def pause_repository(self) -> None:
+        self.settled()
+        met = self.run(self.yard.service.pause("team/app"))
+        self.repository_paused = any(self.pushed.values())
+        assert met == (max(1, len(self.pending)) if self.repository_paused else 0)
+
+    @rule()
+    def resume_repository(self) -> None:
+        self.run(self.yard.service.resume("team/app"))
+        self.repository_paused = False
+        self.paused_jobs.clear()
+
+    @rule(tag=TAGS)
+    def resume_one(self, tag: str) -> None:
+        self.run(self.yard.service.resume(f"team/app:{tag}"))
+        self.paused_jobs.discard(tag)
+
+    @rule(tag=TAGS)
+    def move_up(self, tag: str) -> None:
+        self.settled()
+        met = self.run(self.yard.service.move_up(f"team/app:{tag}"))
+        assert met == (tag in self.pending)
+        if met:
+            assert self.yard.service.snapshot().jobs[0].id == f"team/app:{tag}"
+
+    @rule()
+    def retry(self) -> None:
+        self.run(self.yard.service.retry())
 
     @rule(tag=TAGS)
     def pause_one(self, tag: str) -> None:
@@ -151,6 +182,15 @@ class QueueMachine(RuleBasedStateMachine):
         if hasattr(self, "yard"):
             for tag, digests in self.pushed.items():
                 assert self.run(self.upstream.tag_of("team/app", tag)) in {None, *digests}
+
+    @invariant()
+    def what_is_paused_is_shown_so(self) -> None:
+        if hasattr(self, "yard"):
+            snapshot = self.yard.service.snapshot()
+            assert bool(snapshot.paused_repositories) == self.repository_paused
+            for job in snapshot.jobs:
+                if self.paused or self.repository_paused or job.reference in self.paused_jobs:
+                    assert {str(part.state) for part in job.parts} <= {"paused", "committing", "done", "blocked"}
 
     @invariant()
     def what_is_pending_is_queued(self) -> None:
