@@ -64,7 +64,7 @@ class Request:
 class FakeRegistry:
     """most_body_bytes: what stands before it takes, with 413 beyond. tokens: those that are good; `expire` makes all of them bad.
     least_told: its OCI-Chunk-Min-Length. throttled: so many requests are answered with 429. cut_at: after so many bytes of a
-    blob its connection breaks, once."""
+    blob its connection breaks, once; expire_at: it keeps those, and says once that the token is over."""
 
     def __init__(self, profile: Profile, *, most_body_bytes: int = 0, least_told: int = 0) -> None:
         self.profile = profile
@@ -72,6 +72,7 @@ class FakeRegistry:
         self.least_told = least_told
         self.throttled = 0
         self.cut_at: int | None = None
+        self.expire_at: int | None = None
         self.host = ""
         self.requests: list[Request] = []
         self.content: dict[str, bytes] = {}
@@ -143,7 +144,13 @@ class FakeRegistry:
             except (asyncio.IncompleteReadError, ConnectionError):
                 self._broken(head, upload, body)
                 raise
-            said = self._answer(head, upload, bytes(body))
+            if upload is not None and self.expire_at is not None and len(body) > self.expire_at:
+                upload.content += body[: self.expire_at]
+                self.expire_at = None
+                self.expire()
+                said = self._unauthorized()
+            else:
+                said = self._answer(head, upload, bytes(body))
         elif not said.early:
             async for _ in pipe.body(head, until_end=False):
                 pass
@@ -179,15 +186,18 @@ class FakeRegistry:
             self.throttled -= 1
             return self._refused(Refusal(429, "TOOMANYREQUESTS", "slow down"))
         if self._needs_token and head.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens:
-            challenge = f'Bearer realm="http://{self.host}/token",service="{self.profile.name}"'
-            for sign in self.profile.signs:
-                if sign.header == "www-authenticate":
-                    challenge = sign.example.replace("HOST", f"http://{self.host}")
-            refused = self._refused(Refusal(401, "UNAUTHORIZED", "authentication required"))
-            return Said(401, {**refused.headers, "WWW-Authenticate": challenge}, refused.body)
+            return self._unauthorized()
         if self.most_body_bytes and (head.length or 0) > self.most_body_bytes:
             return Said(413, {"Content-Type": "text/html"}, PAGE, early=True)
         return None
+
+    def _unauthorized(self) -> Said:
+        challenge = f'Bearer realm="http://{self.host}/token",service="{self.profile.name}"'
+        for sign in self.profile.signs:
+            if sign.header == "www-authenticate":
+                challenge = sign.example.replace("HOST", f"http://{self.host}")
+        refused = self._refused(Refusal(401, "UNAUTHORIZED", "authentication required"))
+        return Said(401, {**refused.headers, "WWW-Authenticate": challenge}, refused.body)
 
     def _upload_of(self, head: Head) -> Upload | None:
         path, _, query = head.path.partition("?")

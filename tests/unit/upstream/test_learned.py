@@ -69,7 +69,7 @@ async def test_many_lessons_are_one_write_after_a_while() -> None:
     for number in range(50):
         book.of("corp.example").piece_bytes = number
         book.of("corp.example").changed()
-    await asyncio.sleep(0)
+    await until_async(lambda: clock._waits, what="somebody waits for more")
     assert not file.writes
     clock.advance(5.0)
     await until_async(lambda: file.writes)

@@ -160,6 +160,15 @@ async def test_a_token_that_is_over_in_the_middle_is_renewed_and_what_is_there_s
         assert accepted == len(content), "what it had is not sent again"
 
 
+async def test_what_was_kept_before_a_token_ended_is_not_sent_again() -> None:
+    content = CONTENT[: 6 * MIB]
+    async with speaking(GENERIC) as (registry, repository):
+        registry.expire_at = 4 * MIB
+        await repository.push(blob(content), source_of(content))
+        assert registry.content == {blob(content).digest: content}
+        assert [each.body_bytes for each in registry.of("PATCH")] == [6 * MIB, 2 * MIB]
+
+
 @EACH
 async def test_a_mount_is_tried_where_it_may_work(profile: Profile) -> None:
     content = CONTENT[:1000]
