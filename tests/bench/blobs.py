@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterable, Iterator
 
@@ -28,13 +29,21 @@ def digest_of(pieces: Iterable[bytes | memoryview]) -> str:
 
 
 def as_chunks(pieces: Iterable[memoryview]) -> Iterator[bytes]:
-    """The pieces in HTTP's chunked coding (RFC 9112, section 7.1), a chunk at a time."""
+    """The pieces in HTTP's chunked coding (RFC 9112, section 7.1).
+
+    The chunks of a piece come together: to send each by a call of its own would cost the client about as much as the server
+    gets to receive it, and the server finds them together in its socket all the same.
+    """
     for piece in pieces:
-        start = 0
-        while start < len(piece):
-            for length in CHUNKS:
-                chunk = piece[start : start + length]
-                if chunk:
-                    yield b"%x\r\n%b\r\n" % (len(chunk), bytes(chunk))
-                start += length
+        yield b"".join(_chunks_of(piece))
     yield b"0\r\n\r\n"
+
+
+def _chunks_of(piece: memoryview) -> Iterator[bytes]:
+    start = 0
+    for length in itertools.cycle(CHUNKS):
+        chunk = piece[start : start + length]
+        if not chunk:
+            return
+        yield b"%x\r\n%b\r\n" % (len(chunk), bytes(chunk))
+        start += length
