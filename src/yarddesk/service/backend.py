@@ -1,4 +1,4 @@
-"""Where content is kept: on the file system, for now."""
+"""Where content is kept: on the file system alone."""
 
 from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.model import Settings
