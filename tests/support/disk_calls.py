@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-CALLS = ("open", "write", "fsync", "fdatasync", "replace", "mkdir", "rmdir", "unlink", "utime", "ftruncate")
+CALLS = ("open", "write", "fsync", "replace", "mkdir", "rmdir", "unlink", "utime", "ftruncate")
 
 
 class DiskCalls:

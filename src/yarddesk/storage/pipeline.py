@@ -10,7 +10,7 @@ from typing import Final
 
 from yarddesk.oci.digest import Hasher
 from yarddesk.storage.blobs import hash_file
-from yarddesk.storage.durable import open_file, start_sync, write_all
+from yarddesk.storage.durable import open_file, start_writing, write_all
 
 BUFFER_BYTES: Final = 1024 * 1024
 """What goes to the threads at once."""
@@ -18,7 +18,7 @@ BUFFER_BYTES: Final = 1024 * 1024
 # More in flight is no quicker, and is most of what a busy process has in memory.
 _SESSION_BYTES: Final = 4 * BUFFER_BYTES
 _ALL_BYTES: Final = 6 * BUFFER_BYTES
-_SYNC_EVERY_BYTES: Final = 32 * BUFFER_BYTES
+_WRITE_EVERY_BYTES: Final = 8 * BUFFER_BYTES
 _PROCESSORS: Final = os.cpu_count() or 1
 _TURN: Final = 8
 
@@ -55,8 +55,7 @@ class Pipeline:
         self._catch_up = catch_up
         self._descriptor = -1
         self._accepted = self._written = self._hashed = 0
-        self._unsynced = 0
-        self._syncing = False
+        self._end = self._begun = size  # of the file, and of what the system was told to write to the medium
         self._failure: BaseException | None = None
         self._abandoned = False
         self._waiting = 0
@@ -88,7 +87,7 @@ class Pipeline:
 
         It is -1 where nothing was written. Raises OSError as `room`, with the descriptor closed.
         """
-        await self._while(lambda: self.in_flight > 0 or self._syncing)
+        await self._while(lambda: self.in_flight > 0)
         self._transfers.active -= 1
         descriptor, self._descriptor = self._descriptor, -1
         if self._failure is not None and descriptor >= 0:
@@ -138,20 +137,10 @@ class Pipeline:
             self._descriptor = open_file(self._path, write=True)
             os.lseek(self._descriptor, self._size, os.SEEK_SET)
         write_all(self._descriptor, buffer)
-        self._unsynced += len(buffer)
-        if self._unsynced >= _SYNC_EVERY_BYTES and not self._syncing:
-            self._unsynced = 0
-            self._syncing = True
-            self._transfers.pool.submit(self._sync)
-
-    def _sync(self) -> None:
-        try:
-            start_sync(self._descriptor)
-        except BaseException as error:  # noqa: BLE001 - the final fsync would no longer tell of it
-            self._failure = self._failure or error
-        finally:
-            self._syncing = False
-            self._wake()
+        self._end += len(buffer)
+        if self._end - self._begun >= _WRITE_EVERY_BYTES:
+            start_writing(self._descriptor, self._begun, self._end - self._begun)
+            self._begun = self._end
 
     def _hash(self, buffer: Buffer) -> None:
         try:

@@ -26,7 +26,7 @@ from yarddesk.storage.garbage import Orders
 CONTENT = b"0123456789abcdef" * 100_000
 OLD, NEW = image(b"old"), image(CONTENT)
 NOTE = about(NEW)
-CALLS = ("open", "write", "fsync", "fdatasync", "replace", "mkdir", "rmdir", "unlink")
+CALLS = ("open", "write", "fsync", "replace", "mkdir", "rmdir", "unlink")
 KILLED = 37
 
 

@@ -461,7 +461,7 @@ class DyingDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left = -1
-        for name in ("open", "write", "fsync", "fdatasync", "replace", "mkdir", "unlink", "ftruncate"):
+        for name in ("open", "write", "fsync", "replace", "mkdir", "unlink", "ftruncate"):
             monkeypatch.setattr(os, name, self._counted(name, getattr(os, name)))
 
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from tests.unit.storage.gate import Gate
 from yarddesk.content.errors import StorageError
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.oci.digest import Digest
+from yarddesk.storage.durable import start_writing
 from yarddesk.storage.filesystem import FilesystemStore
 
 MIB = 1024 * 1024
@@ -103,13 +104,36 @@ async def test_a_failing_fsync_is_never_taken_for_a_blob(
     assert upload_files(tmp_path) == []
 
 
-async def test_a_failure_of_the_early_fsync_is_not_forgotten(
+async def test_a_large_upload_is_being_written_to_the_medium_while_it_comes(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranges: list[tuple[int, int]] = []
+
+    def begun(descriptor: int, offset: int, count: int) -> None:
+        ranges.append((offset, count))
+        start_writing(descriptor, offset, count)
+
+    monkeypatch.setattr("yarddesk.storage.pipeline.start_writing", begun)
+    content = b"y" * 40 * MIB
+    upload = await store.start_upload(REPOSITORY)
+    for start in range(0, len(content), MIB):
+        await upload.write(content[start : start + MIB])
+    await upload.commit(Digest.of(content))
+    assert ranges
+    assert [offset for offset, _ in ranges] == [sum(count for _, count in ranges[:n]) for n in range(len(ranges))]
+    assert len(content) - sum(count for _, count in ranges) <= 8 * MIB
+
+
+async def test_a_failure_to_begin_writing_to_the_medium_is_not_forgotten(
     store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # The kernel tells of it once: the fsync at the end would succeed.
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     piece, hasher = b"x" * MIB, Digest.of(b"").hasher()
     upload = await store.start_upload(REPOSITORY)
-    failing(monkeypatch, "fdatasync", errno.EIO)
+    monkeypatch.setattr("yarddesk.storage.pipeline.start_writing", fail)
     with pytest.raises(StorageError):  # noqa: PT012 - as above
         for _ in range(70):
             await upload.write(piece)
