@@ -129,6 +129,7 @@ class FakeRepository:
     async def fetch_manifest(self, reference: Reference) -> Manifest:
         await asyncio.sleep(0)
         self._upstream.ask("fetch_manifest", self._name, reference)
+        await self._upstream.stop_at("fetch_manifest")
         return await self._target.fetch_manifest(reference)
 
     @asynccontextmanager

@@ -25,6 +25,9 @@ class NoUpstreams:
     def is_fresh(self, repository: RepositoryName, tag: Tag) -> bool:
         return True
 
+    def used(self, repository: RepositoryName, digest: Digest) -> None:
+        return
+
     async def resolve_manifest(
         self, repository: RepositoryName, reference: Reference, *, quick: bool
     ) -> ResolvedManifest | None:

@@ -65,6 +65,10 @@ class PullThrough(Protocol):
         """Whether a tag that is in the store is to be served as it is. Synchronous and quick: asked at every pull by tag."""
         ...
 
+    def used(self, repository: RepositoryName, digest: Digest) -> None:
+        """A manifest was served from the store. Synchronous and quick, for each one."""
+        ...
+
     async def resolve_manifest(
         self, repository: RepositoryName, reference: Reference, *, quick: bool
     ) -> ResolvedManifest | None:

@@ -51,6 +51,7 @@ class Manifests:
         if descriptor is None or not self._is_current(repository, reference):
             return None
         self._promise(reference)
+        self._pull_through.used(repository, descriptor.digest)
         return _described(descriptor, if_none_match.decode("latin-1") if if_none_match else None)
 
     async def get(self, request: Request, route: Route) -> Answer:
@@ -86,12 +87,14 @@ class Manifests:
     async def _resolve_here(self, repository: RepositoryName, reference: Reference) -> tuple[Descriptor, bool] | None:
         if not self._is_current(repository, reference):
             return None
-        try:
-            return self._store.resolve_cached(repository, reference) or await self._store.resolve(
-                repository, reference
-            ), False
-        except NotFound:
-            return None
+        here = self._store.resolve_cached(repository, reference)
+        if here is None:
+            try:
+                here = await self._store.resolve(repository, reference)
+            except NotFound:
+                return None
+        self._pull_through.used(repository, here.digest)
+        return here, False
 
     async def _fetch(
         self, repository: RepositoryName, reference: Reference, resolved: tuple[Descriptor, bool] | None

@@ -282,17 +282,13 @@ async def test_a_push_over_a_pulled_tag_is_ours_until_it_is_synced(cache: Cache)
 
 async def test_a_pull_that_ends_after_a_push_does_not_move_the_tag_back(cache: Cache) -> None:
     await cache.put_upstream(build_image("theirs"))
-    ours: list[Manifest] = []
-
-    def pushed_meanwhile(what: str, _of: str) -> None:
-        if what == "fetch_manifest":
-            cache.queued.add((REPOSITORY, V1))
-
-    cache.upstream.fault = pushed_meanwhile
-    ours.append(await put(cache.store, build_image("ours"), "other"))
-    await cache.store.put_tag(REPOSITORY, V1, ours[0].digest)
-    await cache.pulls._fetch([cache.upstream], REPOSITORY, V1)
-    assert (await cache.store.resolve(REPOSITORY, V1)).digest == ours[0].digest
+    cache.upstream.stops["fetch_manifest"] = comes = asyncio.Event()
+    pulling = asyncio.create_task(cache.pulled())
+    await until_async(lambda: cache.upstream.asked["fetch_manifest"])
+    ours = await cache.put_here(build_image("ours"))
+    comes.set()
+    await pulling
+    assert (await cache.store.resolve(REPOSITORY, V1)).digest == ours.digest
 
 
 async def test_after_a_restart_a_pulled_tag_is_asked_for_again_and_a_pushed_one_is_not(cache: Cache) -> None:

@@ -56,6 +56,7 @@ class OneUpstream(NoUpstreams):
     asked: list[tuple[object, ...]] = field(default_factory=list)
     closed: int = 0
     filling: set[str] = field(default_factory=set)
+    in_use: list[Digest] = field(default_factory=list)
 
     def _note(self, *what: object) -> None:
         self.asked.append(what)
@@ -64,6 +65,9 @@ class OneUpstream(NoUpstreams):
 
     def is_fresh(self, repository: RepositoryName, tag: Tag) -> bool:
         return self.fresh
+
+    def used(self, repository: RepositoryName, digest: Digest) -> None:
+        self.in_use.append(digest)
 
     async def resolve_manifest(
         self, repository: RepositoryName, reference: Reference, *, quick: bool
@@ -207,6 +211,18 @@ async def test_a_tag_that_is_here_and_fresh_is_nobody_elses_business(
     for method in ("GET", "HEAD"):
         assert (await client.request(method, f"/v2/app/manifests/{BARE.digest}")).status_code == 200
     assert upstream.asked == []
+
+
+async def test_each_answer_from_the_store_counts_as_a_use_of_the_manifest(
+    client: httpx.AsyncClient, upstream: OneUpstream
+) -> None:
+    await put_manifest(client, "app", "v1", BARE)
+    upstream.fresh = True
+    for method in ("HEAD", "GET"):
+        for reference in ("v1", BARE.digest):
+            upstream.in_use.clear()
+            assert (await client.request(method, f"/v2/app/manifests/{reference}")).status_code == 200
+            assert upstream.in_use == [MANIFEST.digest]
 
 
 async def test_a_tag_that_is_here_and_not_fresh_is_asked_for(client: httpx.AsyncClient, upstream: OneUpstream) -> None:

@@ -1,0 +1,153 @@
+"""Blobs through the cache: how large one is, and its bytes while they come in, are kept, or are passed on."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Final
+
+from yarddesk.cache.asking import Asking, Shared
+from yarddesk.cache.fills import Fill, FillEnded, Fills
+from yarddesk.cache.unkept import Room, kept_or_passed_on, passed_on
+from yarddesk.content.clock import Clock
+from yarddesk.content.errors import StorageError
+from yarddesk.content.pull_through import BlobContent
+from yarddesk.content.store import Store
+from yarddesk.content.target import NotFound
+from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.media_types import OCTET_STREAM
+from yarddesk.oci.name import RepositoryName
+
+_log = logging.getLogger(__name__)
+
+_FILLS_AT_ONCE: Final = 32
+_KNOWN_SIZES: Final = 50_000
+
+
+class CachedBlobs:
+    """Those of the store, and those that the upstreams of `routes` have."""
+
+    def __init__(self, store: Store, routes: Routes, *, asking: Asking, shared: Shared, clock: Clock) -> None:
+        self.routes = routes
+        self._store = store
+        self._asking = asking
+        self._shared = shared
+        self._fills = Fills(store, _FILLS_AT_ONCE)
+        self._room = Room(clock.monotonic)
+        self._sizes: OrderedDict[Digest, int] = OrderedDict()
+
+    async def close(self) -> None:
+        """End what comes in; nothing of what is incomplete stays."""
+        await self._fills.close()
+
+    async def size(self, repository: RepositoryName, digest: Digest) -> int | None:
+        upstreams = self.routes.pull_upstreams(repository)
+        if not upstreams or self.routes.push_upstreams(repository):
+            return None
+        return await self._size(upstreams, repository, digest)
+
+    def is_filling(self, digest: Digest) -> bool:
+        return self._fills.brings(digest)
+
+    @asynccontextmanager
+    async def open(self, repository: RepositoryName, digest: Digest, *, offset: int = 0) -> AsyncIterator[BlobContent]:
+        upstreams = self.routes.pull_upstreams(repository)
+        key = (digest, tuple(upstream.name for upstream in upstreams))
+        while True:
+            fill = self._fills.find(key)
+            if fill is None:
+                here = await self._store.blob_size(digest)
+                if here is not None and await self._store.check_blob(digest):
+                    async with self._store.read_blob(digest, offset) as stored:
+                        yield BlobContent(here, stored)
+                    return
+                size = await self._size(upstreams, repository, digest)
+                if size is None:
+                    raise NotFound(f"There is no blob {digest} here, and none of its upstreams has it.")
+                if self._room.is_lacking:
+                    break
+                fill = self._begin(key, upstreams, repository, digest, size)
+            fill.readers += 1
+            size = fill.size
+            try:
+                await fill.opened()
+            except FillEnded:
+                self._fills.left(key, fill)
+                continue
+            except StorageError as error:
+                _log.warning("blob %s is passed on and not kept: %s", digest, error)
+                self._room.is_refused()
+                self._fills.left(key, fill)
+                fill = None
+            except BaseException:
+                self._fills.left(key, fill)
+                raise
+            break
+        passed = partial(passed_on, lambda: self._opened(upstreams, repository, digest, size), digest, size)
+        if fill is None:
+            async with passed(offset) as unkept:
+                yield BlobContent(size, unkept)
+            return
+        pieces = kept_or_passed_on(fill.pieces(offset), passed, offset, self._room)
+        try:
+            yield BlobContent(fill.size, pieces)
+        finally:
+            await pieces.aclose()
+            self._fills.left(key, fill)
+
+    def _begin(
+        self, key: object, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest, size: int
+    ) -> Fill:
+        # Somebody else may have begun it while its size was asked for.
+        return self._fills.find(key) or self._fills.begin(
+            key, repository, digest, size, lambda: self._opened(upstreams, repository, digest, size)
+        )
+
+    @asynccontextmanager
+    async def _opened(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest, size: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        descriptor = Descriptor(OCTET_STREAM, digest, size, manifest=False)
+        async with AsyncExitStack() as stack:
+            try:
+                found = await self._asking.first(
+                    upstreams,
+                    lambda upstream: stack.enter_async_context(upstream.repository(repository).fetch(descriptor)),
+                )
+            except UpstreamFailure:
+                # A manifest may have told a size that is not the blob's.
+                self._sizes.pop(digest, None)
+                raise
+            if found is None:
+                raise NotFound(f"None of its upstreams has blob {digest}.")
+            yield found[1]
+
+    async def _size(self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest) -> int | None:
+        known = self._sizes.get(digest)
+        if known is not None:
+            return known
+        return await self._shared.do(
+            ("size", repository, digest), lambda: self._ask_size(upstreams, repository, digest)
+        )
+
+    async def _ask_size(self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest) -> int | None:
+        found = await self._asking.first(upstreams, lambda upstream: upstream.repository(repository).blob_size(digest))
+        if found is None:
+            return None
+        self._note_size(digest, found[1])  # before anybody can ask again
+        return found[1]
+
+    def note_sizes(self, manifest: Manifest) -> None:
+        """Nobody has to be asked for the sizes that it tells."""
+        for blob in manifest.blobs:
+            self._note_size(blob.digest, blob.size)
+
+    def _note_size(self, digest: Digest, size: int) -> None:
+        self._sizes[digest] = size
+        self._sizes.move_to_end(digest)
+        while len(self._sizes) > _KNOWN_SIZES:
+            self._sizes.popitem(last=False)

@@ -1,0 +1,239 @@
+"""Manifests through the cache: whether a tag is still fresh, what an upstream says of it, and what is kept of the answer."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from yarddesk.cache.asking import Asking, Shared, no_answer
+from yarddesk.cache.awaited import AwaitedTags
+from yarddesk.cache.lifetimes import Lifetimes
+from yarddesk.cache.origins import Origins
+from yarddesk.content.clock import Clock
+from yarddesk.content.errors import StorageError
+from yarddesk.content.pull_through import FetchedManifest, ResolvedManifest
+from yarddesk.content.store import Store
+from yarddesk.content.target import NotFound
+from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure
+from yarddesk.events import EventBus, ImageSynced, ManifestStored
+from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.name import Reference, RepositoryName, Tag
+
+_log = logging.getLogger(__name__)
+
+TagSeen = Callable[[Upstream, RepositoryName, Tag, Digest], None]
+"""Told what an upstream's tag names when somebody gets that manifest. A HEAD is no look at it: pushes begin with one."""
+
+
+class CachedManifests:
+    """Those of the store, and those that the upstreams of `routes` have."""
+
+    def __init__(
+        self,
+        store: Store,
+        routes: Routes,
+        lifetimes: Lifetimes,
+        *,
+        asking: Asking,
+        shared: Shared,
+        origins: Origins,
+        events: EventBus,
+        is_queued: Callable[[RepositoryName, Reference], bool],
+        tag_seen: TagSeen | None,
+        clock: Clock,
+    ) -> None:
+        self.routes = routes
+        self.lifetimes = lifetimes
+        self._store = store
+        self._asking = asking
+        self._shared = shared
+        self._origins = origins
+        self._events = events
+        self._is_queued = is_queued
+        self._tag_seen = tag_seen
+        self._clock = clock
+        self._awaited = AwaitedTags(clock.monotonic)
+
+    def is_fresh(self, repository: RepositoryName, tag: Tag) -> bool:
+        origin = self._origins.get(repository, tag)
+        if origin is None or self._is_queued(repository, tag):
+            return True
+        if origin.checked is not None:
+            age = self._clock.monotonic() - origin.checked
+            if age < self.lifetimes.seconds(origin.upstream, tag):
+                return True
+        here = self._store.resolve_cached(repository, tag)
+        if here is not None and here.digest != origin.digest:
+            return True
+        return not self.routes.pull_upstreams(repository)
+
+    async def resolve(
+        self, repository: RepositoryName, reference: Reference, *, quick: bool
+    ) -> ResolvedManifest | None:
+        upstreams = self.routes.pull_upstreams(repository)
+        here = await self._here(repository, reference)
+        if not upstreams or self._is_ours(repository, reference, here):
+            return ResolvedManifest(here) if here else None
+        if quick and self.routes.push_upstreams(repository):
+            return await self._resolve_quickly(upstreams, repository, reference, here)
+        try:
+            there = await self._resolve_once(upstreams, repository, reference)
+        except (UpstreamFailure, TimeoutError) as error:
+            if here is not None:
+                return ResolvedManifest(here, stale=True)
+            raise no_answer(upstreams[0], error) from error
+        return None if there is None else ResolvedManifest(there)
+
+    async def _resolve_quickly(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference, here: Descriptor | None
+    ) -> ResolvedManifest | None:
+        """For a push, which waits for no network: only those that answer at once have a say."""
+        unknown = ResolvedManifest(here, stale=True) if here else None
+        asked = self._asking.quick(upstreams)
+        if self._asking.none_answers(asked):
+            return unknown
+        try:
+            async with self._asking.quickly(asked):
+                there = await self._resolve_once(asked, repository, reference)
+        except (UpstreamFailure, TimeoutError):
+            return unknown
+        if there is None:
+            return unknown if len(asked) < len(upstreams) else None
+        return ResolvedManifest(there)
+
+    async def _resolve_once(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
+    ) -> Descriptor | None:
+        key = ("resolve", repository, reference, tuple(upstream.name for upstream in upstreams))
+        return await self._shared.do(key, lambda: self._resolve(upstreams, repository, reference))
+
+    async def fetch(self, repository: RepositoryName, reference: Reference) -> FetchedManifest | None:
+        upstreams = self.routes.pull_upstreams(repository)
+        if not upstreams or self._is_ours(repository, reference, await self._here(repository, reference)):
+            return await self._from_here(repository, reference, stale=False)
+        try:
+            manifest = await self._shared.do(
+                ("fetch", repository, reference), lambda: self._fetch(upstreams, repository, reference)
+            )
+        except UpstreamFailure:
+            found = await self._from_here(repository, reference, stale=True)
+            if found is None:
+                raise
+            return found
+        if manifest is None:
+            return None
+        return FetchedManifest(manifest)
+
+    async def _resolve(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
+    ) -> Descriptor | None:
+        found = await self._asking.first(upstreams, lambda upstream: upstream.repository(repository).resolve(reference))
+        if found is None:
+            return None
+        upstream, there = found
+        if isinstance(reference, Tag):
+            await self._told(repository, reference, there.digest, upstream.name)
+        return there
+
+    async def _told(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
+        """The tag is to name here what it names there, as soon as that is here: containerd fetches it by its digest next."""
+        if await self._here(repository, digest) is None:
+            self._awaited.add(repository, digest, tag, upstream)
+            return
+        try:
+            await self._follow(repository, tag, digest, upstream)
+        except StorageError as error:
+            _log.warning("%s of %s does not follow its upstream: %s", tag, repository, error)
+
+    async def _fetch(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
+    ) -> Manifest | None:
+        if isinstance(reference, Tag) and await self._here(repository, reference) is not None:
+            # A HEAD first: where nothing changed it is all, and Docker Hub counts it as no pull.
+            asked = await self._asking.first(
+                upstreams, lambda upstream: upstream.repository(repository).resolve(reference)
+            )
+            if asked is None:
+                return None
+            known = await self._known(repository, asked[1].digest)
+            if known is not None:
+                self._saw(repository, reference, known.digest, asked[0].name)
+                await self._follow(repository, reference, known.digest, asked[0].name)
+                return known
+        found = await self._asking.first(
+            upstreams, lambda upstream: upstream.repository(repository).fetch_manifest(reference)
+        )
+        if found is None:
+            return None
+        upstream, manifest = found
+        await self._keep(repository, reference, manifest, upstream)
+        return manifest
+
+    async def _keep(
+        self, repository: RepositoryName, reference: Reference, manifest: Manifest, upstream: Upstream
+    ) -> None:
+        """Put it into the store and move the tag. A store without room is no reason not to answer."""
+        try:
+            await self._store.put_manifest(repository, manifest)
+            tags = self._awaited.take(repository, manifest.digest)
+            if isinstance(reference, Tag):
+                tags[reference] = upstream.name
+            for tag, told_by in tags.items():
+                self._saw(repository, tag, manifest.digest, told_by)
+                await self._follow(repository, tag, manifest.digest, told_by)
+        except StorageError as error:
+            _log.warning("%s of %s is served but not kept: %s", reference, repository, error)
+            return
+        event = ManifestStored(repository=repository, digest=manifest.digest, tags=tuple(tags), origin="pull")
+        self._events.publish(event)
+
+    def _saw(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
+        for asked in self.routes.pull_upstreams(repository):
+            if asked.name == upstream and self._tag_seen is not None:
+                self._tag_seen(asked, repository, tag, digest)
+
+    async def _follow(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
+        """The tag names here what it names there, unless it's ours, or somebody pushed it meanwhile."""
+        here = await self._here(repository, tag)
+        if self._is_ours(repository, tag, here):
+            return
+        if here is None or here.digest != digest:
+            await self._store.put_tag(repository, tag, digest)
+        self._origins.followed(repository, tag, digest, upstream)
+
+    def _is_ours(self, repository: RepositoryName, reference: Reference, here: Descriptor | None) -> bool:
+        """Whether a tag that names `here` was pushed here, and no upstream has a say in it (yet)."""
+        if isinstance(reference, Digest) or here is None:
+            return False
+        origin = self._origins.get(repository, reference)
+        return origin is None or here.digest != origin.digest or self._is_queued(repository, reference)
+
+    async def _here(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        try:
+            return await self._store.resolve(repository, reference)
+        except NotFound:
+            return None
+
+    async def _known(self, repository: RepositoryName, digest: Digest) -> Manifest | None:
+        try:
+            return await self._store.get_manifest(repository, digest)
+        except NotFound:
+            return None
+
+    async def _from_here(
+        self, repository: RepositoryName, reference: Reference, *, stale: bool
+    ) -> FetchedManifest | None:
+        try:
+            return FetchedManifest(await self._store.get_manifest(repository, reference), stale=stale)
+        except NotFound:
+            return None
+
+    def synced(self, event: ImageSynced) -> None:
+        """Once a tag is at all its push upstreams it follows the one that serves its pulls, from the read-back on."""
+        if isinstance(event.reference, Digest) or self._is_queued(event.repository, event.reference):
+            return
+        pushed = {upstream.name for upstream in self.routes.push_upstreams(event.repository)} | {event.upstream}
+        for upstream in self.routes.pull_upstreams(event.repository):
+            if upstream.name in pushed:
+                self._origins.followed(event.repository, event.reference, event.digest, upstream.name)
+                return
