@@ -32,6 +32,51 @@ class JobStateChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartPlanned(Event):
+    """It's known what an upstream has of a job's image, what can be mounted there, and what must go out; in bytes."""
+
+    job_id: str
+    upstream: str
+    there: int
+    mountable: int
+    to_send: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryBegun(Event):
+    """One upstream's part of a job is tried, for the `number`th time."""
+
+    job_id: str
+    upstream: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryFailed(Event):
+    """A try came to nothing; `kind` is a value of sync's FailureKind, `reason` in words."""
+
+    job_id: str
+    upstream: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartEnded(Event):
+    """One upstream's part of a job is over, as the history has it. `outcome` is `done`, `cancelled` or `failed`."""
+
+    job_id: str
+    upstream: str
+    outcome: str
+    seconds: float
+    bytes_sent: int
+    bytes_saved: int
+    tries: int
+    reason: str = ""
+    replaced: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobMoved(Event):
     """Somebody moved a job up: it's tried before the others."""
 
@@ -59,20 +104,33 @@ class ImageSynced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagConflict(Event):
-    """Somebody else moved an image's tag upstream, to `there`: a person decides what becomes of it."""
+    """Somebody else moved an image's tag upstream, to `there`: that stays (`kept`), or a person decides what becomes of it."""
 
     job_id: str
     upstream: str
     there: Digest
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkerSetAside(Event):
+    """A file of the queue's folder (its path there) can't be used; told of at each start while it lies there."""
+
+    file: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookFailed(Event):
-    """Who is to be told of arrivals (`what`: `command` or `webhook`) could not be; `image` arrived all the same."""
+    """Who is to be told of arrivals (`what`: `command` or `webhook`) could not be; `image` arrived all the same.
+
+    `over`: it's not tried again, and the history has it.
+    """
 
     what: str
     image: str
     reason: str
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,7 @@ class TagKept(YarddeskError):
 
     def __init__(self, registry: str, tag: Tag, there: Digest) -> None:
         super().__init__(kept(registry, tag, there))
+        self.there = there
 
 
 def kept(registry: str, tag: Tag, there: Digest) -> str:

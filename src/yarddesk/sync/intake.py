@@ -10,7 +10,7 @@ from yarddesk.content.graph import descendants
 from yarddesk.content.listener import ManifestPush
 from yarddesk.content.target import Damaged, NotFound
 from yarddesk.errors import YarddeskError
-from yarddesk.events import JobAdded
+from yarddesk.events import JobAdded, MarkerSetAside
 from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -193,7 +193,8 @@ class Intake:
             self._worker.replaced(job)
             words = "A newer push of this tag took its place."
             entries = [queue.entry(old, part, JobState.CANCELLED, words) for part in old.open_parts]
-            await queue.history.add(*entries)
+            queue.ended(*entries)
+            await queue.history.write()
             await self.orphaned(old)
 
     async def _supersede(self, index: Job) -> None:
@@ -236,6 +237,8 @@ class Intake:
         """Take up the queue as the markers have it, put right what a crash left between marker and tag, and go on."""
         queue = self._queue
         markers = await queue.journal.read(queue.clock.now)
+        for aside in queue.journal.set_aside:
+            queue.events.publish(MarkerSetAside(file=aside.file, reason=aside.reason))
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def look(marker: Marker) -> Descriptor | Exception | None:
@@ -309,7 +312,8 @@ class Intake:
             return
         if marker.digest is not None and marker.upstreams:
             job = job_of(marker, marker.digest, "", marker.upstreams, marker.generation)
-            await queue.history.add(*(queue.entry(job, part, JobState.CANCELLED, words) for part in job.open_parts))
+            queue.ended(*(queue.entry(job, part, JobState.CANCELLED, words) for part in job.open_parts))
+            await queue.history.write()
 
     async def _adopt(self, marker: Marker, content: Descriptor) -> Job:
         queue = self._queue

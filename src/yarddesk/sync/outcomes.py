@@ -10,7 +10,7 @@ from typing import Final
 from yarddesk.content.listener import Arrival
 from yarddesk.content.upstream import UpstreamFailure, UpstreamTrouble, UpstreamUntrue
 from yarddesk.errors import YarddeskError
-from yarddesk.events import CredentialRequired, ImageSynced, TagConflict
+from yarddesk.events import CredentialRequired, ImageSynced, TagConflict, TryFailed
 from yarddesk.sync.conflicts import LOOK_AGAIN_SECONDS as TAG_AGAIN_SECONDS
 from yarddesk.sync.conflicts import TagKept
 from yarddesk.sync.errors import LocalContentGone
@@ -83,7 +83,7 @@ class Outcomes:
         if queue.arrivals is not None:
             await queue.arrivals.image_arrived(_arrival(entry))
         _log.info("%s is synced to %s (%s)", job.id, part.upstream, job.digest)
-        queue.history.keep(entry)
+        queue.ended(entry)
         if queue.journal.is_current(job) and not part.state.is_over:
             with queue.changing(job, [part]):
                 part.move(JobState.DONE)
@@ -110,7 +110,8 @@ class Outcomes:
         if not queue.journal.is_current(job) or part.state.is_over or part.state is JobState.CANCELLING:
             return
         _log.warning("%s to %s: %s", job.id, part.upstream, in_words(error))
-        queue.history.keep(queue.entry(job, part, JobState.CANCELLED, in_words(error)))
+        queue.events.publish(TagConflict(job_id=job.id, upstream=part.upstream, there=error.there, kept=True))
+        queue.ended(queue.entry(job, part, JobState.CANCELLED, in_words(error)))
         with queue.changing(job, [part]):
             part.move(JobState.CANCELLING)
             part.move(JobState.CANCELLED)
@@ -129,7 +130,7 @@ class Outcomes:
         _log.warning("%s leaves the queue: %s", job.id, in_words(error))
         entries = [queue.entry(job, part, JobState.CANCELLED, in_words(error)) for part in job.open_parts]
         if await queue.journal.remove(job):
-            queue.history.keep(*entries)
+            queue.ended(*entries)
             queue.left(job, "gone")
             await queue.history.write()
 
@@ -144,6 +145,9 @@ class Outcomes:
         queue, job, part = self._queue, attempt.job, attempt.part
         if not queue.journal.is_current(job) or part.state.is_over or part.state is JobState.CANCELLING:
             return
+        queue.events.publish(
+            TryFailed(job_id=job.id, upstream=part.upstream, kind=str(verdict.kind), reason=verdict.reason)
+        )
         waits_for_gate = verdict.gate in _HELD_BY_GATE and not queue.schedule.gate(part.upstream).is_open
         if verdict.gate == "away":
             part.tries = max(0, part.tries - 1)  # that the network is away is not this image's doing

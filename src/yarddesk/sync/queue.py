@@ -14,9 +14,9 @@ from yarddesk.content.clock import Clock
 from yarddesk.content.listener import ArrivalListener
 from yarddesk.content.store import Store
 from yarddesk.content.upstream import Routes
-from yarddesk.events import EventBus, JobRemoved, JobStateChanged, UpstreamStateChanged
+from yarddesk.events import EventBus, JobRemoved, JobStateChanged, PartEnded, UpstreamStateChanged
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import Reference, RepositoryName, Tag, is_about
+from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference, is_about
 from yarddesk.settings.model import TagFilter
 from yarddesk.sync.conflicts import OnConflict
 from yarddesk.sync.history import History
@@ -229,6 +229,24 @@ class Queue:
         elif await self.journal.remove(job):
             cancelled = any(part.state is JobState.CANCELLED for part in job.parts.values())
             self.left(job, "cancelled" if cancelled else "done")
+
+    def ended(self, *entries: HistoryEntry) -> None:
+        """These parts are over: it's known and told from now on, and on disk with the history's next write."""
+        self.history.keep(*entries)
+        for entry in entries:
+            self.events.publish(
+                PartEnded(
+                    job_id=format_reference(entry.repository, entry.reference),
+                    upstream=entry.upstream,
+                    outcome=str(entry.outcome),
+                    seconds=entry.seconds,
+                    bytes_sent=entry.bytes_sent,
+                    bytes_saved=entry.bytes_saved,
+                    tries=entry.tries,
+                    reason=entry.reason,
+                    replaced=entry.replaced,
+                )
+            )
 
     def gate_changed(self, upstream: str, gate: Gate) -> None:
         self.touch_world()

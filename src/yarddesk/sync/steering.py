@@ -242,7 +242,7 @@ class Steering:
                 for part in job.open_parts:
                     part.move(JobState.CANCELLING if part.state.is_active else JobState.CANCELLED)
             ending += self._worker.stop(keys)
-        queue.history.keep(*entries)
+        queue.ended(*entries)
         await self._ended(ending)
         for job in jobs:
             with queue.changing(job):
@@ -274,7 +274,8 @@ class Steering:
         except StorageError:
             queue.requeue(job, part)  # what isn't written isn't so
             raise
-        await queue.history.add(entry)
+        queue.ended(entry)
+        await queue.history.write()
         queue.changes += 1
 
     async def _pause_job(self, job: Job, paused: bool, until: datetime | None = None) -> Job | None:

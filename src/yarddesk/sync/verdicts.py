@@ -1,6 +1,7 @@
 """The one place where what went wrong becomes a job's state."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from yarddesk.content.upstream import (
@@ -32,6 +33,28 @@ _DEARER_LOOK_SECONDS: Final = 300.0
 """The same where a look costs something: a wrong password locks accounts, and what found no room is sent again."""
 
 
+class FailureKind(StrEnum):
+    """What failed, in one word: for counting, and for programs."""
+
+    AWAY = "away"
+    TROUBLE = "trouble"
+    UNTRUE = "untrue"
+    DENIED = "denied"
+    UNTRUSTED = "untrusted"
+    FULL = "full"
+    REFUSED = "refused"
+    CONFLICT = "conflict"
+    INCOMPLETE = "incomplete"
+    LOCAL = "local"
+    """On this machine: its disk, its copy of the image, its settings."""
+    FAULT = "fault"
+    """Of yarddesk itself."""
+
+
+_WAITING: Final = JobState.WAITING
+_BLOCKED: Final = JobState.BLOCKED
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`state` is WAITING or BLOCKED. `gate` is what it says of the whole upstream (a state of UpstreamHealth), or empty.
@@ -41,6 +64,7 @@ class Verdict:
     """
 
     state: JobState
+    kind: FailureKind
     reason: str
     gate: str = ""
     retry_seconds: float | None = None
@@ -51,43 +75,42 @@ class Verdict:
 
 def judge(error: Exception) -> Verdict:
     """What follows from an attempt that raised this."""
+    reason = in_words(error)
     match error:
         case UpstreamAway() | UpstreamNotAsked():
-            return Verdict(JobState.WAITING, in_words(error), gate="away", retry_seconds=_retry_after(error))
+            return Verdict(_WAITING, FailureKind.AWAY, reason, gate="away", retry_seconds=_retry_after(error))
         case UpstreamTrouble():
             # A registry that says when to come again, or 429, means all of us; another 5xx may be this image's alone.
             asked = _retry_after(error)
             gate = "trouble" if asked is not None or error.status == 429 else ""
-            return Verdict(JobState.WAITING, in_words(error), gate=gate, retry_seconds=asked)
+            return Verdict(_WAITING, FailureKind.TROUBLE, reason, gate=gate, retry_seconds=asked)
         case UpstreamUntrue():
-            return Verdict(JobState.WAITING, in_words(error))
+            return Verdict(_WAITING, FailureKind.UNTRUE, reason)
         case UpstreamDenied():
             gate = "needs_you" if error.status != 403 else ""
+            seconds = _DEARER_LOOK_SECONDS
             return Verdict(
-                JobState.BLOCKED,
-                in_words(error),
-                gate=gate,
-                retry_seconds=_DEARER_LOOK_SECONDS,
-                needs_credentials=True,
+                _BLOCKED, FailureKind.DENIED, reason, gate=gate, retry_seconds=seconds, needs_credentials=True
             )
         case UpstreamUntrusted():
-            return Verdict(JobState.BLOCKED, in_words(error), gate="needs_you", retry_seconds=LOOK_AGAIN_SECONDS)
+            return Verdict(_BLOCKED, FailureKind.UNTRUSTED, reason, gate="needs_you", retry_seconds=LOOK_AGAIN_SECONDS)
         case UpstreamFull():
-            return Verdict(JobState.BLOCKED, in_words(error), retry_seconds=_DEARER_LOOK_SECONDS)
+            return Verdict(_BLOCKED, FailureKind.FULL, reason, retry_seconds=_DEARER_LOOK_SECONDS)
         case UpstreamRefused():
-            return Verdict(JobState.BLOCKED, in_words(error), retry_seconds=LOOK_AGAIN_SECONDS)
+            return Verdict(_BLOCKED, FailureKind.REFUSED, reason, retry_seconds=LOOK_AGAIN_SECONDS)
         case ChildrenMissing():
-            return Verdict(JobState.BLOCKED, in_words(error), missing=error.digests)
+            return Verdict(_BLOCKED, FailureKind.INCOMPLETE, reason, missing=error.digests)
         case TagMoved():
-            return Verdict(JobState.BLOCKED, in_words(error), retry_seconds=TAG_AGAIN_SECONDS, conflict=error.there)
-        case YarddeskError() if not error.temporary:
-            return Verdict(JobState.BLOCKED, in_words(error))
+            return Verdict(
+                _BLOCKED, FailureKind.CONFLICT, reason, retry_seconds=TAG_AGAIN_SECONDS, conflict=error.there
+            )
         case YarddeskError():
-            return Verdict(JobState.WAITING, in_words(error))
+            return Verdict(_WAITING if error.temporary else _BLOCKED, FailureKind.LOCAL, reason)
         case OSError():
-            return Verdict(JobState.WAITING, f"This machine: {error.strerror or error}"[:MAX_REASON])
+            return Verdict(_WAITING, FailureKind.LOCAL, f"This machine: {error.strerror or error}"[:MAX_REASON])
         case _:
-            return Verdict(JobState.WAITING, f"A fault in yarddesk ({type(error).__name__}); the log has more.")
+            words = f"A fault in yarddesk ({type(error).__name__}); the log has more."
+            return Verdict(_WAITING, FailureKind.FAULT, words)
 
 
 def in_words(error: Exception) -> str:

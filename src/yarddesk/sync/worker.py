@@ -9,6 +9,7 @@ from typing import Any
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import Upstream
 from yarddesk.errors import YarddeskError
+from yarddesk.events import TryBegun
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Tag, format_reference
 from yarddesk.progress import LayerState, ProgressMeter
@@ -261,6 +262,7 @@ class Worker:
             part.meter = ProgressMeter(self._queue.clock.monotonic)
             if part.started is None:
                 part.started = self._queue.clock.monotonic()
+        self._queue.events.publish(TryBegun(job_id=attempt.job.id, upstream=part.upstream, number=part.tries))
 
     def _meter(self, part: Part) -> ProgressMeter:
         if part.meter is None:
