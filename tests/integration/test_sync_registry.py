@@ -317,7 +317,7 @@ async def test_what_is_upstream_comes_through_the_cache(tmp_path: Path, docker_r
 
         async def pull(blob: Content) -> bytes:
             async with yard.pulls.open_blob(REPOSITORY, Digest.parse(blob.digest)) as content:
-                return b"".join([piece async for piece in content.pieces])
+                return b"".join([piece async for piece in content.read(0, content.size)])
 
         contents = await asyncio.gather(*(pull(blob) for blob in image.blobs for _ in range(10)))
         assert set(contents) == {blob.content for blob in image.blobs}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -43,12 +43,10 @@ class NoUpstreams:
         return False
 
     @asynccontextmanager
-    async def open_blob(
-        self, repository: RepositoryName, digest: Digest, *, offset: int = 0
-    ) -> AsyncIterator[BlobContent]:
-        if not offset < 0:  # always: an offset counts from the blob's begin
+    async def open_blob(self, repository: RepositoryName, digest: Digest) -> AsyncIterator[BlobContent]:
+        if digest:  # always
             raise NotFound(f"There is no blob {digest}.")
-        yield BlobContent(0, _nothing())
+        yield BlobContent(0, _nothing)
 
     async def tags(self, repository: RepositoryName, *, last: str = "", limit: int | None = None) -> TagPage | None:
         try:
@@ -87,6 +85,6 @@ def lonely_registry(store: Store, listener: Pushes | None = None, rules: HostRul
     return Guard(RegistryApp(store, NoUpstreams(store), listener or Pushes()), rules)
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def _nothing(_start: int, _end: int) -> AsyncGenerator[bytes, None]:
     for piece in list[bytes]():
         yield piece

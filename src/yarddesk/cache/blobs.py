@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
@@ -54,7 +54,7 @@ class CachedBlobs:
         return self._fills.brings(digest)
 
     @asynccontextmanager
-    async def open(self, repository: RepositoryName, digest: Digest, *, offset: int = 0) -> AsyncIterator[BlobContent]:
+    async def open(self, repository: RepositoryName, digest: Digest) -> AsyncIterator[BlobContent]:
         upstreams = self.routes.pull_upstreams(repository)
         key = (digest, tuple(upstream.name for upstream in upstreams))
         while True:
@@ -62,8 +62,7 @@ class CachedBlobs:
             if fill is None:
                 here = await self._store.blob_size(digest)
                 if here is not None and await self._store.check_blob(digest):
-                    async with self._store.read_blob(digest, offset) as stored:
-                        yield BlobContent(here, stored)
+                    yield BlobContent(here, partial(self._stored, digest))
                     return
                 size = await self._size(upstreams, repository, digest)
                 if size is None:
@@ -89,15 +88,17 @@ class CachedBlobs:
             break
         passed = partial(passed_on, lambda: self._opened(upstreams, repository, digest, size), digest, size)
         if fill is None:
-            async with passed(offset) as unkept:
-                yield BlobContent(size, unkept)
+            yield BlobContent(size, passed)
             return
-        pieces = kept_or_passed_on(fill.pieces(offset), passed, offset, self._room)
         try:
-            yield BlobContent(fill.size, pieces)
+            yield BlobContent(fill.size, partial(kept_or_passed_on, fill.pieces, passed, self._room))
         finally:
-            await pieces.aclose()
             self._fills.left(key, fill)
+
+    async def _stored(self, digest: Digest, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        async with self._store.read_blob(digest, start, end - start) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def _begin(
         self, key: object, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest, size: int

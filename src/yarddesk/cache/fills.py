@@ -1,7 +1,7 @@
 """Blobs on their way in: one fetch each, however many read along, and served while it comes.
 
 A fill writes into an upload session of the store. Readers take what came last from memory, what came before from the session's
-file, and everything from the store once it's there. The last bytes are given only when the whole was verified.
+file, and everything from the store once it's there. The last bytes of each answer are given only when the whole was verified.
 """
 
 import asyncio
@@ -83,22 +83,25 @@ class Fill:
         left = self.size - self._received
         return self._complete or left <= _WORTH_ENDING_BYTES or left * 2 < self.size
 
-    async def pieces(self, offset: int) -> AsyncGenerator[bytes, None]:
-        """The bytes from `offset` on, as they come. Raises what the fill failed with, before the last of them."""
-        position = offset
-        while position < self.size or not self._complete:
+    async def pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` up to `end`, as they come; the last of them, so all of a small part, once the whole is verified.
+
+        Raises what the fill failed with.
+        """
+        position = start
+        while position < end or not self._complete:
             if self._complete:
-                async with self._store.read_blob(self.digest, position) as stored:
+                async with self._store.read_blob(self.digest, position, end - position) as stored:
                     async for piece in stored:
                         yield piece
                 return
             if self._failure is not None:
                 raise self._failure
-            end = min(self._received, self.size - HELD_BACK_BYTES)
-            if position >= end:
+            free = min(self._received, end - HELD_BACK_BYTES)
+            if position >= free:
                 await self._wait()
                 continue
-            piece = self._from_memory(position, end) or await self._from_file(position, end)
+            piece = self._from_memory(position, free) or await self._from_file(position, free)
             position += len(piece)
             if piece:
                 yield piece

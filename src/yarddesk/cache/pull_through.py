@@ -112,10 +112,8 @@ class CachedPulls:
     def is_filling(self, digest: Digest) -> bool:
         return self._blobs.is_filling(digest)
 
-    def open_blob(
-        self, repository: RepositoryName, digest: Digest, *, offset: int = 0
-    ) -> AbstractAsyncContextManager[BlobContent]:
-        return self._blobs.open(repository, digest, offset=offset)
+    def open_blob(self, repository: RepositoryName, digest: Digest) -> AbstractAsyncContextManager[BlobContent]:
+        return self._blobs.open(repository, digest)
 
     async def tags(self, repository: RepositoryName, *, last: str = "", limit: int | None = None) -> TagPage | None:
         return await self._lists.tags(repository, last=last, limit=limit)

@@ -1,7 +1,7 @@
 """Blobs that come through an upstream though the store has no room for them: verified, passed on, and gone."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Final
 
 from yarddesk.content.errors import StorageError
@@ -28,27 +28,36 @@ class Room:
         self._lacking_until = self._monotonic() + _AGAIN_SECONDS
 
 
-Passed = Callable[[int], ContentStream]
-"""Opens a blob's bytes from an offset on, past the store."""
+Reads = Callable[[int, int], AsyncGenerator[bytes, None]]
+"""A blob's bytes from a start up to an end."""
 
 
-@asynccontextmanager
 async def passed_on(
-    open_source: Callable[[], ContentStream], digest: Digest, size: int, offset: int
-) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The bytes from `offset` on; all that come are verified, so that the last of them are given only when the whole is right."""
-    async with open_source() as source, aclosing(_after(VerifyingReader(source, digest, size), offset)) as pieces:
-        yield pieces
+    open_source: Callable[[], ContentStream], digest: Digest, size: int, start: int, end: int
+) -> AsyncGenerator[bytes, None]:
+    """All of the blob is read and verified, and a part of it given: the last piece only when the whole is right."""
+    held, position = b"", 0
+    async with open_source() as source:
+        async for piece in VerifyingReader(source, digest, size):
+            wanted = piece[max(0, start - position) : max(0, end - position)]
+            position += len(piece)
+            if not wanted:
+                continue
+            if held:
+                yield held
+            held = wanted
+    if held:
+        yield held
 
 
 async def kept_or_passed_on(
-    kept: AsyncGenerator[bytes, None], passed: Passed, offset: int, room: Room
+    kept: Reads, passed: Reads, room: Room, start: int, end: int
 ) -> AsyncGenerator[bytes, None]:
     """`kept`, as long as the store takes it. Where it fails with something given already the answer is cut: the next one is whole."""
     given = False
-    async with aclosing(kept):
+    async with aclosing(kept(start, end)) as pieces:
         try:
-            async for piece in kept:
+            async for piece in pieces:
                 given = True
                 yield piece
             return
@@ -56,15 +65,6 @@ async def kept_or_passed_on(
             room.is_refused()
             if given:
                 raise
-    async with passed(offset) as pieces:
+    async with aclosing(passed(start, end)) as pieces:
         async for piece in pieces:
             yield piece
-
-
-async def _after(pieces: VerifyingReader, offset: int) -> AsyncGenerator[bytes, None]:
-    skipped = 0
-    async for piece in pieces:
-        rest = piece[max(0, offset - skipped) :]
-        skipped += len(piece)
-        if rest:
-            yield rest

@@ -1,6 +1,6 @@
 """`PullThrough`: what the registry asks for content that is not here, or that may be out of date."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,13 +29,14 @@ class FetchedManifest:
 
 @dataclass(frozen=True, slots=True)
 class BlobContent:
-    """A blob as it comes in: `size` of the whole in bytes, `pieces` from the offset that was asked for.
+    """A blob as it comes in: `size` of the whole in bytes, and `read`, once, the bytes from a start up to an end.
 
-    `pieces` ends only after the last byte, verified; wrong or missing bytes raise before the last piece is given.
+    The last of them are given only when the whole blob is verified, also where they are few and lie at its begin: wrong or
+    missing bytes raise before. Who reads closes the generator.
     """
 
     size: int
-    pieces: AsyncIterator[bytes]
+    read: Callable[[int, int], AsyncGenerator[bytes, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,10 @@ class PullThrough(Protocol):
         """Size in bytes, for a HEAD. None at once where the route has a push upstream."""
         ...
 
-    def open_blob(
-        self, repository: RepositoryName, digest: Digest, *, offset: int = 0
-    ) -> AbstractAsyncContextManager[BlobContent]:
+    def open_blob(self, repository: RepositoryName, digest: Digest) -> AbstractAsyncContextManager[BlobContent]:
         """The blob's bytes while they come in and are kept. Raises NotFound or UpstreamFailure on entering.
 
-        `offset` beyond the end gives no pieces. Leaving early does not end a fill that others read or that is worth keeping.
+        Leaving early does not end a fill that others read or that is worth keeping.
         """
         ...
 

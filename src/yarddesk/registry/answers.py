@@ -108,6 +108,8 @@ class StreamAnswer:
             await send({"type": "http.response.start", "status": self.status, "headers": headers})
             left = self.count
             try:
+                if not left:
+                    await anext(self.pieces, b"")  # what is empty is verified, too
                 while left:
                     piece = await anext(self.pieces, b"")
                     if not piece:

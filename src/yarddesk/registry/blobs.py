@@ -137,21 +137,17 @@ class Blobs:
             )
 
     async def _from_upstream(self, request: Request, repository: RepositoryName, digest: Digest) -> BlobAnswer:
-        """Ranges that begin at a given byte are honoured, others answered whole: the size is known once it's open."""
-        asked = request.headers.get("range", "") if _range_holds(request, digest) else ""
-        start = asked.removeprefix("bytes=").partition("-")[0]
-        offset = int(start) if start.isascii() and start.isdecimal() and len(start) < 19 else 0
         async with AsyncExitStack() as stack:
-            blob = await stack.enter_async_context(self._pull_through.open_blob(repository, digest, offset=offset))
-            part = _wanted_part(request, digest, blob.size) if start else None
+            blob = await stack.enter_async_context(self._pull_through.open_blob(repository, digest))
+            part = _wanted_part(request, digest, blob.size)
             if isinstance(part, Answer):
                 return part
-            if part is None and offset:
-                raise Refused(ErrorCode.SIZE_INVALID, "The range can't be read.", status=416)
             whole = part is None
             part = part or ByteRange(0, blob.size - 1)
+            pieces = blob.read(part.start, part.end + 1)
+            stack.push_async_callback(pieces.aclose)
             headers = _headers(digest, None if whole else part, blob.size)
-            return StreamAnswer(200 if whole else 206, headers, blob.pieces, part.length, stack.pop_all())
+            return StreamAnswer(200 if whole else 206, headers, pieces, part.length, stack.pop_all())
 
 
 def _from_file(request: Request, digest: Digest, file: BinaryIO, size: int) -> BlobAnswer:

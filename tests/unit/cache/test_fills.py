@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from tests.support.waiting import until_async
 from tests.unit.cache.test_pull_through import REPOSITORY, Cache
+from yarddesk.content.errors import StorageFull
+from yarddesk.content.store import UploadSession
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken
 from yarddesk.oci.digest import Digest
@@ -33,12 +36,13 @@ async def cache(tmp_path: Path) -> AsyncIterator[Cache]:
             yield made
 
 
-async def read(cache: Cache, offset: int = 0, into: list[bytes] | None = None) -> bytes:
+async def read(cache: Cache, start: int = 0, end: int = len(BLOB), into: list[bytes] | None = None) -> bytes:
     pieces = [] if into is None else into
-    async with cache.pulls.open_blob(REPOSITORY, DIGEST, offset=offset) as blob:
+    async with cache.pulls.open_blob(REPOSITORY, DIGEST) as blob:
         assert blob.size == len(BLOB)
-        async for piece in blob.pieces:
-            pieces.append(piece)
+        async with aclosing(blob.read(start, end)) as read:
+            async for piece in read:
+                pieces.append(piece)
     return b"".join(pieces)
 
 
@@ -72,8 +76,9 @@ async def test_the_first_bytes_are_given_while_the_rest_is_still_to_come(cache: 
 
 
 async def test_a_part_of_a_cold_blob_can_be_read(cache: Cache) -> None:
-    assert await read(cache, offset=len(BLOB) - 10) == BLOB[-10:]
-    assert await read(cache, offset=1_000_000) == BLOB[1_000_000:]
+    assert await read(cache, len(BLOB) - 10) == BLOB[-10:]
+    assert await read(cache, 1_000_000) == BLOB[1_000_000:]
+    assert await read(cache, 10, 20) == BLOB[10:20]
 
 
 async def test_wrong_bytes_are_never_kept_and_never_complete(cache: Cache) -> None:
@@ -85,6 +90,32 @@ async def test_wrong_bytes_are_never_kept_and_never_complete(cache: Cache) -> No
     assert await cache.store.blob_size(DIGEST) is None
     cache.upstream.corrupt = False
     assert await read(cache) == BLOB
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (0, 1024), (1024, 200_000), (3_000_000, len(BLOB)), (0, len(BLOB))])
+async def test_no_part_of_wrong_bytes_ever_ends_as_a_complete_one(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, keeps: bool, start: int, end: int
+) -> None:
+    cache.upstream.corrupt = True
+    if not keeps:
+        monkeypatch.setattr(FilesystemStore, "start_upload", no_room)
+    pieces: list[bytes] = []
+    with pytest.raises(DigestMismatch):
+        await read(cache, start, end, into=pieces)
+    assert sum(map(len, pieces)) < end - start
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_parts_of_a_cold_blob_are_right_whether_it_is_kept_or_not(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, keeps: bool
+) -> None:
+    if not keeps:
+        monkeypatch.setattr(FilesystemStore, "start_upload", no_room)
+    parts = [(0, 1), (5, 6), (0, 65536), (65535, 65537), (1_000_000, 3_000_000), (len(BLOB) - 1, len(BLOB))]
+    for (start, end), part in zip(parts, await asyncio.gather(*(read(cache, *part) for part in parts)), strict=True):
+        assert part == BLOB[start:end]
+    assert (await cache.store.blob_size(DIGEST) is not None) == keeps
 
 
 async def test_an_answer_that_breaks_off_is_never_complete_and_nothing_of_it_is_kept(
@@ -147,8 +178,12 @@ async def test_an_empty_blob_comes_too(cache: Cache) -> None:
     upload = await cache.upstream.store.start_upload(REPOSITORY)
     await upload.commit(Digest.of(b""))
     async with cache.pulls.open_blob(REPOSITORY, Digest.of(b"")) as blob:
-        assert [piece async for piece in blob.pieces] == []
+        assert [piece async for piece in blob.read(0, blob.size)] == []
     assert await cache.store.blob_size(Digest.of(b"")) == 0
+
+
+async def no_room(*_: object) -> UploadSession:
+    raise StorageFull("The disk is full.")
 
 
 def _all_came(pieces: list[bytes], there: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -53,6 +53,7 @@ class OneUpstream(NoUpstreams):
     stale: bool = False
     blob_pieces: Sequence[bytes] = (CONTENT[:4000], CONTENT[4000:])
     blob_failure: YarddeskError | None = None
+    blob_size_said: int | None = None
     asked: list[tuple[object, ...]] = field(default_factory=list)
     closed: int = 0
     filling: set[str] = field(default_factory=set)
@@ -87,20 +88,19 @@ class OneUpstream(NoUpstreams):
         return digest in self.filling
 
     @asynccontextmanager
-    async def open_blob(
-        self, repository: RepositoryName, digest: Digest, *, offset: int = 0
-    ) -> AsyncIterator[BlobContent]:
-        self._note("open", digest, offset)
+    async def open_blob(self, repository: RepositoryName, digest: Digest) -> AsyncIterator[BlobContent]:
+        self._note("open", digest)
         try:
-            yield BlobContent(len(CONTENT), self._pieces(offset))
+            yield BlobContent(len(CONTENT) if self.blob_size_said is None else self.blob_size_said, self._read)
         finally:
             self.closed += 1
 
-    async def _pieces(self, offset: int) -> AsyncIterator[bytes]:
+    async def _read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         for piece in self.blob_pieces:
-            if piece[offset:]:
-                yield piece[offset:]
-            offset = max(0, offset - len(piece))
+            wanted = piece[max(0, start) : max(0, end)]
+            start, end = start - len(piece), end - len(piece)
+            if wanted:
+                yield wanted
         if self.blob_failure is not None:
             raise self.blob_failure
 
@@ -257,7 +257,14 @@ async def test_a_blob_that_is_here_asks_nobody(client: httpx.AsyncClient, upstre
 
 
 @pytest.mark.parametrize(
-    ("asked", "begin", "end"), [("bytes=0-9", 0, 10), ("bytes=3990-4009", 3990, 4010), ("bytes=9000-", 9000, 10000)]
+    ("asked", "begin", "end"),
+    [
+        ("bytes=0-9", 0, 10),
+        ("bytes=3990-4009", 3990, 4010),
+        ("bytes=9000-", 9000, 10000),
+        ("bytes=-10", 9990, 10000),
+        ("bytes=-20000", 0, 10000),
+    ],
 )
 async def test_a_range_of_a_streamed_blob_is_those_bytes(
     client: httpx.AsyncClient, upstream: OneUpstream, asked: str, begin: int, end: int
@@ -268,10 +275,10 @@ async def test_a_range_of_a_streamed_blob_is_those_bytes(
     assert upstream.closed == 1
 
 
-async def test_ranges_that_need_the_size_first_are_answered_whole_or_416(
+async def test_several_ranges_are_answered_whole_and_one_beyond_the_end_416(
     client: httpx.AsyncClient, upstream: OneUpstream
 ) -> None:
-    answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers={"Range": "bytes=-10"})
+    answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers={"Range": "bytes=1-2,4-5"})
     assert (answer.status_code, answer.content) == (200, CONTENT)
     answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers={"Range": "bytes=10000-"})
     assert (answer.status_code, answer.headers["content-range"]) == (416, "bytes */10000")
@@ -288,6 +295,16 @@ async def test_an_answer_with_wrong_or_missing_bytes_never_ends_as_a_complete_on
         await client.get(f"/v2/app/blobs/{DIGEST}")
     assert upstream.closed == 1
     assert (await client.get("/v2/")).status_code == 200
+
+
+async def test_a_blob_that_is_said_to_be_empty_is_verified_too(
+    client: httpx.AsyncClient, upstream: OneUpstream
+) -> None:
+    upstream.blob_size_said, upstream.blob_pieces, upstream.blob_failure = 0, (), DigestMismatch("Wrong bytes.")
+    with pytest.raises(httpx.RemoteProtocolError):
+        await client.get(f"/v2/app/blobs/{DIGEST}")
+    upstream.blob_failure = None
+    assert (await client.get(f"/v2/app/blobs/{DIGEST}")).content == b""
 
 
 async def test_a_client_that_leaves_lets_go_of_the_upstream(client: httpx.AsyncClient, upstream: OneUpstream) -> None:
@@ -307,7 +324,7 @@ async def test_a_client_that_leaves_lets_go_of_the_upstream(client: httpx.AsyncC
     async def watched(*arguments, **options):
         async with original(*arguments, **options) as blob:
             try:
-                yield BlobContent(1 << 40, blob.pieces)
+                yield BlobContent(1 << 40, blob.read)
             finally:
                 left.set()
 
