@@ -15,6 +15,7 @@
 | counts without an end in `n` and `last`                    | unit/registry/test_listings                                   |
 | slow or endless heads, bodies and readers                  | unit/registry/test_connections                                |
 | a thousand connections                                     | here; unit/registry/test_connections                          |
+| hundreds of uploads at once that fill the memory           | here                                                          |
 | smuggled requests                                          | unit/registry/test_smuggling                                  |
 | ambiguous manifests, duplicate keys, bombs, huge numbers   | unit/oci/test_manifests; unit/registry/test_manifests         |
 """
@@ -416,6 +417,43 @@ async def test_a_thousand_connections_at_once_leave_it_answering(serve):
 def _push_and_hold(serve) -> bool:
     serve.push("team/app", "busy", IMAGE)
     return bool(serve.holds("team/app", "busy", IMAGE))
+
+
+@pytest.mark.usefixtures("many_files")
+async def test_hundreds_of_uploads_at_once_share_a_bounded_memory(serve):
+    """Each stops before its last byte, when all that it sent has been taken; then all of them end well."""
+    clients, layer = 200, 1_900_000
+    digests = [hashlib.sha256(upload_body(number, layer)).hexdigest() for number in range(clients)]
+    before = memory_bytes(serve.pid)
+    all_sent = asyncio.Barrier(clients)
+
+    async def upload(number: int) -> bytes:
+        body = upload_body(number, layer)
+        reader, writer = await asyncio.open_connection("127.0.0.1", serve.port)
+        head = f"POST /v2/team/app/blobs/uploads/?digest=sha256:{digests[number]} HTTP/1.1\r\nHost: localhost\r\n"
+        writer.write(f"{head}Content-Length: {layer}\r\nConnection: close\r\n\r\n".encode())
+        for start in range(0, layer - 1, 65536):
+            writer.write(body[start : min(start + 65536, layer - 1)])
+            await writer.drain()
+        await all_sent.wait()
+        writer.write(body[-1:])
+        answer = await reader.read()
+        writer.close()
+        return answer.partition(b"\r\n")[0]
+
+    answers = await asyncio.gather(*map(upload, range(clients)))
+    assert set(answers) == {b"HTTP/1.1 201 Created"}
+    assert memory_bytes(serve.pid) - before < 70_000_000
+
+
+def upload_body(number: int, size: int) -> bytes:
+    return number.to_bytes(4, "big") + bytes(size - 4)
+
+
+def memory_bytes(pid: int) -> int:
+    """The most that was resident at once since the process began."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def content_of(folder: Path) -> dict[str, bytes | None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Scope
 
+from yarddesk.registry.buffers import SHORT_BYTES, Buffers
 from yarddesk.registry.requests import described
 from yarddesk.registry.sendfile import FileTruncated, ReaderStalled, send_file
 from yarddesk.registry.wire import STANDING_HEADERS
@@ -42,11 +43,15 @@ class Exchange:
 
     __slots__ = (
         "_body_left",
+        "_buffers",
         "_chunked",
         "_connection",
+        "_dropped",
         "_end_given",
         "_expects_continue",
         "_head",
+        "_held",
+        "_in_hand",
         "_pieces",
         "_started",
         "_waiter",
@@ -61,14 +66,24 @@ class Exchange:
     )
 
     def __init__(
-        self, connection: "RegistryProtocol", scope: Scope, *, keep_alive: bool, expects_continue: bool
+        self,
+        connection: "RegistryProtocol",
+        buffers: Buffers,
+        scope: Scope,
+        *,
+        keep_alive: bool,
+        expects_continue: bool,
     ) -> None:
         self._connection = connection
+        self._buffers = buffers
         self.scope = scope
         self.keep_alive = keep_alive
         self._expects_continue = expects_continue
         self._pieces: deque[bytes | memoryview] = deque()
         self.buffered = 0
+        self._in_hand = 0  # bytes that the application got last, and may still have
+        self._dropped = False
+        self._held = 0  # bytes of ours in the count of `buffers`
         self.more_body = True
         self._end_given = False
         self._waiter: asyncio.Future[None] | None = None
@@ -91,12 +106,17 @@ class Exchange:
     @property
     def has_enough(self) -> bool:
         """Whether no more of the body need be read from the connection, until the application has taken what there is."""
+        if self._buffers.is_short:
+            return self._held >= SHORT_BYTES
         # An application that waits for it takes it at the loop's next turn: to pause for that costs more than it saves.
         return self.buffered >= BODY_HIGH_WATER * (2 if self.awaits_body else 1)
 
     def body_came(self, piece: bytes | memoryview) -> None:
+        if self._dropped:
+            return
         self._pieces.append(piece)
         self.buffered += len(piece)
+        self._hold(len(piece))
         self.wake()
 
     def body_ended(self) -> None:
@@ -106,6 +126,17 @@ class Exchange:
     def connection_lost(self) -> None:
         self.disconnected = True
         self.wake()
+
+    def dropped(self) -> None:
+        """Nobody will take what came, nor what still comes."""
+        self._dropped = True
+        self._pieces.clear()
+        self.buffered = self._in_hand = 0
+        self._hold(-self._held)
+
+    def _hold(self, count: int) -> None:
+        self._held += count
+        self._buffers.waiting += count
 
     def wake(self) -> None:
         waiter = self._waiter
@@ -134,6 +165,7 @@ class Exchange:
                 logger.error("%s was not answered to its end", described(self.scope))
                 await self._fail()
         finally:
+            self.dropped()
             self._connection.exchange_ended(self)
 
     async def _fail(self) -> None:
@@ -152,6 +184,8 @@ class Exchange:
         if self._expects_continue and not self._started and not self.disconnected:
             self._connection.write(_CONTINUE)
             self._expects_continue = False
+        self._hold(-self._in_hand)
+        self._in_hand = 0
         while not self._pieces and not self.disconnected and not self.complete and (self.more_body or self._end_given):
             self._connection.wants_body()
             self._waiter = asyncio.get_running_loop().create_future()
@@ -175,6 +209,7 @@ class Exchange:
             body = b"".join(pieces)
             pieces.clear()
         self.buffered -= len(body)
+        self._in_hand = len(body)
         return body
 
     async def send(self, message: Message) -> None:
@@ -267,8 +302,7 @@ class Exchange:
             raise RuntimeError("The answer is shorter than its Content-Length.")
         self.complete = True
         self.wake()
-        self._pieces.clear()
-        self.buffered = 0
+        self.dropped()
 
 
 def render_head(status: int, headers: Iterable[tuple[bytes, bytes]], date: bytes, *, close: bool) -> bytes:

@@ -109,7 +109,7 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         for exchange in (self._receiving, self._running, *self._waiting):
             if exchange is not None:
                 exchange.connection_lost()
-        self._waiting.clear()
+        self._drop_waiting()
         self.flow.resume_writing()
         self.parser = None  # type: ignore[assignment]  # it refers back to us
 
@@ -123,7 +123,7 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             return
         room, self._room = self._room, None
         if room is None:
-            self._take(self._buffers.scratch[:nbytes])
+            self._take(self._buffers.received(nbytes))
         elif self._body is not None:
             del room  # or the buffer would be looked at still when it's free
             self._framing_bytes = 0
@@ -226,7 +226,7 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             self.transport.close()
         else:
             self._running.keep_alive = False
-            self._waiting.clear()
+            self._drop_waiting()
 
     # httptools' side
 
@@ -285,7 +285,9 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             if answer is not None:
                 self._answer(answer, head_only=scope["method"] == "HEAD", keep_alive=keep_alive)
                 return None
-        exchange = Exchange(self, scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
+        exchange = Exchange(
+            self, self._buffers, scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue
+        )
         self._receiving = exchange
         if self._running is None:
             self._start(exchange)
@@ -293,6 +295,7 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._waiting.append(exchange)
             self.flow.pause_reading()
         else:
+            exchange.dropped()
             self._refuse(429, "Too many requests at once on one connection.")
         return exchange
 
@@ -384,7 +387,7 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self.transport.is_closing():
             return
         if not exchange.keep_alive:
-            self._waiting.clear()
+            self._drop_waiting()
             self._close_gently(exchange)
         elif self._waiting:
             following = self._waiting.popleft()
@@ -393,6 +396,11 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             if self._phase is not _BODY:
                 self._phase_since = self.loop.time()
             self.flow.resume_reading()
+
+    def _drop_waiting(self) -> None:
+        for exchange in self._waiting:
+            exchange.dropped()
+        self._waiting.clear()
 
     def _start(self, exchange: Exchange) -> None:
         self._running = exchange

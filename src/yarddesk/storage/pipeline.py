@@ -18,6 +18,9 @@ BUFFER_BYTES: Final = 1024 * 1024
 # More in flight is no quicker, and is most of what a busy process has in memory.
 _SESSION_BYTES: Final = 4 * BUFFER_BYTES
 _ALL_BYTES: Final = 6 * BUFFER_BYTES
+# What hundreds of clients that upload at once may not exceed together; a few never come near it.
+_TOGETHER_BYTES: Final = 16 * BUFFER_BYTES
+_GATHERED_BYTES: Final = 8 * BUFFER_BYTES
 _WRITE_EVERY_BYTES: Final = 8 * BUFFER_BYTES
 _PROCESSORS: Final = os.cpu_count() or 1
 _TURN: Final = 8
@@ -26,16 +29,71 @@ Buffer = bytes | bytearray | memoryview
 
 
 class Transfers:
-    """The threads of all pipelines, and how much each may hold in memory: less, the more of them there are."""
+    """The threads of all pipelines, and how much each may hold in memory: less, the more of them there are.
+
+    `gathered`: bytes that upload sessions keep until they are worth a thread. For one loop, but for `release`.
+    """
 
     def __init__(self, threads: int) -> None:
         self.pool = ThreadPoolExecutor(threads, "yarddesk-transfer")
         self.active = 0
+        self.gathered = 0
+        self._reserved = 0
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
 
     @property
     def session_limit(self) -> int:
         """Bytes that a pipeline may have in flight."""
         return max(BUFFER_BYTES, min(_SESSION_BYTES, _ALL_BYTES // max(1, self.active)))
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many sessions gather bytes that none may go on with it."""
+        return self.gathered > _GATHERED_BYTES
+
+    async def reserve(self, count: int) -> None:
+        """Return when so many bytes more may be in flight, in the order of the calls; `release` gives them back."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if not self._waiting and self._fits(count):
+                self._reserved += count
+                return
+            self._waiting.append((waiter, count))
+        self._admit()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                self.release(count, waiter.get_loop())
+            raise
+
+    def reserve_more(self, count: int) -> None:
+        """As `reserve`, for what came while it waited: at once."""
+        with self._lock:
+            self._reserved += count
+
+    def release(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
+        """So many bytes are done with. For any thread; `loop` is that of those who wait."""
+        with self._lock:
+            self._reserved -= count
+            waited_for = bool(self._waiting)
+        if waited_for:
+            loop.call_soon_threadsafe(self._admit)
+
+    def _admit(self) -> None:
+        with self._lock:
+            while self._waiting:
+                waiter, count = self._waiting[0]
+                if not waiter.cancelled():
+                    if not self._fits(count):
+                        return
+                    self._reserved += count
+                    waiter.set_result(None)
+                self._waiting.popleft()
+
+    def _fits(self, count: int) -> bool:
+        return not self._reserved or self._reserved + count <= _TOGETHER_BYTES
 
 
 class Pipeline:
@@ -54,7 +112,8 @@ class Pipeline:
         self._size = size
         self._catch_up = catch_up
         self._descriptor = -1
-        self._accepted = self._written = self._hashed = 0
+        self._accepted = self._written = self._hashed = self._released = 0
+        self._releasing = threading.Lock()
         self._end = self._begun = size  # of the file, and of what the system was told to write to the medium
         self._failure: BaseException | None = None
         self._abandoned = False
@@ -71,7 +130,7 @@ class Pipeline:
         return self._accepted - min(self._written, self._hashed)
 
     def put(self, buffer: Buffer) -> None:
-        """Take the next bytes; the caller waits for `room` before the next ones."""
+        """Take the next bytes, reserved before; the caller waits for `room` before the next ones."""
         self._accepted += len(buffer)
         self._writing.put(buffer)
         if self._hashing is not None:
@@ -114,7 +173,12 @@ class Pipeline:
             finally:
                 self._waiting -= 1
 
-    def _wake(self) -> None:
+    def _moved_on(self) -> None:
+        with self._releasing:
+            done = min(self._written, self._hashed)
+            count, self._released = done - self._released, done
+        if count:
+            self._transfers.release(count, self._loop)
         if self._waiting:
             self._loop.call_soon_threadsafe(self._moved.set)
 
@@ -130,7 +194,7 @@ class Pipeline:
             self._failure = self._failure or error
         finally:
             self._written += len(buffer)
-            self._wake()
+            self._moved_on()
 
     def _append(self, buffer: Buffer) -> None:
         if self._descriptor < 0:
@@ -153,7 +217,7 @@ class Pipeline:
             self._failure = self._failure or error
         finally:
             self._hashed += len(buffer)
-            self._wake()
+            self._moved_on()
 
     def _read_what_was_there(self) -> None:
         descriptor = open_file(self._path)

@@ -68,7 +68,8 @@ class FileUpload:
             return
         self._size += len(piece)
         self._gathered += piece
-        if len(self._gathered) >= BUFFER_BYTES:
+        self._home.transfers.gathered += len(piece)
+        if len(self._gathered) >= BUFFER_BYTES or self._home.transfers.is_crowded:
             await self._send()
 
     async def flush(self) -> None:
@@ -94,11 +95,14 @@ class FileUpload:
     async def _send(self, *pieces: Buffer) -> None:
         async with self._lock:
             self._check_open()
-            buffers = [buffer for buffer in (self._gathered, *pieces) if buffer]
-            if not buffers:  # another call sent them meanwhile
+            reserved = len(self._gathered) + sum(map(len, pieces))
+            if not reserved:  # another call sent them meanwhile
                 return
+            # Nothing is taken before there is room: a caller that is cancelled here leaves the session as it was.
+            await self._home.transfers.reserve(reserved)
+            buffers = [buffer for buffer in (self._take_gathered(), *pieces) if buffer]
+            self._home.transfers.reserve_more(sum(map(len, buffers)) - reserved)
             pipeline = self._pipeline = self._pipeline or self._new_pipeline()
-            self._gathered = bytearray()
             self._size += sum(map(len, pieces))
             for buffer in buffers:
                 pipeline.put(buffer)
@@ -137,7 +141,7 @@ class FileUpload:
 
     async def _settle(self) -> tuple[int, bytearray]:
         """The file's descriptor, -1 where it isn't open, and the bytes that are not in it."""
-        rest, self._gathered = self._gathered, bytearray()
+        rest = self._take_gathered()
         pipeline, self._pipeline = self._pipeline, None
         try:
             return (await pipeline.close() if pipeline is not None else -1), rest
@@ -175,8 +179,13 @@ class FileUpload:
 
     def _end(self) -> None:
         self._over = True
-        self._gathered = bytearray()
+        self._take_gathered()
         self._home.forget(self)
+
+    def _take_gathered(self) -> bytearray:
+        gathered, self._gathered = self._gathered, bytearray()
+        self._home.transfers.gathered -= len(gathered)
+        return gathered
 
     def _check_open(self) -> None:
         if self._over:
