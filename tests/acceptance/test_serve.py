@@ -262,6 +262,19 @@ def test_wrong_settings_while_it_runs_leave_the_old_ones_in_force(serve, docker_
     until(lambda: docker_registry.manifest("team/app", "1") is not None, 30)
 
 
+def test_a_bucket_that_is_named_while_it_runs_is_refused_as_at_the_start(serve, docker_registry):
+    config = push_everything_to(docker_registry.host)
+    serve.configure(config + "storage:\n  bucket: images\n")
+    serve.wait_for_line(r"the settings stay as they were: .*storage.bucket.*file system alone")
+    image = build_image("still", (1000,))
+    serve.push("team/app", "1", image)
+    until(lambda: docker_registry.manifest("team/app", "1") is not None, 30)
+    serve.terminate()
+    refused = serve.run("serve", status=2)
+    assert "storage.bucket" in refused.stderr
+    assert "storage.backend: filesystem" in refused.stderr
+
+
 def test_the_tokens_file_is_new_at_each_start(serve):
     first = (serve.data_dir / "control.token").read_text()
     serve.restart()

@@ -236,6 +236,7 @@ class Yard:
         async with self._reloading:
             try:
                 settings = await self._source.load()
+                refuse_s3(settings)
             except SettingsError as error:
                 self._settings_problem = Problem(
                     "The settings file can't be used; the old settings stay in force.",

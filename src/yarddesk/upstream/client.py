@@ -15,6 +15,7 @@ from yarddesk.content.registry_host import DOCKER_HUB, DOCKER_HUB_HOST, is_docke
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamFailure
 from yarddesk.settings.model import UpstreamSettings
+from yarddesk.upstream.abilities import Abilities
 from yarddesk.upstream.auth import Authenticator, Authorization, SecretsSeen
 from yarddesk.upstream.encodings import Undecodable, decoded, read_short
 from yarddesk.upstream.failures import Failures
@@ -60,13 +61,6 @@ class Renewed(Exception):
     """The authorization was refused and is renewed now; what of the body the registry has kept is for the sender to find out."""
 
 
-@dataclass(slots=True)
-class Abilities:
-    """What this registry turned out not to do, remembered while the process runs."""
-
-    lists_referrers: bool = True
-
-
 class RegistryClient:
     """The way to one registry. `registry` is how people know it; Docker Hub's content has another host than its name."""
 
@@ -87,7 +81,7 @@ class RegistryClient:
         self.origin = Origin.of(self.base)
         self.timeouts = timeouts or Timeouts()
         self.retry = retry or Retry()
-        self.abilities = Abilities()
+        self.abilities = Abilities(monotonic)
         self.profile = profile_for(host)
         self._warned: set[str] = set()
         self._secrets = SecretsSeen()

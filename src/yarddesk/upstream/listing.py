@@ -57,11 +57,10 @@ async def list_referrers(
     fetch_manifest: Callable[[Reference], Awaitable[Manifest]],
 ) -> Sequence[Descriptor]:
     """Manifests whose subject is `digest`: from the API, else from the tag that takes its place ("Referrers tag schema")."""
-    if client.abilities.lists_referrers:
+    if client.abilities.lists_referrers(name):
         found = await _from_api(client, name, scopes, digest)
         if found is not None:
             return found
-        client.abilities.lists_referrers = False
     try:
         return (await fetch_manifest(referrers_tag(digest))).manifests
     except NotFound:
@@ -71,19 +70,24 @@ async def list_referrers(
 async def _from_api(
     client: RegistryClient, name: RepositoryName, scopes: Scopes, digest: Digest
 ) -> Sequence[Descriptor] | None:
-    """None where this registry has no such list: it says 404 or another 4xx, or answers with something else."""
+    """None where there is no such list, which is remembered.
+
+    What another host says to whom the registry sends us (GHCR: to a page that isn't there) is no answer of a registry.
+    """
     url: httpx.URL | None = client.url(f"{name}/referrers/{digest}")
     found: list[Descriptor] = []
     for _ in range(_MOST_PAGES):
         if url is None:
             break
         async with client.request("GET", url, scopes, headers={"Accept": OCI_INDEX, **ASKED}) as answer:
+            failure = None
             if answer.status != 200:
                 failure = await client.failure(answer, f"referrers of {digest.short}")
-                if isinstance(failure, UpstreamDenied | UpstreamTrouble):
+                if isinstance(failure, UpstreamDenied | UpstreamTrouble) and not answer.sent_elsewhere:
                     raise failure
-                return None
-            if answer.headers.get("content-type", "").partition(";")[0].strip() != OCI_INDEX:
+            if failure or answer.headers.get("content-type", "").partition(";")[0].strip() != OCI_INDEX:
+                # A 404 may as well mean that this repository isn't there.
+                client.abilities.lists_no_referrers(name if isinstance(failure, NotFound) else None)
                 return None
             content = await client.read(answer, _MAX_LIST_BYTES, "referrers", encoded=True)
             url = _next(client, answer)

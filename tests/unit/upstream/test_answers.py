@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.clocks import HandClock
 from tests.support.scripted import RESET, Asked, Reply, Script, scripted
 from tests.support.upstreams import (
     GivenCredentials,
@@ -44,6 +45,8 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.settings.model import UpstreamSettings
+from yarddesk.upstream.client import RegistryClient
 from yarddesk.upstream.failures import Failures
 from yarddesk.upstream.http import Timeouts
 from yarddesk.upstream.proxies import Proxies
@@ -558,6 +561,48 @@ async def test_without_the_api_referrers_come_from_the_tag(missing: Reply) -> No
         assert [entry.artifact_type for entry in await repository.referrers(Digest.of(IMAGE))] == ["sbom"]
         assert list(await repository.referrers(Digest.of(b"other"))) == []
         assert len(server.of("GET", "/referrers/")) == 1
+
+
+async def test_a_redirect_to_the_page_of_another_host_is_a_list_that_is_not_there() -> None:
+    """As GHCR answers."""
+    fallback = Reply(200, {"Content-Type": OCI_INDEX}, referrers_index("sbom"))
+    page = Reply(404, {"Content-Type": "text/html"}, b"<!DOCTYPE html><html>Not Found</html>")
+    async with scripted(lambda _: page, host="127.0.0.2") as elsewhere:
+
+        def script(asked: Asked) -> Reply:
+            if "/referrers/" in asked.path:
+                return Reply(303, {"Location": f"http://{elsewhere.host}/packages"})
+            return fallback
+
+        async with scripted(script) as server, opened_upstream(server.host) as repository:
+            for _ in range(2):
+                assert [entry.artifact_type for entry in await repository.referrers(Digest.of(IMAGE))] == ["sbom"]
+            assert len(server.of("GET", "/referrers/")) == 1
+
+
+async def test_a_repository_that_is_not_there_says_nothing_of_the_others_and_nothing_for_ever() -> None:
+    clock = HandClock()
+
+    def script(asked: Asked) -> Reply:
+        if "/referrers/" not in asked.path or "gone" in asked.path:
+            return Reply(404, {"Content-Type": "application/json"}, b'{"errors": [{"code": "NAME_UNKNOWN"}]}')
+        return Reply(200, {"Content-Type": OCI_INDEX}, referrers_index("sbom"))
+
+    async with scripted(script) as server:
+
+        def make(settings: UpstreamSettings, store: Any) -> RegistryClient:
+            return RegistryClient(settings, store, proxies=Proxies({}), monotonic=clock.monotonic)
+
+        routes = UpstreamRoutes([settings_for(server.host)], GivenCredentials(), make_client=make)
+        there, gone = (routes.all()[0].repository(RepositoryName.parse(name)) for name in ("app", "gone"))
+        for _ in range(2):
+            assert list(await gone.referrers(Digest.of(IMAGE))) == []
+        assert [entry.artifact_type for entry in await there.referrers(Digest.of(IMAGE))] == ["sbom"]
+        assert len(server.of("GET", "/gone/referrers/")) == 1
+        clock.advance(3601)
+        await gone.referrers(Digest.of(IMAGE))
+        assert len(server.of("GET", "/gone/referrers/")) == 2
+        await routes.aclose()
 
 
 async def test_a_denied_list_of_referrers_is_no_empty_one() -> None:
