@@ -154,16 +154,17 @@ def desktop(tmp_path: Path) -> Iterator[Desktop]:
 
 @pytest.fixture
 def make_yarddesk(tmp_path: Path) -> Iterator[Callable[..., YarddeskProcess]]:
-    """Start yarddesk processes; the arguments are YarddeskProcess's. What still runs at the end is killed."""
+    """Start yarddesk processes; the arguments are YarddeskProcess's, and `started`. What still runs at the end is killed."""
     with ExitStack() as stack:
         count = 0
 
-        def make(**options: Any) -> YarddeskProcess:
+        def make(*, started: bool = True, **options: Any) -> YarddeskProcess:
             nonlocal count
             count += 1
             process = YarddeskProcess(options.pop("folder", tmp_path / f"yarddesk-{count}"), **options)
             stack.callback(process.kill)
-            process.start()
+            if started:
+                process.start()
             return process
 
         yield make

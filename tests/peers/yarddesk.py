@@ -72,10 +72,14 @@ class YarddeskProcess(RegistryClient):
 
     def start(self, deadline_seconds: float = 30.0) -> None:
         """Back when it answers requests, which it says by one line."""
-        self._program = self._make_program()
-        self._program.start()
+        self.begin()
         line = self._program.wait_for_line(r"^listening on (https?://(.+):(\d+))\s*$", deadline_seconds)
         self.url, self.port = line[1], int(line[3])
+
+    def begin(self) -> None:
+        """Start it; back at once."""
+        self._program = self._make_program()
+        self._program.start()
 
     def terminate(self, deadline_seconds: float = 10.0) -> int:
         """SIGTERM; gives its exit status."""

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import importlib.util
 import os
 
@@ -21,7 +22,8 @@ def serve(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     configure_logging(settings.logger)
     spare_memory()
-    asyncio.run(serve_until_stopped(settings, _source(options)))
+    with contextlib.suppress(asyncio.CancelledError):  # a signal before requests were answered
+        asyncio.run(serve_until_stopped(settings, _source(options)))
     return 0
 
 

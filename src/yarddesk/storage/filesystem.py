@@ -32,6 +32,7 @@ from yarddesk.storage.reading import BlobReader, Unverified
 from yarddesk.storage.recent import Recent
 from yarddesk.storage.repositories import Repositories
 from yarddesk.storage.run_marker import RunMarker
+from yarddesk.storage.takeover import TakeOver
 from yarddesk.storage.target import StoreTarget
 from yarddesk.storage.temporaries import remove_temporaries
 from yarddesk.storage.threads import Threads
@@ -109,7 +110,11 @@ class FilesystemStore:
         """
         store = cls(await in_thread(prepare_root, data_dir), on_usage_changed, on_damaged)
         try:
-            await store._threads.small(store._begin)
+            try:
+                await store._threads.small(store._begin)
+            except BaseException:
+                store._stopping.set()
+                raise
             tasks = (asyncio.create_task(store._count()), asyncio.create_task(store._sweep()))
             try:
                 yield store
@@ -358,6 +363,7 @@ class FilesystemStore:
         self._upload_files.remove_leftovers()
         self._upload_files.sweep(ABANDONED_SECONDS, frozenset())
         self._quarantine.load()
+        TakeOver(self._tree, self._blobs, self._quarantine).run_if_needed(self._stopping.is_set)
         started = self._run.look()
         if not self._run.previous_ended_cleanly:
             self._blobs.make_durable(started)

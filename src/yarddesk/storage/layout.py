@@ -8,6 +8,7 @@ uploads/UUID                                an upload session's bytes; UUID.repo
 quarantine/blob-sha256_HEX-TIME-ID          what didn't hash to its name (see storage.quarantine)
 pending/REPOSITORY/REFERENCE.json           one queued sync
 control.json, control.token, lock, run.json
+takeover.json                               while a Switchyard's folder is made ours (see storage.takeover)
 """
 
 import re
@@ -21,6 +22,7 @@ from yarddesk.oci.name import Reference, RepositoryName, Tag
 BLOBS: Final = "blobs"
 MANIFESTS: Final = "manifests"
 UPLOADS: Final = "uploads"
+PENDING: Final = "pending"
 QUARANTINE: Final = "quarantine"
 TYPE_SUFFIX: Final = ".type"
 REPOSITORY_SUFFIX: Final = ".repository"
@@ -29,6 +31,7 @@ BESIDE_PREFIX: Final = ".tmp-"
 """Begins the name of a small file on its way to its place in the same folder; no repository's component and no tag begins so."""
 
 RUN_FILE: Final = "run.json"
+TAKEOVER_FILE: Final = "takeover.json"
 LOCK_FILE: Final = "lock"
 CONTROL_FILE: Final = "control.json"
 ALGORITHMS: Final = ("sha256", "sha512")

@@ -10,6 +10,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from yarddesk.content.errors import StorageError
 from yarddesk.oci.digest import Digest
@@ -21,6 +22,8 @@ from yarddesk.storage.verified import Identity
 
 _log = logging.getLogger(__name__)
 _NAME: Final = re.compile(r"(blob|manifest)-(sha256|sha512)_([0-9a-f]+)-\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
+
+_MOST_OF_A_NAME: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +56,33 @@ class Quarantine:
                 known = self._blobs if match[1] == "blob" else self._manifests
                 known.add(f"{match[2]}:{match[3]}")
 
-    def take_blob(self, digest: Digest, seen: Identity) -> str | None:
-        """Move the file that was `seen`: its name in there; None where another has taken its place meanwhile."""
-        name = self._take("blob", digest, blob_folder(digest), seen)
+    def take_blob(self, digest: Digest, seen: Identity, folder: Parts = ()) -> str | None:
+        """Move the file that was `seen`: its name in there; None where another has taken its place meanwhile.
+
+        `folder`: where it lies, if not where blobs do.
+        """
+        name = self._take("blob", digest, (folder or blob_folder(digest), digest.hex), seen)
         if name is not None:
             self._blobs.add(digest)
         return name
 
-    def take_manifest(self, repository: RepositoryName, digest: Digest, seen: Identity) -> str | None:
-        """As `take_blob`. What belongs to the manifest stays: its tags wait for a whole one."""
-        name = self._take("manifest", digest, manifest_folder(repository, digest.algorithm), seen)
+    def take_manifest(
+        self, repository: RepositoryName, digest: Digest, seen: Identity, place: tuple[Parts, str] | None = None
+    ) -> str | None:
+        """As `take_blob`; `place` is a folder and a file's name. What belongs to the manifest stays: its tags wait for a whole one."""
+        name = self._take(
+            "manifest", digest, place or (manifest_folder(repository, digest.algorithm), digest.hex), seen
+        )
         if name is not None:
             self._manifests.add(digest)
         return name
+
+    def take_stranger(self, folder: Parts, name: str) -> str | None:
+        """Move a file that has no place here: as `take_blob`."""
+        seen = Identity.of(os.lstat(self._tree.join(folder, name)))
+        return self._move(
+            "stranger-" + quote("_".join((*folder, name)), safe="")[:_MOST_OF_A_NAME], (folder, name), seen
+        )
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether such a blob was ever found damaged; says nothing of whether there is a whole one."""
@@ -91,10 +108,11 @@ class Quarantine:
         """Bytes of all of it."""
         return sum(regular_size(self._tree.join((QUARANTINE,), name)) or 0 for name in self.names())
 
-    def _take(self, kind: str, digest: Digest, folder: Parts, seen: Identity) -> str | None:
+    def _take(self, kind: str, digest: Digest, place: tuple[Parts, str], seen: Identity) -> str | None:
+        return self._move(f"{kind}-{encode_reference(digest)}", place, seen)
+
+    def _move(self, label: str, place: tuple[Parts, str], seen: Identity) -> str | None:
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        name = f"{kind}-{encode_reference(digest)}-{moment}-{uuid.uuid4().hex[:8]}"
-        moved = self._tree.move_out(
-            folder, digest.hex, (QUARANTINE,), name, only_if=lambda found: Identity.of(found) == seen
-        )
+        name = f"{label}-{moment}-{uuid.uuid4().hex[:8]}"
+        moved = self._tree.move_out(*place, (QUARANTINE,), name, only_if=lambda found: Identity.of(found) == seen)
         return name if moved else None
