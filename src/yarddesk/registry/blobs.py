@@ -12,7 +12,7 @@ from starlette.requests import Request
 from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import PullThrough
 from yarddesk.content.store import Store
-from yarddesk.content.target import DigestMismatch, NotFound
+from yarddesk.content.target import Damaged, DigestMismatch, NotFound
 from yarddesk.content.threads import in_thread
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.error_codes import ErrorCode
@@ -138,7 +138,10 @@ class Blobs:
 
     async def _from_upstream(self, request: Request, repository: RepositoryName, digest: Digest) -> BlobAnswer:
         async with AsyncExitStack() as stack:
-            blob = await stack.enter_async_context(self._pull_through.open_blob(repository, digest))
+            try:
+                blob = await stack.enter_async_context(self._pull_through.open_blob(repository, digest))
+            except NotFound as error:
+                raise await self._why_not_here(digest) or error from error
             part = _wanted_part(request, digest, blob.size)
             if isinstance(part, Answer):
                 return part
@@ -148,6 +151,16 @@ class Blobs:
             stack.push_async_callback(pieces.aclose)
             headers = _headers(digest, None if whole else part, blob.size)
             return StreamAnswer(200 if whole else 206, headers, pieces, part.length, stack.pop_all())
+
+    async def _why_not_here(self, digest: Digest) -> Damaged | None:
+        """What the store has to say of a blob that was here and was damaged."""
+        try:
+            async with self._store.read_blob(digest):
+                return None
+        except Damaged as damaged:
+            return damaged
+        except NotFound:
+            return None
 
 
 def _from_file(request: Request, digest: Digest, file: BinaryIO, size: int) -> BlobAnswer:

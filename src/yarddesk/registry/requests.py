@@ -12,6 +12,7 @@ from yarddesk.registry.wire import Refused
 
 _MAX_LAST_CHARACTERS: Final = 512
 _LOGGED_CHARACTERS: Final = 400
+_UNCOUNTED_BYTES: Final = 16 * 1024  # so that a few slow large bodies never turn a usual one away
 _CLOSE: Final = ((b"connection", b"close"),)
 
 
@@ -45,7 +46,7 @@ def described(scope: Scope) -> str:
 
 
 class Room:
-    """Bytes of bodies that may be in memory at once, over all requests."""
+    """Bytes of bodies that may be in memory at once, over all requests; what most have doesn't count."""
 
     def __init__(self, most: int) -> None:
         self._left = most
@@ -58,8 +59,9 @@ class Room:
         try:
             if length is None or length <= limit:
                 async for piece in request.stream():
+                    counted = _counted(received)
                     received += piece
-                    self._left -= len(piece)
+                    self._left -= _counted(received) - counted
                     if len(received) > limit:
                         break
                     if self._left < 0:
@@ -68,8 +70,12 @@ class Room:
                 else:
                     return bytes(received)
         finally:
-            self._left += len(received)
+            self._left += _counted(received)
         raise Refused(ErrorCode.SIZE_INVALID, message, status=413, headers=_CLOSE)
+
+
+def _counted(received: bytearray) -> int:
+    return max(0, len(received) - _UNCOUNTED_BYTES)
 
 
 def content_length(request: Request) -> int | None:

@@ -271,6 +271,21 @@ async def test_many_large_manifests_at_once_do_not_fill_the_memory(
     await until_async(taken)
 
 
+async def test_large_manifests_that_never_end_turn_no_usual_one_away(
+    client: httpx.AsyncClient, server: EmbeddedServer
+) -> None:
+    head = f"PUT /v2/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {4 << 20}\r\n\r\n".encode()
+    connections = [await connect(server) for _ in range(8)]
+    try:
+        await asyncio.gather(*(connection.send(head + bytes((4 << 20) - 64)) for connection in connections))
+        usual = Content(BARE.media_type, BARE.content.ljust(2000))
+        for _ in range(100):
+            assert (await put_manifest(client, "app", "v1", usual)).status_code == 201
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
 @pytest.mark.parametrize("tag", ["-bad", ".bad", "x" * 129, "a+b", "ümlaut"])
 async def test_what_is_no_tag_is_refused(client: httpx.AsyncClient, tag: str) -> None:
     answer = await put_manifest(client, "app", tag, BARE)

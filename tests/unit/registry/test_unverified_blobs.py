@@ -115,3 +115,5 @@ async def test_a_file_that_is_cut_short_is_no_answer_either(data: Path) -> None:
         except AnswerCut:
             answer = await client.get(f"/v2/a/blobs/{DIGEST}")
         assert answer.status_code == 404
+        assert "quarantine" in answer.text
+        assert answer.json()["errors"][0]["code"] == "BLOB_UNKNOWN"
