@@ -25,7 +25,7 @@ from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
 from yarddesk.oci.name import RepositoryName, Tag
-from yarddesk.settings.model import Settings
+from yarddesk.settings.model import Settings, SyncSettings
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.sync.service import SyncService
 from yarddesk.sync.snapshot import HistoryEntry, UpstreamPart
@@ -197,23 +197,24 @@ class FaultyYard:
 
 
 @asynccontextmanager
-async def faulty_yard(folder: Path, door: Door, timeouts: Timeouts | None = None) -> AsyncIterator[FaultyYard]:
+async def faulty_yard(
+    folder: Path, host: str, timeouts: Timeouts | None = None, sync: SyncSettings | None = None
+) -> AsyncIterator[FaultyYard]:
     """timeouts: short ones where a stall is to be noticed."""
-    host = door.proxy.host
     upstreams = (settings_for(host),)
     credentials = GivenCredentials({host: credential(USER, PASSWORD)})
 
     def client(settings: Any, store: Any) -> RegistryClient:
         return RegistryClient(settings, store, timeouts=timeouts, proxies=Proxies({}))
 
-    settings = Settings(data_dir=folder, upstreams=upstreams)
+    settings = Settings(data_dir=folder, upstreams=upstreams, sync=sync or SyncSettings())
     clock = HandClock()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(FilesystemStore.open(folder))
         routes = UpstreamRoutes(upstreams, credentials, make_client=client)
         stack.push_async_callback(routes.aclose)
-        sync = SyncService(
+        service = SyncService(
             data_dir=folder, store=store, routes=routes, settings=settings, events=EventBus(), clock=clock
         )
-        await stack.enter_async_context(sync)
-        yield FaultyYard(store, sync, clock, credentials)
+        await stack.enter_async_context(service)
+        yield FaultyYard(store, service, clock, credentials)

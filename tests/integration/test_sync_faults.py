@@ -50,7 +50,7 @@ def test_what_is_impossible_is_so_for_a_reason() -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 async def test_a_fault_while_it_lasts_and_after_it(tmp_path: Path, door: Door, case: Case) -> None:
     repository = f"faults/{case.title}"
-    async with faulty_yard(tmp_path / "data", door, limits_for(case.fault)) as yard:
+    async with faulty_yard(tmp_path / "data", door.proxy.host, limits_for(case.fault)) as yard:
         image = await prepared(yard, repository, case.step)
         injection = door.proxy.inject(case.step, case.fault, times=float("inf"))
         await yard.push(image, repository)
@@ -84,7 +84,7 @@ async def test_a_manifest_that_is_another_one_on_arrival_is_not_taken_for_ours(
 ) -> None:
     repository = f"changed/{step.value.replace(' ', '-')}"
     image = build_small(repository)
-    async with faulty_yard(tmp_path / "data", door) as yard:
+    async with faulty_yard(tmp_path / "data", door.proxy.host) as yard:
         # Still a manifest, and one that any registry takes: by tag it even does.
         at = image.manifest.content.index(b"a note")
         door.proxy.inject(step, FlippedByte(at, of="request"), times=2)
@@ -106,7 +106,7 @@ async def test_platforms_and_their_index_go_up_in_order_whichever_of_them_fails(
 ) -> None:
     repository = f"order/{at}-{fault.title}"
     image = build_case(repository)
-    async with faulty_yard(tmp_path / "data", door) as yard:
+    async with faulty_yard(tmp_path / "data", door.proxy.host) as yard:
         injection = door.proxy.inject(Step.MANIFEST_PUT, fault, at=at, times=2)
         await yard.push(image, repository)
         part = await yard.settled()
@@ -134,7 +134,7 @@ async def test_one_break_of_a_request_that_can_be_repeated_is_not_even_noticed(
 ) -> None:
     repository = f"once/{step.value.replace(' ', '-')}-{fault.title}"
     image = build_small(repository)
-    async with faulty_yard(tmp_path / "data", door) as yard:
+    async with faulty_yard(tmp_path / "data", door.proxy.host) as yard:
         door.proxy.inject(step, fault)
         await yard.push(image, repository)
         assert await yard.settled() is None
@@ -151,7 +151,7 @@ async def test_what_a_platform_sends_while_its_index_comes_is_not_sent_again(tmp
     def answers(*steps: Step) -> list[int]:
         return [each.status for each in door.passed(repository, *steps) if layer.digest[7:] in each.path]
 
-    async with faulty_yard(tmp_path / "data", door) as yard:
+    async with faulty_yard(tmp_path / "data", door.proxy.host) as yard:
         proxy.inject(Step.PATCH, patch)
         await yard.push(image, repository, only=image.manifests[:1])
         await until_async(lambda: door.passed(repository, Step.PATCH), what="the layer is on its way")

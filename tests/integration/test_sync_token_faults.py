@@ -87,7 +87,7 @@ def door(doors: Door) -> Iterator[Door]:
 async def test_a_fault_at_the_token_server(tmp_path: Path, door: Door, fault: Fault, ends: Ends) -> None:
     repository = f"token/{fault.title}"
     image = build_small(repository)
-    async with faulty_yard(tmp_path / "data", door, limits_for(fault)) as yard:
+    async with faulty_yard(tmp_path / "data", door.proxy.host, limits_for(fault)) as yard:
         injection = door.proxy.inject(Step.TOKEN, fault, times=float("inf"))
         await yard.push(image, repository)
         part = await yard.settled_by(injection)
@@ -111,7 +111,7 @@ async def test_a_fault_at_the_token_server(tmp_path: Path, door: Door, fault: Fa
 async def test_a_realm_at_a_foreign_host_gets_neither_password_nor_request_with_one(tmp_path: Path, door: Door) -> None:
     image = build_small("foreign realm")
     challenge = f'Bearer realm="{door.proxy.canary}/token",service="x"'
-    async with faulty_yard(tmp_path / "data", door) as yard:
+    async with faulty_yard(tmp_path / "data", door.proxy.host) as yard:
         door.proxy.inject(Step.TAG_HEAD, Status(401, said=SAID, challenge=challenge), times=float("inf"))
         await yard.push(image, "token/realm")
         part = await yard.settled()
@@ -145,7 +145,7 @@ async def test_a_token_that_is_over_at_any_step_is_renewed_and_nothing_begins_ag
     repository = f"renewed/{step.value.replace(' ', '-')}"
     image = build_case(repository)
     challenge = f'Bearer realm="{door.proxy.url}/token",service="test registry"'
-    async with faulty_yard(tmp_path / "data", door) as yard:
+    async with faulty_yard(tmp_path / "data", door.proxy.host) as yard:
         door.proxy.inject(step, Status(401, said=SAID, challenge=challenge))
         await yard.push(image, repository)
         assert await yard.settled() is None

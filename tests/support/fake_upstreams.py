@@ -56,6 +56,8 @@ class FakeUpstream:
     """What it answers then; None: the truth."""
     forgotten: int = 0
     """How often it was told to forget its connections."""
+    abandoned: list[str] = field(default_factory=list)
+    """The blobs that nobody goes on with."""
 
     def release(self) -> None:
         """What was held goes on."""
@@ -75,6 +77,9 @@ class FakeUpstream:
 
     def forget_connections(self) -> None:
         self.forgotten += 1
+
+    def abandon(self, name: RepositoryName, digest: Digest) -> None:
+        self.abandoned.append(digest)
 
     def ask(self, what: str, repository: str, of: str) -> None:
         self.asked[what] += 1

@@ -67,6 +67,22 @@ async def opened_upstream(
     **more: Any,
 ) -> AsyncIterator[RegistryRepository]:
     """One repository of an upstream at `host`, closed at the end."""
+    opened = opened_routes(host, credentials, timeouts=timeouts, proxies=proxies, monotonic=monotonic, **more)
+    async with opened as routes:
+        yield routes.all()[0].repository(RepositoryName.parse(repository))  # type: ignore[misc]  # the concrete class
+
+
+@asynccontextmanager
+async def opened_routes(
+    host: str,
+    credentials: GivenCredentials | None = None,
+    *,
+    timeouts: Timeouts | None = None,
+    proxies: Proxies | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+    **more: Any,
+) -> AsyncIterator[UpstreamRoutes]:
+    """The way to an upstream at `host`, closed at the end."""
 
     def make(settings: UpstreamSettings, store: Any) -> RegistryClient:
         return RegistryClient(settings, store, timeouts=timeouts, proxies=proxies or Proxies({}), monotonic=monotonic)
@@ -74,8 +90,7 @@ async def opened_upstream(
     store = credentials or GivenCredentials()
     routes = UpstreamRoutes([settings_for(host, **more)], store, check_timeout=timedelta(0), make_client=make)
     try:
-        upstream = routes.all()[0]
-        yield upstream.repository(RepositoryName.parse(repository))  # type: ignore[misc]  # the concrete class
+        yield routes
     finally:
         await routes.aclose()
 

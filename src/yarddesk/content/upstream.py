@@ -127,6 +127,10 @@ class Upstream(Protocol):
         """Begin the next request with a new connection: those of before a sleep of the machine are dead, and don't say so."""
         ...
 
+    def abandon(self, name: RepositoryName, digest: Digest) -> None:
+        """Nobody goes on with a blob whose push to a repository of ours there ended halfway: what was kept for that goes."""
+        ...
+
 
 class Routes(Protocol):
     """Which upstreams a repository of ours belongs to: those of the longest matching prefix, in the order written."""

@@ -36,7 +36,7 @@ from yarddesk.sync.slots import Bandwidth, TransferSlots
 from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, SyncSnapshot
 from yarddesk.sync.states import JobState
 from yarddesk.sync.steering import Steering
-from yarddesk.sync.transfers import Transfers
+from yarddesk.sync.transfers import TransferKey, Transfers
 from yarddesk.sync.views import Views
 from yarddesk.sync.waiting import SyncOutcome, Waiting
 from yarddesk.sync.watch import FolderWatch
@@ -85,7 +85,7 @@ class SyncService:
             arrivals=arrivals,
         )
         self._wires = Wires(
-            Transfers(self._spawn),
+            Transfers(self._spawn, self._abandoned),
             TransferSlots(settings.sync.concurrency),
             Bandwidth(settings.sync.bandwidth, self._clock),
         )
@@ -144,7 +144,7 @@ class SyncService:
         self._watch.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
-            self._worker.stop_all()
+            self._worker.rest_all()
             _, late = await asyncio.wait([runner], timeout=_STOP_SECONDS)
             if late:
                 _log.warning("transfers did not end within %g s and are cut off", _STOP_SECONDS)
@@ -169,7 +169,7 @@ class SyncService:
         self._follow(settings)
         self._apply_pauses()
         for name in changed:
-            self._worker.stop_all(name)
+            self._worker.rest_all(name)
             self._worker.forget(name)
             gate = queue.schedule.gate(name)
             if gate.opened():
@@ -300,13 +300,18 @@ class SyncService:
             await self._stopping.wait()
             for task in loops:
                 task.cancel()
-            self._worker.stop_all()
+            self._worker.rest_all()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         if self._group is None:
             work.close()
             raise RuntimeError("the sync service is not started")
         return self._group.create_task(work)
+
+    def _abandoned(self, key: TransferKey) -> None:
+        upstream = self._queue.routes.upstream(key.upstream)
+        if upstream is not None:
+            upstream.abandon(key.repository, key.digest)
 
     async def _tick(self) -> None:
         """The fallback scan of the folder, and the end of timed pauses."""
@@ -333,7 +338,7 @@ class SyncService:
         """The machine slept: no connection is alive any more, and each would find that out by a time limit of its own."""
         for upstream in self._queue.routes.all():
             upstream.forget_connections()
-        self._worker.stop_all()
+        self._worker.rest_all()
         for _, gate in self._queue.schedule.gates():
             gate.failures = 0
         self._reach.again()

@@ -41,13 +41,13 @@ class Steering:
         paused = paused_by(queue, target)
         if paused is None:
             jobs = [job for each in selected if (job := await self._pause_job(each, True, until)) is not None]
-            ending = self._stop(jobs)
+            ending = self._rest(jobs)
         elif paused.repository is not None and not selected and not await self._is_here(paused.repository):
             return 0
         else:
             await queue.pauses.pause(paused, until)
             self.follow_pauses(paused)
-            ending = self._worker.stop_all(target) if paused.repository is None else self._stop(selected)
+            ending = self._worker.rest_all(target) if paused.repository is None else self._rest(selected)
         queue.timer.set()
         await self._ended(ending)
         return len(selected) if paused in (None, EVERYTHING) else max(1, len(selected))
@@ -98,9 +98,9 @@ class Steering:
             else:
                 queue.enqueue(job, part)
 
-    def _stop(self, jobs: Iterable[Job]) -> list[asyncio.Task[None]]:
+    def _rest(self, jobs: Iterable[Job]) -> list[asyncio.Task[None]]:
         queue = self._queue
-        return self._worker.stop([queue.key(job, part) for job in jobs for part in job.parts.values()])
+        return self._worker.rest([queue.key(job, part) for job in jobs for part in job.parts.values()])
 
     async def _is_here(self, repository: RepositoryName | None) -> bool:
         if repository is None:

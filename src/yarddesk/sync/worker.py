@@ -84,7 +84,7 @@ class Worker:
             await queue.clock.wait(self.wake, None if due is None else max(0.0, due - now))
 
     def stop(self, keys: Iterable[PartKey], *, keep_transfers: bool = False) -> list[asyncio.Task[None]]:
-        """End attempts and let go of their transfers; the tasks that are ending.
+        """End attempts, and their transfers for good; the tasks that are ending.
 
         `keep_transfers`: another attempt goes on with what is halfway through.
         """
@@ -92,17 +92,29 @@ class Worker:
         for key in keys:
             if not keep_transfers:
                 ending += self._wires.transfers.release(key)
-            attempt = self.attempts.get(key)
-            if attempt is not None and attempt.task is not None:
-                if not attempt.settling:
-                    attempt.task.cancel()
-                ending.append(attempt.task)
+            ending += self._stopped(key)
         return ending
 
-    def stop_all(self, upstream: str | None = None) -> list[asyncio.Task[None]]:
-        """End everything that goes on, or all that goes to one upstream; the tasks that are ending."""
+    def rest(self, keys: Iterable[PartKey]) -> list[asyncio.Task[None]]:
+        """End attempts and transfers that are to go on later; the tasks that are ending."""
+        ending = []
+        for key in keys:
+            ending += self._wires.transfers.rest(key)
+            ending += self._stopped(key)
+        return ending
+
+    def rest_all(self, upstream: str | None = None) -> list[asyncio.Task[None]]:
+        """`rest` for everything that goes on, or all that goes to one upstream."""
         keys = [key for key in self.attempts if upstream in (None, key.upstream)]
-        return self.stop(keys) + self._wires.transfers.end(upstream)
+        return self.rest(keys) + self._wires.transfers.end(upstream)
+
+    def _stopped(self, key: PartKey) -> list[asyncio.Task[None]]:
+        attempt = self.attempts.get(key)
+        if attempt is None or attempt.task is None:
+            return []
+        if not attempt.settling:
+            attempt.task.cancel()
+        return [attempt.task]
 
     def replaced(self, job: Job) -> None:
         """A newer push took the job's place: what goes on for other content ends, unless it's about to be done anyway."""
@@ -182,6 +194,8 @@ class Worker:
 
     def _ended(self, attempt: Attempt) -> None:
         del self.attempts[attempt.key]
+        if not self._is_wanted(attempt.key):
+            self._wires.transfers.release(attempt.key)
         self._queue.schedule.finished(attempt.key)
         self.wake.set()
         try:
@@ -190,6 +204,11 @@ class Worker:
             # The loop would only say it in passing, and nothing tries this part any more.
             _log.critical("%s to %s is not tried any more", attempt.job.id, attempt.key.upstream, exc_info=True)
             raise
+
+    def _is_wanted(self, key: PartKey) -> bool:
+        job = self._queue.journal.get(key.job_id)
+        part = job.parts.get(key.upstream) if job is not None else None
+        return part is not None and not part.state.is_over
 
     def _put_back(self, attempt: Attempt) -> None:
         """One that was ended from outside is tried again when there is room for it."""

@@ -9,6 +9,7 @@ from typing import Final
 from yarddesk.content.credentials import CredentialStore
 from yarddesk.content.registry_host import is_docker_hub, registry_key
 from yarddesk.content.upstream import Upstream
+from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import InvalidName, RepositoryName
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.upstream.client import RegistryClient
@@ -86,6 +87,11 @@ class RegistryUpstream:
 
     def forget_connections(self) -> None:
         self._connection.client.forget_connections()
+
+    def abandon(self, name: RepositoryName, digest: Digest) -> None:
+        remote = self._remote_name(name)
+        if remote is not None:
+            self._connection.uploader.abandon(remote, digest)
 
     def _remote(self, name: RepositoryName) -> RepositoryName:
         remote = self._remote_name(name)

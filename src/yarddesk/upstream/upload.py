@@ -1,7 +1,7 @@
 """Sending a blob to a registry: up the ladder, on after a break where the registry kept what came, and else from the start.
 
 A break that costs nothing but what was under way is seen to here and at once; the worker's patience begins where that gets
-nowhere. What ended by a lack of connection is kept for an hour, so that the worker's next try goes on with it.
+nowhere. What ended by a lack of connection, or by a pause, is kept for an hour, so that the next try goes on with it.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ _Key = tuple[RepositoryName, Digest]
 
 @dataclass(slots=True)
 class _Kept:
-    """An upload that a lack of connection ended."""
+    """An upload that a lack of connection, or somebody, ended halfway."""
 
     session: UploadSession
     marks: HashMarks
@@ -70,25 +70,27 @@ class Uploader:
         self._ladder = Ladder(lambda: client.profile, lessons or Lessons(), learned.now)
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._cancelling: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     async def push(self, repository: RepositoryName, descriptor: Descriptor, source: ContentSource) -> None:
         """Send a blob. Raises DigestMismatch, before it is complete there, when the source's bytes are not the descriptor's."""
-        key, now = (repository, descriptor.digest), asyncio.get_running_loop().time()
-        kept = self._kept.pop(key, None)
-        if kept is not None and kept.until < now:
-            kept = None
-        upload = _Upload(self._client, self._ladder, self._cancel, repository, descriptor, source, kept)
+        key = (repository, descriptor.digest)
+        upload = _Upload(self._client, self._ladder, self._cancel, repository, descriptor, source, self._taken(key))
         try:
             await upload.run()
         except BaseException as error:
             if upload.session is not None:
-                if _is_worth_keeping(error):
-                    self._kept[key] = _Kept(upload.session, upload.marks, now + _KEPT_SECONDS)
-                    while len(self._kept) > _MOST_KEPT:
-                        self._kept.popitem(last=False)
+                if _is_worth_keeping(error) and not self._is_closed:
+                    self._keep(key, upload.session, upload.marks)
                 else:
                     self._cancel(upload.session)
             raise
+
+    def abandon(self, repository: RepositoryName, digest: Digest) -> None:
+        """Nobody goes on with an upload that ended halfway."""
+        kept = self._kept.pop((repository, digest), None)
+        if kept is not None:
+            self._cancel(kept.session)
 
     async def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
         """Whether the registry made a blob of the repository `source` one of `repository` too."""
@@ -103,7 +105,13 @@ class Uploader:
             return False
 
     async def aclose(self) -> None:
-        """Give the sessions that are being cancelled a moment; the registry collects what is left of them by itself."""
+        """Give the sessions that are being cancelled a moment; the registry collects what is left of them by itself.
+
+        Those kept for another try end as well: where an upload goes on may be as good as a password, and isn't written down.
+        """
+        self._is_closed = True
+        while self._kept:
+            self._cancel(self._kept.popitem()[1].session)
         if self._cancelling:
             _, late = await asyncio.wait(self._cancelling, timeout=_CLOSE_SECONDS)
             for task in late:
@@ -121,6 +129,18 @@ class Uploader:
                     self._cancel(UploadSession(self._client, repository, location, 0))
                 return False
             raise await self._client.failure(answer, f"a mount of blob {digest.short}")
+
+    def _taken(self, key: _Key) -> _Kept | None:
+        kept = self._kept.pop(key, None)
+        if kept is not None and kept.until < asyncio.get_running_loop().time():
+            self._cancel(kept.session)
+            return None
+        return kept
+
+    def _keep(self, key: _Key, session: UploadSession, marks: HashMarks) -> None:
+        self._kept[key] = _Kept(session, marks, asyncio.get_running_loop().time() + _KEPT_SECONDS)
+        while len(self._kept) > _MOST_KEPT:
+            self._cancel(self._kept.popitem(last=False)[1].session)
 
     def _cancel(self, session: UploadSession) -> None:
         if not self._client.profile.ends_uploads:
@@ -304,7 +324,7 @@ class _Upload:
 
 
 def _is_worth_keeping(error: BaseException) -> bool:
-    """Whether the upload may still be there, and the next try may go on with it."""
-    if isinstance(error, UpstreamAway):
+    """Whether the upload may still be there, and the next try may go on with it. Who gave it up for good says so (`abandon`)."""
+    if isinstance(error, UpstreamAway | asyncio.CancelledError):
         return True
     return isinstance(error, UpstreamTrouble) and (error.status is None or error.status in _LATER)

@@ -10,10 +10,18 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.support.scripted import RESET, Asked, Reply, ScriptedServer, scripted
-from tests.support.upstreams import GivenCredentials, blob, credential, opened_upstream, source_of
+from tests.support.upstreams import (
+    GivenCredentials,
+    blob,
+    credential,
+    opened_routes,
+    opened_upstream,
+    source_of,
+)
 from tests.support.waiting import until_async
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import (
+    Upstream,
     UpstreamBroken,
     UpstreamFailure,
     UpstreamFull,
@@ -22,10 +30,12 @@ from yarddesk.content.upstream import (
     UpstreamUntrue,
 )
 from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName
 from yarddesk.upstream.http import Timeouts
 
 LAYER = random.Random(7).randbytes(6 * 1024 * 1024)
 SMALL = LAYER[:5000]
+REPOSITORY, OTHER = RepositoryName.parse("team/app"), RepositoryName.parse("team/other")
 QUICK = Timeouts(connect_seconds=1, answer_seconds=0.5, stall_seconds=0.5, commit_seconds=0.5)
 
 
@@ -236,7 +246,9 @@ async def test_the_time_that_our_own_disk_needs_is_not_the_registrys() -> None:
         assert registry.blobs == {blob(LAYER).digest}
 
 
-async def test_a_cancelled_push_ends_at_once_and_its_session_goes() -> None:
+@asynccontextmanager
+async def cancelled_push(*, leave: bool = False) -> AsyncIterator[tuple[ScriptedServer, Upstream]]:
+    """An upstream whose push of LAYER was cancelled when two MiB of it were read; leave: it's closed when that is shown."""
     entered, left = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
@@ -254,8 +266,9 @@ async def test_a_cancelled_push_ends_at_once_and_its_session_goes() -> None:
             left.set()
             await iterator.aclose()  # type: ignore[attr-defined]  # it is a generator
 
-    async with uploads() as (_, server), opened_upstream(server.host) as repository:
-        push = asyncio.create_task(repository.push(blob(LAYER), endless))
+    async with uploads() as (_, server), opened_routes(server.host) as routes:
+        upstream = routes.all()[0]
+        push = asyncio.create_task(upstream.repository(REPOSITORY).push(blob(LAYER), endless))
         await entered.wait()
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -264,6 +277,26 @@ async def test_a_cancelled_push_ends_at_once_and_its_session_goes() -> None:
             await push
         assert loop.time() - began < 1
         assert left.is_set()
+        assert not server.of("DELETE"), "the next try may go on with it"
+        if leave:
+            await routes.aclose()
+        yield server, upstream
+
+
+async def test_a_cancelled_push_ends_at_once_and_its_session_goes_when_nobody_goes_on_with_it() -> None:
+    async with cancelled_push() as (server, upstream):
+        upstream.abandon(REPOSITORY, Digest.of(SMALL))
+        upstream.abandon(OTHER, Digest.of(LAYER))
+        upstream.abandon(REPOSITORY, Digest.of(LAYER))
+        await until_async(lambda: server.of("DELETE"))
+        upstream.abandon(REPOSITORY, Digest.of(LAYER))
+        await upstream.repository(REPOSITORY).push(blob(LAYER), source_of(LAYER))
+        assert len(server.of("POST")) == 2
+        assert len(server.of("DELETE")) == 1
+
+
+async def test_the_session_of_a_cancelled_push_goes_when_its_upstream_is_closed() -> None:
+    async with cancelled_push(leave=True) as (server, _):
         await until_async(lambda: server.of("DELETE"))
 
 
