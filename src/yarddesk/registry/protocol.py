@@ -4,7 +4,6 @@ import asyncio
 import logging
 import socket
 import time
-import urllib.parse
 from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
@@ -24,6 +23,7 @@ from yarddesk.registry.body import IncomingBody
 from yarddesk.registry.buffers import Buffers
 from yarddesk.registry.chunked import InvalidChunk
 from yarddesk.registry.exchange import SENDFILE, Exchange, render_head
+from yarddesk.registry.heads import RequestHead
 from yarddesk.registry.limits import Limits
 from yarddesk.registry.unsent import unsent_bytes
 
@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 AnswerAtOnce = Callable[[Scope], Answer | None]
 """An answer that needs no waiting, for the busiest requests; None: ask the application."""
 
-_ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
-_VERSIONS: Final = ("1.1", "1.0")
 _TLS_HANDSHAKE: Final = 0x16
 _LOCAL_SEND_BUFFER_BYTES: Final = 128 * 1024
 _HEAD_END: Final = b"\r\n\r\n"
@@ -76,14 +74,14 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._phase_since = self.loop.time()
         self._requests = 0
         self._head_bytes = 0
-        self._length = b""
-        self._coding = b""
+        self._head = RequestHead()
         self._framing_bytes = 0
         self._bytes_in = 0
         self._bytes_out = 0
         self._body_mark = (self._phase_since, 0)
         self._write_mark: tuple[float, object] = (self._phase_since, None)
         self._over = False
+        self._about: Scope = {}  # what the application is told of every request
 
     # asyncio's side
 
@@ -94,6 +92,12 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.server = get_local_addr(transport)
         self.client = get_remote_addr(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
+        self._about = {
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "extensions": {SENDFILE: {}},
+        }
         _bound_send_buffer(transport, self.client)
         if len(self.connections) > self.limits.connections:
             self._say_no(503, "The server has as many connections as it takes.")
@@ -233,61 +237,47 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_message_begin(self) -> None:
         self._enter(_HEAD)
         self._head_bytes = 0
-        self._length = b""
-        self._coding = b""
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
+        self._head = RequestHead()
 
     def on_url(self, url: bytes) -> None:
-        self.url += url
+        self._head.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is not _HEAD:
-            return  # a trailer: nobody here waits for one, and the headers were judged already
-        name = name.lower()
-        if name == b"content-length":
-            self._length = value.strip()
-        elif name == b"transfer-encoding":
-            self._coding += value.strip().lower()
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        if self._phase is _HEAD:
+            self._head.add(name, value)
+        # Else a trailer: nobody here waits for one, and the headers were judged already.
 
     def on_headers_complete(self) -> None:
         self._enter(_BODY)
         self._requests += 1
         exchange = self._begin()
-        if self._coding or self._length.lstrip(b"0"):
-            length = None if self._coding else int(self._length)
+        head = self._head
+        if head.coding or head.length.lstrip(b"0"):
+            length = None if head.coding else int(head.length)
             self._body = IncomingBody(self._buffers, exchange, length, self._check_extension)
 
     def _begin(self) -> Exchange | None:
         """What is to be done about the request whose head is complete: None where nobody will want its body."""
-        if self._over or self._head_is_too_large() or not (self._running is None or self._running.keep_alive):
+        if self._over or not (self._running is None or self._running.keep_alive):
             return None
-        if self._coding and self.parser.get_http_version() == "1.0":
-            self._refuse(
-                400, "HTTP/1.0 knows no Transfer-Encoding."
-            )  # whoever sends it may be misunderstood on the way
+        head, version = self._head, self.parser.get_http_version()
+        fault = head.too_large(self.limits) or head.wrongly_framed(version)
+        if fault is not None:
+            self._refuse(*fault)
             return None
-        if self._coding not in (b"", b"chunked"):
-            self._refuse(501, "A request's body comes as it is, or chunked.")
-            return None
-        scope = self._scope()
+        scope = head.scope(self.parser.get_method().decode("ascii"), version, self._about)
         if scope is None:
             self._refuse(400, "The request's target or version is not valid.")
             return None
         keep_alive = self.parser.should_keep_alive()
-        has_body = self._coding or self._length
-        if self._at_once is not None and not (has_body or self._running is not None or self.flow.write_paused):
+        if self._at_once is not None and not (
+            head.announces_body or self._running is not None or self.flow.write_paused
+        ):
             answer = self._at_once(scope)
             if answer is not None:
                 self._answer(answer, head_only=scope["method"] == "HEAD", keep_alive=keep_alive)
                 return None
-        exchange = Exchange(
-            self, self._buffers, scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue
-        )
+        exchange = Exchange(self, self._buffers, scope, keep_alive=keep_alive, expects_continue=head.expects_continue)
         self._receiving = exchange
         if self._running is None:
             self._start(exchange)
@@ -316,51 +306,6 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         if phase is _BODY:
             self._framing_bytes = 0
             self._body_mark = (self._phase_since, self._bytes_in)
-
-    def _head_is_too_large(self) -> bool:
-        limits = self.limits
-        if len(self.url) > limits.target_bytes:
-            self._refuse(414, "The request's target is too long.")
-        elif len(self.headers) > limits.header_count:
-            self._refuse(431, "The request has too many headers.")
-        elif sum(len(name) + len(value) for name, value in self.headers) > limits.header_bytes:
-            self._refuse(431, "The request's headers are too long.")
-        return self._over
-
-    def _scope(self) -> Scope | None:
-        target, version = self.url, self.parser.get_http_version()
-        if version not in _VERSIONS:
-            return None
-        if not target.startswith(b"/"):
-            target = self._own_form(target)
-            if not target:
-                return None
-        raw_path, _, query = target.partition(b"#")[0].partition(b"?")
-        path = raw_path.decode("latin-1")
-        return {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "root_path": "",
-            "headers": self.headers,
-            "method": self.parser.get_method().decode("ascii"),
-            "path": urllib.parse.unquote(path) if "%" in path else path,
-            "raw_path": raw_path,
-            "query_string": query,
-            "extensions": {SENDFILE: {}},
-        }
-
-    def _own_form(self, target: bytes) -> bytes:
-        """Path and query of an absolute-form target, whose host counts in place of the header's (RFC 9112, 3.2.2)."""
-        scheme, separator, rest = target.partition(b"://")
-        authority, slash, path = rest.partition(b"/")
-        if not separator or scheme.lower() not in (b"http", b"https") or not authority:
-            return b""
-        self.headers = [(name, authority if name == b"host" else value) for name, value in self.headers]
-        return slash + path or b"/"
 
     # The exchange's side
 
