@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 def complain(text: str) -> None:
     """One complaint, on standard error."""
-    print(f"yarddesk: {_plain(text)}", file=sys.stderr)
+    print(f"yarddesk: {plain(text)}", file=sys.stderr)
 
 
 def print_json(document: Any, stream: TextIO | None = None) -> None:  # noqa: ANN401 - JSON is any of its types
@@ -22,13 +22,13 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], empty: s
     if not rows:
         print(empty)
         return
-    lines = [headings, *([_plain(cell) for cell in row] for row in rows)]
+    lines = [headings, *([plain(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for row in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Without what a terminal would obey: the words of manifests and layouts are anybody's."""
     return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
 

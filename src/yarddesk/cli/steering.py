@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from yarddesk.cli.following import follow
 from yarddesk.cli.options import duration, settings_of
 from yarddesk.cli.output import complain, plural, print_json, print_table, size
 from yarddesk.control.client import ControlClient
@@ -27,7 +28,10 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
         ("queue", _queue, "what is on its way"),
         ("history", _history, "what was synced lately"),
     ):
-        add(name, run, text).add_argument("--json", action="store_true", help="for programs")
+        parser = add(name, run, text)
+        parser.add_argument("--json", action="store_true", help="for programs")
+        if name == "queue":
+            parser.add_argument("--follow", action="store_true", help="go on telling what happens, a line each")
     pause = add("pause", _pause, "pause everything, an upstream or a repository")
     pause.add_argument("target", nargs="?", help="an upstream's name or a repository; without it everything")
     pause.add_argument(
@@ -89,10 +93,17 @@ def _status(options: argparse.Namespace) -> int:
 
 def _queue(options: argparse.Namespace) -> int:
     with _client(options) as client:
+        if options.follow:
+            follow(client, _show_queue, as_json=options.json)
         queue = client.get("queue")
     if options.json:
         print_json(queue)
-        return 0
+    else:
+        _show_queue(queue)
+    return 0
+
+
+def _show_queue(queue: dict[str, Any]) -> None:
     rows = [
         (
             _shown(job),
@@ -107,7 +118,6 @@ def _queue(options: argparse.Namespace) -> int:
         for part in job["upstreams"]
     ]
     print_table(("IMAGE", "UPSTREAM", "STATE", "DONE", "TO SEND", "TRIES", "REASON"), rows, "Nothing is waiting.")
-    return 0
 
 
 def _history(options: argparse.Namespace) -> int:

@@ -13,26 +13,36 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from yarddesk import __version__
 from yarddesk.content.credentials import Secret
-from yarddesk.control.documents import history_document, queue_document, status_document
+from yarddesk.control.documents import events_document, history_document, queue_document, status_document
 from yarddesk.control.metrics import render_metrics
 from yarddesk.control.surface import ControlSurface
 from yarddesk.control.works import WorkAnswer
 from yarddesk.errors import YarddeskError
+from yarddesk.oci.json_bytes import json_bytes
 from yarddesk.oci.name import InvalidTag, Tag
 from yarddesk.sync.snapshot import ConflictChoice
 
 _MAX_BODY_BYTES: Final = 64 * 1024
-_MAX_WAIT_SECONDS: Final = 30.0
+_MAX_WAIT_SECONDS: Final = 30
 _MAX_HISTORY: Final = 1000
 _MAX_DIGITS: Final = 18
 _MAX_PAUSE_SECONDS: Final = 10 * 365 * 24 * 3600
 
 Endpoint = Callable[[Request], Awaitable[Response | WorkAnswer]]
+
+
+class _Json(Response):
+    """JSON whatever it holds: a file's name may be no text."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        return json_bytes(content)
 
 
 class _BadRequest(Exception):
@@ -65,6 +75,7 @@ def control_app(surface: ControlSurface, token: Secret) -> Starlette:
             Route("/api/v1/status", guarded(actions.status), methods=["GET"]),
             Route("/api/v1/queue", guarded(actions.queue), methods=["GET"]),
             Route("/api/v1/history", guarded(actions.history), methods=["GET"]),
+            Route("/api/v1/events", guarded(actions.events), methods=["GET"]),
             Route("/api/v1/pause", guarded(actions.pause), methods=["POST"]),
             Route("/api/v1/resume", guarded(actions.resume), methods=["POST"]),
             Route("/api/v1/retry", guarded(actions.retry), methods=["POST"]),
@@ -88,20 +99,31 @@ class _Actions:
     async def status(self, _request: Request) -> Response:
         surface = self._surface
         snapshot = surface.sync.snapshot()
-        return JSONResponse(status_document(snapshot, surface.url, surface.used_bytes(), surface.max_bytes))
+        return _Json(status_document(snapshot, surface.url, surface.used_bytes(), surface.max_bytes))
 
     async def queue(self, _request: Request) -> Response:
-        return JSONResponse(queue_document(self._surface.sync.snapshot()))
+        return _Json(queue_document(self._surface.sync.snapshot()))
 
     async def history(self, request: Request) -> Response:
-        limit = request.query_params.get("limit", "100")
-        if not (limit.isascii() and limit.isdecimal() and len(limit) < _MAX_DIGITS):
-            raise _BadRequest("limit is a whole number.")
-        return JSONResponse(history_document(self._surface.sync.history(min(int(limit), _MAX_HISTORY))))
+        limit = _whole(request, "limit", 100)
+        return _Json(history_document(self._surface.sync.history(min(limit, _MAX_HISTORY))))
+
+    async def events(self, request: Request) -> Response:
+        """Without `since` what is kept, at once; with it what came after that, as soon as there is something."""
+        log = self._surface.event_log
+        seconds = min(_whole(request, "seconds", _MAX_WAIT_SECONDS), _MAX_WAIT_SECONDS)
+        if "since" in request.query_params:
+            happened = await log.wait(_whole(request, "since", 0), seconds)
+        else:
+            happened = log.since(None)
+        if log.closed:
+            return _problem(503, "yarddesk is stopping.")
+        return _Json(events_document(happened))
 
     async def metrics(self, _request: Request) -> Response:
         surface = self._surface
-        text = render_metrics(surface.sync.snapshot(), surface.used_bytes(), surface.max_bytes)
+        snapshot = surface.sync.snapshot()
+        text = render_metrics(snapshot, surface.counters, surface.used_bytes(), surface.max_bytes)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def pause(self, request: Request) -> Response:
@@ -155,8 +177,8 @@ class _Actions:
         seconds = body.get("seconds", _MAX_WAIT_SECONDS)
         if not _is_number(seconds) or seconds < 0:
             raise _BadRequest("seconds is a number, 0 at least.")
-        outcome = await self._surface.wait(_target(body), min(float(seconds), _MAX_WAIT_SECONDS))
-        return JSONResponse({"state": outcome.state, "reason": outcome.reason})
+        outcome = await self._surface.wait(_target(body), float(min(seconds, _MAX_WAIT_SECONDS)))
+        return _Json({"state": outcome.state, "reason": outcome.reason})
 
     async def account_changed(self, request: Request) -> Response:
         body = await _body(request)
@@ -179,11 +201,11 @@ class _Actions:
 
 
 async def _version(_request: Request) -> Response:
-    return JSONResponse({"name": "yarddesk", "version": __version__, "revision": await asyncio.to_thread(revision)})
+    return _Json({"name": "yarddesk", "version": __version__, "revision": await asyncio.to_thread(revision)})
 
 
 async def _healthy(_request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+    return _Json({"status": "ok"})
 
 
 @cache
@@ -222,6 +244,15 @@ async def _body(request: Request) -> dict[str, Any]:
     return document
 
 
+def _whole(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < _MAX_DIGITS):
+        raise _BadRequest(f"{name} is a whole number.")
+    return int(text)
+
+
 def _is_number(given: object) -> bool:
     return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
 
@@ -241,8 +272,8 @@ def _tag(text: str) -> Tag:
 
 
 def _count(count: int) -> Response:
-    return JSONResponse({"count": count})
+    return _Json({"count": count})
 
 
 def _problem(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status_code=status)
+    return _Json({"error": message}, status_code=status)

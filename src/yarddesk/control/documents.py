@@ -1,12 +1,18 @@
 """The JSON documents of the control API, from snapshots. Times are RFC 3339 in UTC, sizes bytes; keys are only ever added."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from yarddesk import __version__
+from yarddesk.control.event_log import Happened
+from yarddesk.events import Event
 from yarddesk.oci.digest import Digest
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamPart, overall_state
+
+_INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def timestamp(moment: datetime | None) -> str | None:
@@ -99,3 +105,18 @@ def history_document(entries: Sequence[HistoryEntry]) -> dict[str, Any]:
             for entry in entries
         ]
     }
+
+
+def events_document(happened: Happened) -> dict[str, Any]:
+    return {
+        "events": [_event(event) for event in happened.events],
+        "last": happened.last,
+        "missed": happened.missed,
+    }
+
+
+def _event(event: Event) -> dict[str, Any]:
+    """Its fields, after its type: `job_state_changed` for a JobStateChanged."""
+    values = {field.name: getattr(event, field.name) for field in fields(event)}
+    document = {"type": _INNER_CAPITAL.sub("_", type(event).__name__).lower(), **values}
+    return document | {"at": timestamp(event.at)}

@@ -1,45 +1,153 @@
 """The Prometheus text format (version 0.0.4)."""
 
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+
 from yarddesk import __version__
+from yarddesk.control.counters import SECONDS_BOUNDS, SyncCounters, UpstreamCounts
 from yarddesk.sync.snapshot import SyncSnapshot
 from yarddesk.sync.states import JobState
+from yarddesk.sync.verdicts import FailureKind
+
+_OUTCOMES = tuple(state for state in JobState if state.is_over)
+_HOOKS = ("command", "webhook")
+
+Sample = tuple[Mapping[str, str], float]
 
 
-def render_metrics(snapshot: SyncSnapshot, used_bytes: int, max_bytes: int) -> str:
-    """The queue's states, its bytes, the cache's and the upstreams' health."""
+def render_metrics(snapshot: SyncSnapshot, counters: SyncCounters, used_bytes: int, max_bytes: int) -> str:
+    """How the queue, the cache and the upstreams stand, and what was counted since the start."""
+    text = _Text()
+    text.gauge("yarddesk_info", "The version that runs.", [({"version": __version__}, 1)])
+    _state(text, snapshot)
+    _counts(text, counters.of([upstream.upstream for upstream in snapshot.upstreams]))
+    text.counter(
+        "yarddesk_hook_failures_total",
+        "Arrivals that a hook could not be told of, for good.",
+        [({"hook": hook}, counters.hooks.get(hook, 0)) for hook in _HOOKS],
+    )
+    text.gauge("yarddesk_cache_bytes", "Bytes stored.", [({}, used_bytes)])
+    text.gauge("yarddesk_cache_max_bytes", "The bound on what can be had again; 0 is none.", [({}, max_bytes)])
+    return text.whole()
+
+
+def _state(text: "_Text", snapshot: SyncSnapshot) -> None:
     counts = snapshot.counts
-    lines = [
-        "# HELP yarddesk_info The version that runs.",
-        "# TYPE yarddesk_info gauge",
-        f'yarddesk_info{{version="{__version__}"}} 1',
-        "# HELP yarddesk_sync_jobs Images on their way, by upstream's part and state.",
-        "# TYPE yarddesk_sync_jobs gauge",
-        *(f'yarddesk_sync_jobs{{state="{state}"}} {counts.get(state, 0)}' for state in JobState),
-        "# HELP yarddesk_sync_bytes_left Bytes still to send, of the images whose size is known.",
-        "# TYPE yarddesk_sync_bytes_left gauge",
-        f"yarddesk_sync_bytes_left {snapshot.bytes_left}",
-        "# HELP yarddesk_sync_paused Whether everything is paused.",
-        "# TYPE yarddesk_sync_paused gauge",
-        f"yarddesk_sync_paused {int(snapshot.paused)}",
-        "# HELP yarddesk_sync_set_aside Files in the queue's folder that can't be used.",
-        "# TYPE yarddesk_sync_set_aside gauge",
-        f"yarddesk_sync_set_aside {len(snapshot.set_aside)}",
-        "# HELP yarddesk_cache_bytes Bytes stored.",
-        "# TYPE yarddesk_cache_bytes gauge",
-        f"yarddesk_cache_bytes {used_bytes}",
-        "# HELP yarddesk_cache_max_bytes The bound on what can be had again; 0 is none.",
-        "# TYPE yarddesk_cache_max_bytes gauge",
-        f"yarddesk_cache_max_bytes {max_bytes}",
-        "# HELP yarddesk_upstream_up Whether an upstream answered when it was last asked.",
-        "# TYPE yarddesk_upstream_up gauge",
-        *(
-            f'yarddesk_upstream_up{{upstream="{_label(upstream.upstream)}"}} {int(upstream.state == "ok")}'
+    text.gauge(
+        "yarddesk_sync_jobs",
+        "Images on their way, by upstream's part and state.",
+        [({"state": str(state)}, counts.get(state, 0)) for state in JobState],
+    )
+    text.gauge(
+        "yarddesk_sync_bytes_left",
+        "Bytes still to send, of the images whose size is known.",
+        [({}, snapshot.bytes_left)],
+    )
+    text.gauge("yarddesk_sync_paused", "Whether everything is paused.", [({}, int(snapshot.paused))])
+    text.gauge(
+        "yarddesk_sync_paused_repositories",
+        "Repositories that are paused.",
+        [({}, len(snapshot.paused_repositories))],
+    )
+    text.gauge(
+        "yarddesk_sync_set_aside",
+        "Files in the queue's folder that can't be used.",
+        [({}, len(snapshot.set_aside))],
+    )
+    text.gauge(
+        "yarddesk_upstream_up",
+        "Whether an upstream answered when it was last asked.",
+        [
+            ({"upstream": upstream.upstream}, int(upstream.state == "ok"))
             for upstream in snapshot.upstreams
             if upstream.state != "unknown"
-        ),
-    ]
-    return "\n".join(lines) + "\n"
+        ],
+    )
 
 
-def _label(text: str) -> str:
+def _counts(text: "_Text", upstreams: Mapping[str, UpstreamCounts]) -> None:
+    def each(name: str, what: str, values: Mapping[str, float]) -> None:
+        text.counter(name, what, [({"upstream": upstream}, value) for upstream, value in values.items()])
+
+    text.counter(
+        "yarddesk_sync_images_total",
+        "Images whose sync to an upstream ended.",
+        [
+            ({"upstream": name, "outcome": str(outcome)}, counts.images[outcome])
+            for name, counts in upstreams.items()
+            for outcome in _OUTCOMES
+        ],
+    )
+    each(
+        "yarddesk_sync_bytes_sent_total",
+        "Bytes sent for images whose sync ended.",
+        {name: counts.bytes_sent for name, counts in upstreams.items()},
+    )
+    each(
+        "yarddesk_sync_bytes_saved_total",
+        "Bytes of synced images that an upstream had already, or could mount.",
+        {name: counts.bytes_saved for name, counts in upstreams.items()},
+    )
+    text.counter(
+        "yarddesk_sync_failures_total",
+        "Tries that came to nothing, by what failed.",
+        [
+            ({"upstream": name, "kind": str(kind)}, counts.failures[kind])
+            for name, counts in upstreams.items()
+            for kind in FailureKind
+        ],
+    )
+    each(
+        "yarddesk_sync_retries_total",
+        "Tries after an image's first.",
+        {name: counts.retries for name, counts in upstreams.items()},
+    )
+    each(
+        "yarddesk_sync_conflicts_total",
+        "Tags that somebody else had moved, and that were not overwritten.",
+        {name: counts.conflicts for name, counts in upstreams.items()},
+    )
+    text.histogram(
+        "yarddesk_sync_seconds",
+        "How long images took from their first try until they were read back.",
+        upstreams,
+    )
+
+
+class _Text:
+    """One family after the other."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def whole(self) -> str:
+        return "".join(f"{line}\n" for line in self._lines)
+
+    def gauge(self, name: str, what: str, samples: Iterable[Sample]) -> None:
+        self._family(name, "gauge", what, ((name, *sample) for sample in samples))
+
+    def counter(self, name: str, what: str, samples: Iterable[Sample]) -> None:
+        self._family(name, "counter", what, ((name, *sample) for sample in samples))
+
+    def histogram(self, name: str, what: str, upstreams: Mapping[str, UpstreamCounts]) -> None:
+        samples: list[tuple[str, Mapping[str, str], float]] = []
+        for upstream, counts in upstreams.items():
+            bounds = (*(f"{bound:g}" for bound in SECONDS_BOUNDS), "+Inf")
+            below = list(accumulate(counts.seconds))
+            samples += [
+                (f"{name}_bucket", {"upstream": upstream, "le": bound}, count)
+                for bound, count in zip(bounds, below, strict=True)
+            ]
+            samples.append((f"{name}_sum", {"upstream": upstream}, round(counts.seconds_sum, 3)))
+            samples.append((f"{name}_count", {"upstream": upstream}, below[-1]))
+        self._family(name, "histogram", what, samples)
+
+    def _family(self, name: str, kind: str, what: str, samples: Iterable[tuple[str, Mapping[str, str], float]]) -> None:
+        self._lines += [f"# HELP {name} {what}", f"# TYPE {name} {kind}"]
+        for sample, labels, value in samples:
+            named = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+            self._lines.append(f"{sample}{f'{{{named}}}' if named else ''} {value}")
+
+
+def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from yarddesk.control.counters import SyncCounters
+from yarddesk.control.event_log import EventLog
 from yarddesk.control.works import Work
 from yarddesk.sync.snapshot import SyncController
 
@@ -24,6 +26,12 @@ class ControlSurface(Protocol):
 
     @property
     def sync(self) -> SyncController: ...
+
+    @property
+    def event_log(self) -> EventLog: ...
+
+    @property
+    def counters(self) -> SyncCounters: ...
 
     @property
     def max_bytes(self) -> int: ...

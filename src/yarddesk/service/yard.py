@@ -14,6 +14,8 @@ from yarddesk import __version__
 from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.content.credentials import Credential, Secret
 from yarddesk.control.app import control_app
+from yarddesk.control.counters import SyncCounters
+from yarddesk.control.event_log import EventLog
 from yarddesk.control.instance import announce, new_token, withdraw
 from yarddesk.control.surface import WaitOutcome
 from yarddesk.control.works import Work
@@ -64,6 +66,8 @@ class Parts:
     store: FilesystemStore
     stored: StoredBytes
     events: EventBus
+    event_log: EventLog
+    counters: SyncCounters
     accounts: Accounts
     learned: Learned
     routes: YardRoutes
@@ -82,6 +86,8 @@ class Yard:
         self._routes = parts.routes
         self._token = new_token()
         server = settings.server
+        self.event_log = parts.event_log
+        self.counters = parts.counters
         pushes = AnnouncedPushes(parts.sync, parts.events)
         self._registry = RegistryApp(
             parts.store, parts.pulls, pushes, names=parts.routes, rest=control_app(self, self._token)
@@ -326,6 +332,7 @@ class Yard:
                 print(f"listening on {self.url}", file=sys.stderr, flush=True)  # noqa: T201 - programs wait for this line
                 yield
             finally:
+                self.event_log.close()  # who waits for news would hold up the server's end
                 await asyncio.to_thread(withdraw, self.data_dir)
 
     @asynccontextmanager
@@ -353,6 +360,10 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         lock = await asyncio.to_thread(InstanceLock.acquire, settings.data_dir)
         stack.callback(lock.release)
         events = EventBus()
+        # First of all, so that nothing is told before they listen.
+        event_log, counters = EventLog(events), SyncCounters(events)
+        stack.callback(event_log.close)
+        stack.callback(counters.close)
         stored = StoredBytes(events)
         store = await stack.enter_async_context(
             FilesystemStore.open(settings.data_dir, on_usage_changed=stored.changed, on_damaged=stored.damaged)
@@ -368,7 +379,11 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         pulls = CachedPulls(
             store=store, routes=routes, settings=settings, events=events, is_queued=sync.is_queued, tag_seen=sync.saw
         )
-        yard = Yard(settings, source, Parts(store, stored, events, accounts, learned, routes, sync, pulls, hooks))
+        yard = Yard(
+            settings,
+            source,
+            Parts(store, stored, events, event_log, counters, accounts, learned, routes, sync, pulls, hooks),
+        )
         stack.push_async_callback(yard.close_routes)
         await stack.enter_async_context(hooks)
         await stack.enter_async_context(sync)

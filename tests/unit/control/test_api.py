@@ -1,5 +1,6 @@
 """The control API over ASGI, with a queue of hand-made snapshots behind it."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +10,11 @@ import pytest
 from yarddesk import __version__
 from yarddesk.content.credentials import Secret
 from yarddesk.control.app import control_app
+from yarddesk.control.counters import SyncCounters
+from yarddesk.control.event_log import EventLog
 from yarddesk.control.surface import WaitOutcome
 from yarddesk.control.works import Work
+from yarddesk.events import EventBus, JobStateChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.progress import ProgressMeter
@@ -56,7 +60,8 @@ class Queue:
             UpstreamHealth("corp", "registry.corp", "ok"),
             UpstreamHealth("hub", "docker.io", "away", "no answer"),
         )
-        paused, aside = {RepositoryName.parse("team/old"): NOW}, (SetAsideMarker("a.json.damaged", "It is too large."),)
+        paused = {RepositoryName.parse("team/old"): NOW}
+        aside = (SetAsideMarker("a\udcff.json.damaged", "It is too large."),)
         return SyncSnapshot(1, False, None, self.jobs, (), health, 12.3, paused_repositories=paused, set_aside=aside)
 
     def history(self, limit=100):
@@ -108,6 +113,9 @@ class Surface:
         self.shown = 0
         self.has_window = True
         self.works: dict[str, Work] = {}
+        self.events = EventBus()
+        self.event_log = EventLog(self.events)
+        self.counters = SyncCounters(self.events)
 
     def used_bytes(self):
         return 600
@@ -143,7 +151,7 @@ async def test_status_has_the_contracts_keys(client):
     assert (status["url"], status["version"], status["paused"]) == ("http://localhost:5050", __version__, False)
     assert status["bytes_left"] == 60
     assert status["paused_repositories"] == [{"repository": "team/old", "until": "2026-11-24T13:00:00.250Z"}]
-    assert status["set_aside"] == [{"file": "a.json.damaged", "reason": "It is too large."}]
+    assert status["set_aside"] == [{"file": "a\udcff.json.damaged", "reason": "It is too large."}]
     assert status["cache"] == {"used": 600, "max": 1000}
     assert [(upstream["name"], upstream["state"]) for upstream in status["upstreams"]] == [
         ("corp", "ok"),
@@ -229,7 +237,7 @@ async def test_showing_the_window_needs_one(client, surface):
     assert surface.shown == 2
 
 
-@pytest.mark.parametrize("name", ["status", "queue", "history"])
+@pytest.mark.parametrize("name", ["status", "queue", "history", "events"])
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", "Basic s3cret-token", "Bearer s3cret-tokén"])
 async def test_without_the_token_nothing_is_told(client, name, given):
     headers = {"Authorization": given.encode()} if given is not None else {}
@@ -296,5 +304,47 @@ async def test_a_pause_of_no_sensible_length_is_400(client, surface, seconds):
     assert surface.sync.asked == []
 
 
-async def test_a_limit_of_thousands_of_digits_is_400(client):
-    assert (await client.get("/api/v1/history", params={"limit": "9" * 5000})).status_code == 400
+@pytest.mark.parametrize(("name", "parameter"), [("history", "limit"), ("events", "since"), ("events", "seconds")])
+@pytest.mark.parametrize("text", ["9" * 5000, "-1", "1.5", "", "²"])
+async def test_what_is_no_sensible_number_is_400(client, name, parameter, text):
+    assert (await client.get(f"/api/v1/{name}", params={parameter: text})).status_code == 400
+
+
+async def test_events_are_told_from_a_number_on_as_soon_as_there_are_some(client, surface):
+    def change(new):
+        surface.events.publish(JobStateChanged(job_id="team/app:1", upstream="corp", old="queued", new=new, at=NOW))
+
+    change("preparing")
+    change("transferring")
+    kept = (await client.get("/api/v1/events")).json()
+    assert [event["new"] for event in kept["events"]] == ["preparing", "transferring"]
+    assert (kept["last"], kept["missed"]) == (2, False)
+    waiting = asyncio.create_task(client.get("/api/v1/events", params={"since": 2}))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    change("committing")
+    assert (await waiting).json() == {
+        "events": [
+            {
+                "type": "job_state_changed",
+                "sequence": 3,
+                "at": "2026-11-24T13:00:00.250Z",
+                "job_id": "team/app:1",
+                "upstream": "corp",
+                "old": "queued",
+                "new": "committing",
+                "reason": "",
+            }
+        ],
+        "last": 3,
+        "missed": False,
+    }
+    nothing = (await client.get("/api/v1/events", params={"since": 3, "seconds": 0})).json()
+    assert nothing == {"events": [], "last": 3, "missed": False}
+
+
+async def test_who_waits_for_events_is_let_go_when_it_stops(client, surface):
+    waiting = asyncio.create_task(client.get("/api/v1/events", params={"since": 0}))
+    await asyncio.sleep(0)
+    surface.event_log.close()
+    assert (await waiting).status_code == 503
