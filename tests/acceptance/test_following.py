@@ -21,7 +21,7 @@ def serve(make_yarddesk, docker_registry):
 @pytest.fixture
 def follow(serve, tmp_path):
     """Starts a `queue --follow` beside the instance."""
-    started = []
+    started: list[Program] = []
 
     def start(*options: str) -> Program:
         command = [sys.executable, "-m", "yarddesk", "queue", "--follow", *options]
