@@ -13,7 +13,6 @@ from yarddesk.content.registry_host import registry_key
 from yarddesk.control.client import ControlClient, ControlError
 from yarddesk.control.instance import NoInstance
 from yarddesk.errors import YarddeskError
-from yarddesk.service.accounts import Accounts, upstreams_at
 from yarddesk.service.front import SignInResult
 from yarddesk.settings.model import AuthType, Settings, UpstreamSettings
 from yarddesk.settings.upstreams import upstream_from_url
@@ -33,6 +32,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
 
 
 def _login(options: argparse.Namespace) -> int:
+    # Keychains, and what speaks to registries, are loaded for the two commands that need them.
+    from yarddesk.service.accounts import upstreams_at
+
     settings = settings_of(options)
     upstream = _upstream(settings, options.registry)
     credential = _ask(options, upstream.registry)
@@ -61,11 +63,15 @@ def _logout(options: argparse.Namespace) -> int:
 
 
 async def _sign_in(upstream: UpstreamSettings, credential: Credential) -> SignInResult:
+    from yarddesk.service.accounts import Accounts
+
     async with Accounts() as accounts:
         return await accounts.sign_in(upstream, credential)
 
 
 async def _sign_out(upstream: UpstreamSettings) -> bool:
+    from yarddesk.service.accounts import Accounts
+
     async with Accounts() as accounts:
         return await accounts.sign_out(upstream)
 

@@ -10,7 +10,6 @@ from yarddesk.cli.options import config_option, overrides, settings_of
 from yarddesk.cli.output import complain
 from yarddesk.control.client import ControlClient, ControlError
 from yarddesk.control.instance import NoInstance
-from yarddesk.service.headless import serve_until_stopped
 from yarddesk.service.logs import configure_logging
 from yarddesk.service.memory import spare_memory
 from yarddesk.service.reload import SettingsSource
@@ -19,6 +18,9 @@ from yarddesk.settings.model import Settings
 
 def serve(options: argparse.Namespace) -> int:
     """The same registry and sync worker without Qt."""
+    # A yard is loaded where one starts: no other command, of which one may follow another, waits for that.
+    from yarddesk.service.headless import serve_until_stopped
+
     settings = settings_of(options)
     configure_logging(settings.logger)
     spare_memory()

@@ -13,7 +13,6 @@ from yarddesk.control.client import ControlClient
 from yarddesk.control.instance import NoInstance
 from yarddesk.control.works import Document
 from yarddesk.errors import YarddeskError
-from yarddesk.service.alone import open_alone
 from yarddesk.settings.model import Settings
 from yarddesk.storage.lock import AlreadyRunning
 
@@ -51,6 +50,9 @@ def perform(options: argparse.Namespace, name: str, *, found: Found | None = Non
 
 
 async def _alone(settings: Settings, name: str, parameters: Document, shown: "_Shown") -> Document:
+    # All of a yard is loaded for it: what only asks a running one doesn't wait for that.
+    from yarddesk.service.alone import open_alone
+
     async with open_alone(settings) as upkeep:
         return await upkeep.works[name](parameters, shown)
 
