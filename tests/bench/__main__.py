@@ -16,12 +16,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.bounds import bounds_of
+from tests.bench.bounds import Bound, bounds_of
 from tests.bench.content import REPOSITORY, TAG, TAGGED, fill
 from tests.bench.measures import BULK
+from tests.bench.outage import measure_outage
 from tests.bench.report import table
 from tests.bench.results import Results
 from tests.bench.servers import DESKTOP, DOCKER_REGISTRY, NAMES, SERVE, Server, running
+from tests.bench.syncing import measure_syncs
 
 
 def main() -> int:
@@ -34,6 +36,15 @@ def main() -> int:
     parser.add_argument("--tags", type=int, default=2000)
     parser.add_argument("--repositories", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long HEAD and GET are asked in each round")
+    parser.add_argument("--sync-rounds", type=int, default=3, help="how often a sync is measured; 0: not at all")
+    parser.add_argument("--sync-layers", type=int, default=20, help="layers of the image that is synced")
+    parser.add_argument("--sync-mib", type=int, default=16, help="size of each, in MiB")
+    parser.add_argument(
+        "--outage-jobs", type=int, default=200, help="images that wait while an upstream is down; 0: none"
+    )
+    parser.add_argument(
+        "--outage-seconds", type=float, default=15.0, help="how long that is watched, in each of two ways"
+    )
     parser.add_argument("--servers", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--folder", type=Path, help="where the content goes (the disk that is measured)")
     options = parser.parse_args()
@@ -70,11 +81,27 @@ class Comparison:
                     self._transfer("push-huge", server, 0, options.huge_mib << 20, pull="pull-huge", times=1)
             for server in servers:
                 results.peak_memory[server.name] = server.peak_memory_bytes()
+        upward, more = self._upward(folder)
         print(f"{options.mib} MiB in one blob, {options.layers} small layers; medians of {options.rounds} rounds\n")
         print(table(results, options.servers), end="\n\n")
-        bounds = bounds_of(results)
+        print("\n".join(upward), end="\n\n")
+        bounds = bounds_of(results) + more
         print("\n".join(str(bound) for bound in bounds))
         return 0 if all(bound.kept for bound in bounds) else 1
+
+    def _upward(self, folder: Path) -> tuple[list[str], list[Bound]]:
+        """What goes to upstreams: figures in words, and their bounds. The servers of the rounds have ended by then."""
+        options, lines, bounds = self._options, [], []
+        if options.sync_rounds:
+            syncs = measure_syncs(
+                folder, rounds=options.sync_rounds, layers=options.sync_layers, layer_bytes=options.sync_mib << 20
+            )
+            lines, bounds = syncs.lines(), syncs.bounds()
+            print("syncs are measured", file=sys.stderr)
+        if options.outage_jobs:
+            outage = measure_outage(folder / "outage", jobs=options.outage_jobs, seconds=options.outage_seconds)
+            lines, bounds = lines + outage.lines(), bounds + outage.bounds()
+        return lines, bounds
 
     def _round(self, number: int, servers: Sequence[Server]) -> None:
         options = self._options
