@@ -54,6 +54,8 @@ class FakeUpstream:
     """How often it was asked whether it's there at all."""
     reachable: bool | None = None
     """What it answers then; None: the truth."""
+    pinged: int = 0
+    """How often it was asked for its `/v2/`."""
     forgotten: int = 0
     """How often it was told to forget its connections."""
     abandoned: list[str] = field(default_factory=list)
@@ -74,6 +76,15 @@ class FakeUpstream:
         await asyncio.sleep(0)
         self.probed += 1
         return not self.away if self.reachable is None else self.reachable
+
+    async def ping(self) -> None:
+        await asyncio.sleep(0)
+        self.pinged += 1
+        if self.away:
+            raise UpstreamAway(self.name, f"{self.registry} could not be reached.", temporary=True)
+        error = self.fault("ping", "") if self.fault else None
+        if error is not None:
+            raise error
 
     def forget_connections(self) -> None:
         self.forgotten += 1

@@ -5,59 +5,57 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from yarddesk.cache.breaker import Breaker
+from yarddesk.content.clock import Clock
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import (
     Upstream,
-    UpstreamAway,
-    UpstreamBroken,
+    UpstreamDenied,
     UpstreamFailure,
     UpstreamNotAsked,
+    UpstreamRefused,
     UpstreamTimeout,
 )
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-FIRST_REST_SECONDS: Final = 3.0
-LONGEST_REST_SECONDS: Final = 30.0
 QUICK_SECONDS: Final = 1.0
 QUICK_REST_SECONDS: Final = 10.0
 
 
-@dataclass(slots=True)
-class _Absence:
-    """An upstream that gave no answer: it's left alone `until` (monotonic), longer each time."""
-
-    until: float
-    rest: float
-    title: str
-
-
 class Asking:
-    """Whom to ask, and who is better left alone. `offline`: nobody is asked."""
+    """Whom to ask, and who is better left alone. `offline`: nobody is asked. `changed` hears of each breaker that opens or closes."""
 
-    def __init__(self, monotonic: Callable[[], float], *, offline: bool = False) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        offline: bool = False,
+        changed: Callable[[str, UpstreamFailure | None], None] | None = None,
+    ) -> None:
         self.offline = offline
-        self._monotonic = monotonic
-        self._absences: dict[str, _Absence] = {}
+        self._clock = clock
+        self._changed = changed
+        self._breakers: dict[str, Breaker] = {}
         self._waiting: Counter[str] = Counter()
         self._slow_until: dict[str, float] = {}
 
-    def is_away(self, upstream: str) -> bool:
-        """Whether it's known to be away."""
-        absence = self._absences.get(upstream)
-        return absence is not None and self._monotonic() < absence.until
+    def trouble(self, upstream: str) -> UpstreamFailure | None:
+        """Why an upstream is not asked just now; None where it is."""
+        return breaker.cause if (breaker := self._breakers.get(upstream)) else None
 
     def none_answers(self, upstreams: Sequence[Upstream]) -> bool:
         """Whether it's no use to ask any of them now."""
-        return self.offline or all(self.is_away(upstream.name) for upstream in upstreams)
+        return self.offline or all(self.trouble(upstream.name) is not None for upstream in upstreams)
 
-    def quick(self, upstreams: Sequence[Upstream]) -> Sequence[Upstream]:
+    async def quick(self, upstreams: Sequence[Upstream]) -> Sequence[Upstream]:
         """Those of them of whom a quick answer may be hoped for."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
+        for each in upstreams:
+            await self._breaker(each).wake(each, wait=False)
         return [each for each in upstreams if now >= self._slow_until.get(each.name, now)]
 
     @asynccontextmanager
@@ -72,18 +70,25 @@ class Asking:
         except TimeoutError:
             for upstream in upstreams:
                 if self._waiting[upstream.name]:
-                    self._slow_until[upstream.name] = self._monotonic() + QUICK_REST_SECONDS
+                    self._slow_until[upstream.name] = self._clock.monotonic() + QUICK_REST_SECONDS
             raise
 
     def returned(self, upstream: str) -> None:
         """It was heard of."""
-        self._absences.pop(upstream, None)
+        if upstream in self._breakers:
+            self._breakers[upstream].answered()
         self._slow_until.pop(upstream, None)
 
     def forget(self) -> None:
         """Other settings: nothing is known."""
-        self._absences.clear()
+        for breaker in self._breakers.values():
+            breaker.forget()
         self._slow_until.clear()
+
+    async def close(self) -> None:
+        """End what goes on in the background."""
+        for breaker in self._breakers.values():
+            await breaker.close()
 
     async def first(
         self, upstreams: Sequence[Upstream], work: Callable[[Upstream], Awaitable[_T]]
@@ -105,7 +110,7 @@ class Asking:
         return None
 
     async def one(self, upstream: Upstream, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Ask one, and learn from it whether it's there. Raises UpstreamNotAsked, and what `work` raises."""
+        """Ask one, and learn from it whether it's there. Raises what stands against asking it, and what `work` raises."""
         if self.offline:
             raise UpstreamNotAsked(
                 upstream.name,
@@ -113,33 +118,34 @@ class Asking:
                 hint="cache.offline in the settings says so.",
                 temporary=True,
             )
-        absence = self._absences.get(upstream.name)
-        if absence is not None and self._monotonic() < absence.until:
-            raise UpstreamNotAsked(
-                upstream.name, f"{upstream.registry} is away.", absence.title, hint="Try again soon.", temporary=True
-            )
+        breaker = self._breaker(upstream)
+        await breaker.wake(upstream, wait=True)
+        refusal = breaker.refusal(upstream)
+        if refusal is not None:
+            raise refusal
         self._waiting[upstream.name] += 1
         try:
             found = await work()
-        except (UpstreamAway, UpstreamBroken) as error:
-            # To somebody who waits for a pull, one that breaks off or hangs is as good as away.
-            self._is_away(upstream.name, error)
-            raise
-        except (NotFound, UpstreamFailure):
+        except (NotFound, UpstreamDenied, UpstreamRefused):
             self.returned(upstream.name)
+            raise
+        except UpstreamFailure as error:
+            breaker.failed(upstream, error)
             raise
         finally:
             self._waiting[upstream.name] -= 1
         self.returned(upstream.name)
         return found
 
-    def _is_away(self, upstream: str, error: UpstreamAway | UpstreamBroken) -> None:
-        now = self._monotonic()
-        absence = self._absences.get(upstream)
-        if absence is not None and now < absence.until:
-            return
-        rest = FIRST_REST_SECONDS if absence is None else min(2 * absence.rest, LONGEST_REST_SECONDS)
-        self._absences[upstream] = _Absence(now + rest, rest, error.title)
+    def _breaker(self, upstream: Upstream) -> Breaker:
+        breaker = self._breakers.get(upstream.name)
+        if breaker is None:
+            breaker = self._breakers[upstream.name] = Breaker(self._clock, lambda: self._tell(upstream.name))
+        return breaker
+
+    def _tell(self, upstream: str) -> None:
+        if self._changed is not None:
+            self._changed(upstream, self.trouble(upstream))
 
 
 class Shared:

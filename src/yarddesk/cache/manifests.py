@@ -89,7 +89,7 @@ class CachedManifests:
     ) -> ResolvedManifest | None:
         """For a push, which waits for no network: only those that answer at once have a say."""
         unknown = ResolvedManifest(here, stale=True) if here else None
-        asked = self._asking.quick(upstreams)
+        asked = await self._asking.quick(upstreams)
         if self._asking.none_answers(asked):
             return unknown
         try:

@@ -14,7 +14,7 @@ from yarddesk.cache.origins import ORIGINS_FILE, Origins
 from yarddesk.content.clock import Clock, SystemClock
 from yarddesk.content.pull_through import BlobContent, FetchedManifest, ReferrerList, ResolvedManifest, TagPage
 from yarddesk.content.store import Store
-from yarddesk.content.upstream import Routes
+from yarddesk.content.upstream import Routes, UpstreamFailure
 from yarddesk.events import EventBus, ImageSynced, ManifestStored, Subscription, UpstreamStateChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
@@ -43,7 +43,7 @@ class CachedPulls:
         self._events = events
         self._used = used
         self._origins = Origins(settings.data_dir / ORIGINS_FILE, clock.monotonic)
-        self._asking = Asking(clock.monotonic, offline=settings.cache.offline)
+        self._asking = Asking(clock, offline=settings.cache.offline)
         self._shared = Shared()
         self._manifests = CachedManifests(
             store,
@@ -72,6 +72,7 @@ class CachedPulls:
         if self._subscription is not None:
             self._subscription.close()
         await self._shared.close()
+        await self._asking.close()
         await self._blobs.close()
         await self._origins.close()
 
@@ -82,6 +83,10 @@ class CachedPulls:
         self._lists.check_seconds = _check_seconds(settings)
         self._asking.offline = settings.cache.offline
         self._asking.forget()
+
+    def trouble(self, upstream: str) -> UpstreamFailure | None:
+        """Why an upstream is not asked just now; None where it is."""
+        return self._asking.trouble(upstream)
 
     def is_fresh(self, repository: RepositoryName, tag: Tag) -> bool:
         return self._manifests.is_fresh(repository, tag)

@@ -123,6 +123,10 @@ class Upstream(Protocol):
         """Whether it answers at all, whatever it says, within seconds: a light question, without credentials, that never raises."""
         ...
 
+    async def ping(self) -> None:
+        """Return where it answers as a registry does, as light as `is_reachable`; raises UpstreamFailure: 429 and 5xx, too."""
+        ...
+
     def forget_connections(self) -> None:
         """Begin the next request with a new connection: those of before a sleep of the machine are dead, and don't say so."""
         ...

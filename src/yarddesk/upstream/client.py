@@ -89,7 +89,7 @@ class RegistryClient:
         self._wire = Wire(
             settings.tls, self.failures, timeouts=self.timeouts, proxies=proxies or Proxies.from_environment()
         )
-        self._reach = Reach(self._wire, self.url(""))
+        self._reach = Reach(self._wire, self.failures, self.url(""))
         tokens = TokenClient(self._wire, self.failures, monotonic)
         self._auth = Authenticator(
             settings.auth, self.origin, credentials, tokens, self.failures, self._secrets, monotonic=monotonic
@@ -185,6 +185,10 @@ class RegistryClient:
     async def is_reachable(self) -> bool:
         """Whether anybody answers there, whatever they say: nothing secret is sent, and nothing raises."""
         return await self._reach.probe()
+
+    async def ping(self) -> None:
+        """Return where it answers as a registry does, whoever asks. Raises UpstreamFailure, also for a 429 or 5xx."""
+        await self._reach.ask()
 
     def forget_connections(self) -> None:
         """Begin the next request with a new connection."""

@@ -15,7 +15,10 @@ from typing import Any, Final
 import httpx
 
 from yarddesk.content.upstream import UpstreamAway, UpstreamFailure, UpstreamUntrusted
-from yarddesk.upstream.http import Wire
+from yarddesk.upstream.encodings import read_short
+from yarddesk.upstream.failures import Failures
+from yarddesk.upstream.http import Answer, Wire
+from yarddesk.upstream.words import is_page
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +37,9 @@ _Address = tuple[Any, ...]
 class Reach:
     """Probes of the registry whose base (`/v2/`) is at `url`."""
 
-    def __init__(self, wire: Wire, url: httpx.URL) -> None:
+    def __init__(self, wire: Wire, failures: Failures, url: httpx.URL) -> None:
         self._wire = wire
+        self._failures = failures
         self._url = url
         self._lookups = 0
         self._asking = False
@@ -45,13 +49,25 @@ class Reach:
     async def probe(self) -> bool:
         """Whether it answers, whatever it says; no longer than some seconds."""
         try:
+            await self.ask()
+        except (UpstreamAway, UpstreamUntrusted) as error:
+            _log.debug("%s is out of reach: %s", self._url.host, error)
+            return False
+        except UpstreamFailure as error:
+            _log.debug("%s is there, and in trouble: %s", self._url.host, error)
+        return True
+
+    async def ask(self) -> None:
+        """Return where it answers as a registry does, whoever asks, within some seconds. Raises UpstreamFailure."""
+        try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 host, port = self._wire.first_hop(self._url)
                 connected = await self._connects(host, port)
-        except (OSError, UpstreamAway, TimeoutError) as error:
-            _log.debug("%s is out of reach: %s", self._url.host, error)
-            return False
-        return connected and await self._answers()
+        except (OSError, TimeoutError) as error:
+            raise self._failures.away(f"{self._url.host} could not be reached.", str(error)) from error
+        if not connected:
+            raise self._failures.away(f"{self._url.host} could not be reached.")
+        await self._answers()
 
     async def _connects(self, host: str, port: int) -> bool:
         """Whether any of its addresses takes a connection; the first that does decides."""
@@ -66,26 +82,36 @@ class Reach:
                 each.cancel()
         return False
 
-    async def _answers(self) -> bool:
+    async def _answers(self) -> None:
         loop = asyncio.get_running_loop()
         if self._asking or loop.time() < self._ask_again:
-            return False
+            raise self._failures.away(f"{self._url.host} takes connections and gave no answer.")
         self._asking = True
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 async with self._wire.exchange("GET", self._url, {}) as answer:
                     _log.debug("%s answers again: %d", self._url.host, answer.status)
+                    await self._check(answer)
         except (UpstreamAway, UpstreamUntrusted, TimeoutError) as error:
-            _log.debug("%s takes connections and gives no answer: %s", self._url.host, error)
             again = min(_FIRST_AGAIN_SECONDS * 2.0 ** min(self._in_vain, 10), _AGAIN_AT_MOST_SECONDS)
             self._in_vain, self._ask_again = self._in_vain + 1, loop.time() + again
-            return False
-        except UpstreamFailure as error:
-            _log.debug("%s is there, and in trouble: %s", self._url.host, error)
+            if isinstance(error, TimeoutError):
+                raise self._failures.away(f"{self._url.host} takes connections and gives no answer.") from error
+            raise
+        except UpstreamFailure:
+            self._in_vain = 0
+            raise
         finally:
             self._asking = False
         self._in_vain = 0
-        return True
+
+    async def _check(self, answer: Answer) -> None:
+        if answer.status == 429 or answer.status >= 500:
+            failure = self._failures.of_answer(answer.status, answer.headers, await read_short(answer), "its `/v2/`")
+            if isinstance(failure, UpstreamFailure):
+                raise failure
+        if answer.status == 200 and is_page(answer.headers.get("content-type", "")):
+            raise self._failures.not_a_registry("It answers with a web page.", status=answer.status)
 
     async def _addresses(self, host: str, port: int) -> list[_Address]:
         """Of the host by its name, looked up in a thread that ends with the process at the latest. Raises OSError."""

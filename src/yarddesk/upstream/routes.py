@@ -85,6 +85,9 @@ class RegistryUpstream:
     async def is_reachable(self) -> bool:
         return await self._connection.client.is_reachable()
 
+    async def ping(self) -> None:
+        await self._connection.client.ping()
+
     def forget_connections(self) -> None:
         self._connection.client.forget_connections()
 

@@ -230,7 +230,8 @@ async def test_an_upstream_that_is_known_to_be_away_is_left_alone_for_a_while(ca
     assert cache.upstream.asked.total() == asked
     cache.upstream.away = False
     manifest = await cache.put_upstream(build_image("a"))
-    cache.clock.advance(4)
+    cache.clock.advance(1)
+    await until_async(lambda: cache.pulls.trouble("corp") is None)
     assert await cache.pulled() == manifest
 
 

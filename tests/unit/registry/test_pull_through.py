@@ -166,6 +166,14 @@ async def test_the_time_to_wait_is_passed_on_rounded_up(client: httpx.AsyncClien
     assert (await client.get("/v2/app/manifests/v1")).headers["retry-after"] == "3"
 
 
+async def test_an_upstream_that_is_not_asked_is_503_and_says_when_it_may_be(
+    client: httpx.AsyncClient, upstream: OneUpstream
+) -> None:
+    upstream.failure = UpstreamNotAsked("hub", "hub is away.", retry_after_seconds=3.5)
+    answer = await client.get("/v2/app/manifests/v1")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "4")
+
+
 async def test_a_429_says_when_to_come_again_also_where_the_upstream_did_not(
     client: httpx.AsyncClient, upstream: OneUpstream
 ) -> None:
