@@ -80,3 +80,23 @@ def test_hooks_that_hang_hold_up_no_image_and_no_stop(instance, tmp_path):
         serve.run("wait", f"team/app:{tag}", "--timeout", "30")
     until(started.exists, 10, "the command runs")
     assert serve.terminate(deadline_seconds=5) == 0
+
+
+def test_what_could_never_be_told_stays_in_the_history_and_in_the_counters(instance):
+    serve = instance(command="/bin/sh -c 'echo the chat is down; exit 4' --token=s3cr3t")
+    image = build_image("untold", (5000,))
+    serve.push("team/app", "1", image)
+    serve.run("wait", "team/app:1", "--timeout", "30")
+
+    def untold():
+        return [each for each in json.loads(serve.run("history", "--json").stdout)["entries"] if each["hook"]]
+
+    [entry] = until(untold, 30, "a line in the history")
+    assert (entry["repository"], entry["reference"], entry["hook"]) == ("team/app", "1", "command")
+    assert entry["reason"] == "/bin/sh ended with status 4: the chat is down"
+    serve.kill()
+    serve.start()
+    assert untold() == [entry]
+    assert "command failed" in serve.run("history").stdout
+    kept = b"".join(path.read_bytes() for path in serve.data_dir.rglob("*") if path.is_file())
+    assert "s3cr3t" not in serve.output() + kept.decode(errors="replace")

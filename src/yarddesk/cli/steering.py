@@ -131,10 +131,10 @@ def _history(options: argparse.Namespace) -> int:
             entry["at"],
             _shown(entry),
             entry["upstream"],
-            entry["outcome"],
+            f"{entry['hook']} failed" if entry["hook"] else entry["outcome"],
             entry["replaced"][:19] if entry.get("replaced") else "",
-            f"{size(entry['bytes_sent'])} sent, {size(entry['bytes_saved'])} there",
-            f"{entry['seconds']:.1f} s",
+            "" if entry["hook"] else f"{size(entry['bytes_sent'])} sent, {size(entry['bytes_saved'])} there",
+            "" if entry["hook"] else f"{entry['seconds']:.1f} s",
             entry["reason"],
         )
         for entry in history["entries"]

@@ -101,6 +101,7 @@ def history_document(entries: Sequence[HistoryEntry]) -> dict[str, Any]:
                 "tries": entry.tries,
                 "reason": entry.reason,
                 "replaced": str(entry.replaced) if isinstance(entry.replaced, Digest) else None,
+                "hook": entry.hook or None,
             }
             for entry in entries
         ]

@@ -8,24 +8,29 @@ import asyncio
 import json
 import logging
 import os
+import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from yarddesk.content.clock import Clock, SystemClock
 from yarddesk.content.credentials import Secret
 from yarddesk.content.listener import Arrival
+from yarddesk.errors import YarddeskError
 from yarddesk.events import EventBus, HookFailed
-from yarddesk.oci.name import ImageReference
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import ImageReference, RepositoryName, parse_reference
 from yarddesk.service.commands import CommandRun
 from yarddesk.service.outbox import Document, Outbox
 from yarddesk.settings.model import OnSyncedSettings
 from yarddesk.settings.values import command_words
+from yarddesk.sync.snapshot import HistoryEntry
+from yarddesk.sync.states import JobState
 from yarddesk.upstream import webhook
 from yarddesk.upstream.words import clean
 
@@ -34,6 +39,8 @@ _log = logging.getLogger(__name__)
 _COMMAND_SECONDS: Final = 60.0
 _FIRST_AGAIN_SECONDS: Final = 5.0
 _LONGEST_AGAIN_SECONDS: Final = 300.0
+_BETWEEN_PIECES: Final = re.compile(r"[^\w.~+-]+")
+_LEAST_PIECE: Final = 6
 _TOLD_WITHIN: Final = timedelta(hours=24)
 
 
@@ -46,6 +53,13 @@ class Failure:
 
 
 Tell = Callable[[Secret, Document], Awaitable[Failure | None]]
+Remember = Callable[[HistoryEntry], Awaitable[None]]
+
+
+class Untold(Protocol):
+    """Hears of what `hook` could not be told; `over`: for good."""
+
+    async def __call__(self, hook: str, document: Document, reason: str, *, over: bool) -> None: ...
 
 
 class Hooks:
@@ -60,11 +74,14 @@ class Hooks:
         environ: Mapping[str, str] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        clock = clock or SystemClock()
+        self._events = events
+        self._clock = clock = clock or SystemClock()
         self._environ = os.environ if environ is None else environ
         self._threads = ThreadPoolExecutor(1, "on-synced")
-        self._command = _Line("command", Outbox(data_dir, "command"), self._run, events, clock)
-        self._webhook = _Line("webhook", Outbox(data_dir, "webhook"), _post, events, clock)
+        self.remember: Remember | None = None
+        """Keeps in the history what could not be told, for good."""
+        self._command = _Line("command", Outbox(data_dir, "command"), self._run, self._untold, clock)
+        self._webhook = _Line("webhook", Outbox(data_dir, "webhook"), _post, self._untold, clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.follow(settings)
 
@@ -93,7 +110,8 @@ class Hooks:
         document = _document(arrival)
         for line in (self._command, self._webhook):
             if line.setting:
-                await line.outbox.add(document)
+                for dropped in await line.outbox.add(document):
+                    await self._untold(line.name, dropped, "Too many others waited to be told after it.", over=True)
 
     async def _run(self, setting: Secret, document: Document) -> Failure | None:
         words = command_words(setting.reveal())
@@ -109,9 +127,17 @@ class Hooks:
             raise
         if status == 0:
             return None
-        said = clean(run.output.decode(errors="replace"), words[1:])
+        said = clean(run.output.decode(errors="replace"), _secrets(words[1:]))
         how = f"ended with status {status}" if status is not None else f"took more than {_COMMAND_SECONDS:g} s"
         return Failure(f"{words[0]} {how}{f': {said}' if said else '.'}", again=False)
+
+    async def _untold(self, hook: str, document: Document, reason: str, *, over: bool) -> None:
+        """Say that something could not be told; where it's `over`, durably."""
+        entry = _entry(hook, document, reason, self._clock.now())
+        if over and entry is not None and self.remember is not None:
+            await self.remember(entry)
+        image = str(document.get("image", ""))
+        self._events.publish(HookFailed(what=hook, image=image, reason=reason, over=over))
 
     def _surroundings(self, document: Document) -> dict[str, str]:
         """Our own settings may hold secrets, and would be taken for the command's if it is yarddesk."""
@@ -123,12 +149,12 @@ class Hooks:
 class _Line:
     """Tells one listener, one arrival after the other."""
 
-    def __init__(self, name: str, outbox: Outbox, tell: Tell, events: EventBus, clock: Clock) -> None:
+    def __init__(self, name: str, outbox: Outbox, tell: Tell, untold: Untold, clock: Clock) -> None:
         self.name = name
         self.outbox = outbox
         self.setting = Secret("")
         self._tell = tell
-        self._events = events
+        self._untold = untold
         self._clock = clock
         self._changed = asyncio.Event()
 
@@ -154,7 +180,7 @@ class _Line:
                 continue
             failures += 1
             over = not failure.again or self._is_old(document)
-            self._report(document, failure, first=failures == 1, over=over)
+            await self._report(document, failure, first=failures == 1, over=over)
             if over:
                 failures = 0
                 await self.outbox.remove(number)
@@ -168,19 +194,27 @@ class _Line:
         except (KeyError, ValueError, TypeError):
             return True
 
-    def _report(self, document: Document, failure: Failure, *, first: bool, over: bool) -> None:
+    async def _report(self, document: Document, failure: Failure, *, first: bool, over: bool) -> None:
         if not (first or over):
             _log.info("sync.on_synced.%s: %s", self.name, failure.reason)
             return
         what = f"sync.on_synced.{self.name} for {document.get('image', 'an image')}"
         _log.warning("%s: %s%s", what, failure.reason, "" if over else " It is tried again.")
-        self._events.publish(HookFailed(what=self.name, image=str(document.get("image", "")), reason=failure.reason))
+        await self._untold(self.name, document, failure.reason, over=over)
 
 
 async def _post(setting: Secret, document: Document) -> Failure | None:
     content = json.dumps(document, ensure_ascii=False).encode()
     reason = await webhook.post(setting, content, str(document.get("id", "")))
     return Failure(reason, again=True) if reason else None
+
+
+def _secrets(arguments: Sequence[str]) -> Sequence[str]:
+    """Whatever stands in a command's arguments may be one, also a piece of an address or of a shell's script."""
+    pieces = {
+        piece for argument in arguments for piece in _BETWEEN_PIECES.split(argument) if len(piece) >= _LEAST_PIECE
+    }
+    return sorted({*arguments, *pieces}, key=len, reverse=True)
 
 
 def _document(arrival: Arrival) -> Document:
@@ -197,6 +231,24 @@ def _document(arrival: Arrival) -> Document:
         "replaced": arrival.replaced,
         "bytes_sent": arrival.bytes_sent,
     }
+
+
+def _entry(hook: str, document: Document, reason: str, now: datetime) -> HistoryEntry | None:
+    """The line of the history; None for what another version wrote, or a person."""
+    try:
+        return HistoryEntry(
+            repository=RepositoryName.parse(str(document["repository"])),
+            reference=parse_reference(str(document["reference"])),
+            digest=Digest.parse(str(document["digest"])),
+            upstream=str(document["upstream"]),
+            registry=str(document["registry"]),
+            outcome=JobState.FAILED,
+            at=now,
+            reason=reason,
+            hook=hook,
+        )
+    except (KeyError, YarddeskError):
+        return None
 
 
 def _report(task: asyncio.Task[None]) -> None:

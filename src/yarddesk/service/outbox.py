@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,8 +48,11 @@ class Outbox:
         await self._trim()
         self._tell()
 
-    async def add(self, document: Document) -> None:
-        """It's durable when this returns; where the disk has no room it's told all the same, unless the process dies first."""
+    async def add(self, document: Document) -> Sequence[Document]:
+        """It's durable when this returns; where the disk has no room it's told all the same, unless the process dies first.
+
+        Gives those that it takes the place of, where too many wait.
+        """
         self._last += 1
         number = self._last
         content = json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
@@ -58,8 +61,9 @@ class Outbox:
         except (OSError, StorageError) as error:
             _log.error("an arrival could not be written to %s: %s", self._folder, error)
         self._waiting[number] = document
-        await self._trim()
+        dropped = await self._trim()
         self._tell()
+        return dropped
 
     async def first(self) -> tuple[int, Document]:
         """The oldest, once there is one."""
@@ -80,11 +84,13 @@ class Outbox:
         await self.remove(*numbers)
         return len(numbers)
 
-    async def _trim(self) -> None:
+    async def _trim(self) -> Sequence[Document]:
         over = sorted(self._waiting)[: max(0, len(self._waiting) - self._kept)]
+        dropped = [self._waiting[number] for number in over]
         if over:
             _log.error("%d arrivals that could not be told for so long are dropped", len(over))
             await self.remove(*over)
+        return dropped
 
     async def _remove(self, paths: list[Path]) -> None:
         if not paths:

@@ -376,6 +376,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         sync = SyncService(
             data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events, arrivals=hooks
         )
+        hooks.remember = sync.remember
         pulls = CachedPulls(
             store=store, routes=routes, settings=settings, events=events, is_queued=sync.is_queued, tag_seen=sync.saw
         )

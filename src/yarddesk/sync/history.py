@@ -90,6 +90,8 @@ class History:
             if self._latest.get(key) is oldest:
                 del self._latest[key]
         self._entries.append(entry)
+        if entry.hook:
+            return  # says nothing of where the image is
         self._latest[entry.repository, entry.reference, entry.upstream] = entry
 
     def _take_unwritten(self) -> list[HistoryEntry]:
@@ -129,6 +131,7 @@ def _document(entry: HistoryEntry) -> dict[str, Any]:
         "tries": entry.tries,
         "reason": entry.reason,
         "replaced": entry.replaced,
+        **({"hook": entry.hook} if entry.hook else {}),
     }
 
 
@@ -148,6 +151,7 @@ def _entry(line: bytes) -> HistoryEntry:
         tries=int(document["tries"]),
         reason=str(document["reason"]),
         replaced=Digest.parse(document["replaced"]) if document.get("replaced") else None,
+        hook=str(document.get("hook", "")),
     )
 
 

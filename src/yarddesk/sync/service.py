@@ -101,6 +101,7 @@ class SyncService:
         self._watch = FolderWatch(self._queue.journal, self._steering.deleted_by_hand)
         self._group: asyncio.TaskGroup | None = None
         self._runner: asyncio.Task[None] | None = None
+        self._loaded = asyncio.Event()
         self._stopping = asyncio.Event()
         self._subscription: Subscription | None = None
         self._follow(settings)
@@ -268,6 +269,13 @@ class SyncService:
         """What last became of an image on its way to an upstream, as far as is remembered."""
         return self._queue.history.latest(repository, reference, upstream)
 
+    async def remember(self, entry: HistoryEntry) -> None:
+        """Keep a line in the history that is of no job; on disk when this returns, unless the disk has no room."""
+        await self._loaded.wait()
+        self._queue.history.keep(entry)
+        self._queue.changes += 1
+        await self._queue.history.write()
+
     def saw(self, upstream: Upstream, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
         """A pull asked an upstream for a tag: that's what we last saw there, unless it's ours that is on its way."""
         if not self.is_queued(repository, tag):
@@ -282,6 +290,7 @@ class SyncService:
         await self._queue.pauses.load(self._clock.now())
         await self._queue.history.load()
         await self._queue.seen.load()
+        self._loaded.set()
         self._apply_pauses()
         await self._intake.load()
 

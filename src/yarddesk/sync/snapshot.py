@@ -75,7 +75,10 @@ class JobSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """A job's part that ended. Sizes in bytes, `seconds` from the first attempt's start; `replaced` is the digest the tag named before."""
+    """A job's part that ended. Sizes in bytes, `seconds` from the first attempt's start; `replaced` is the digest the tag named before.
+
+    With a `hook` (`command` or `webhook`) it arrived long since, and it's that this could not be told of it, for good.
+    """
 
     repository: RepositoryName
     reference: Reference
@@ -90,6 +93,7 @@ class HistoryEntry:
     tries: int = 1
     reason: str = ""
     replaced: Digest | None = None
+    hook: str = ""
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.fake_yard import MB, digest, entry, job, part, progress
+from yarddesk.desktop.dialogs.details import history_details
 from yarddesk.desktop.models.headline import headline
 from yarddesk.desktop.models.queue import activity_lines, queue_lines
 from yarddesk.desktop.models.row import Tone, history_row, job_row, layer_row
@@ -120,6 +121,16 @@ def test_history_says_what_was_sent_and_what_was_there():
     assert partly.status == "sent 12 MB, 328 MB were there · Without what is about it (0123): no"
     failed = history_row(entry("a:1", at=NOW, outcome=JobState.FAILED, reason="the name was refused"), NOW)
     assert failed.status == "Failed: the name was refused"
+
+
+def test_who_could_not_be_told_of_an_arrival_is_named_and_that_it_arrived():
+    untold = entry(
+        "a:1", at=NOW, outcome=JobState.FAILED, hook="webhook", reason="hooks.corp answered with status 500."
+    )
+    row = history_row(untold, NOW)
+    assert row.status == "It arrived, but the webhook could not be told: hooks.corp answered with status 500."
+    assert (row.tone, row.aside) == (Tone.NEEDS_YOU, "15:30")
+    assert "sync.on_synced.webhook" in history_details(untold, NOW)
 
 
 def test_what_there_is_to_send_is_told_before_it_goes():

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.service import hooks as hooks_module
 from yarddesk.service.hooks import Hooks
+from yarddesk.service.outbox import Outbox
 from yarddesk.settings.model import OnSyncedSettings
+from yarddesk.sync.snapshot import HistoryEntry
 
 DIGEST, BEFORE = Digest.of(b"now"), Digest.of(b"before")
 
@@ -57,6 +60,7 @@ class Told:
         folder.mkdir()
         self.clock = HandClock()
         self.failed: list[HookFailed] = []
+        self.kept: list[HistoryEntry] = []
         self.events = EventBus()
         self.events.subscribe(self.failed.append, HookFailed)
 
@@ -65,7 +69,13 @@ class Told:
         settings = OnSyncedSettings(Secret(command), Secret(webhook))
         given = os.environ | (environ or {})
         async with Hooks(self.folder, settings, self.events, environ=given, clock=self.clock) as made:
+            made.remember = self.remember
             yield made
+
+    async def remember(self, entry: HistoryEntry) -> None:
+        """As the history: while something is kept there, it still waits to be told."""
+        assert self.waiting(entry.hook)
+        self.kept.append(entry)
 
     def waiting(self, kind: str) -> int:
         folder = self.folder / "arrivals" / kind
@@ -128,18 +138,34 @@ async def test_the_command_is_given_the_arrival_as_json_and_in_its_environment(t
 async def test_a_command_that_fails_or_is_not_there_is_told_of_once_without_its_arguments(
     told: Told, caplog: pytest.LogCaptureFixture
 ) -> None:
-    script = "import sys; print('the server said no to', sys.argv[1]); sys.exit(3)"
+    script = "import sys; print('the', 'chat', 'said', 'no', 'to', sys.argv[1]); sys.exit(3)"
     async with told.hooks(command=python(script, "s3cr3t-token")) as hooks:
         await hooks.image_arrived(arrival())
         await until_async(lambda: told.failed, 20, "the failure is told")
-        assert "status 3: the server said no to ***" in told.failed[0].reason
+        assert "status 3: the chat said no to ***" in told.failed[0].reason
         hooks.follow(OnSyncedSettings(command=Secret("/not/there s3cr3t-token")))
         await hooks.image_arrived(arrival("v2"))
         await until_async(lambda: len(told.failed) == 2, 20, "the failure is told")
         assert "/not/there could not be started" in told.failed[1].reason
         await until_async(lambda: not told.waiting("command"), 5, "neither is tried again")
+    assert [(entry.name, entry.hook, entry.outcome, entry.digest, entry.at) for entry in told.kept] == [
+        ("team/app:v1", "command", "failed", DIGEST, told.clock.now()),
+        ("team/app:v2", "command", "failed", DIGEST, told.clock.now()),
+    ]
+    assert [entry.reason for entry in told.kept] == [event.reason for event in told.failed]
+    assert all(event.over for event in told.failed)
     assert "s3cr3t" not in caplog.text
-    assert "s3cr3t" not in str(told.failed)
+    assert "s3cr3t" not in str(told.failed) + str(told.kept)
+
+
+async def test_a_piece_of_a_commands_script_that_it_prints_is_not_repeated(told: Told) -> None:
+    script = "wget https://hooks.example.com/services/T0/s3cr3t-token --header='X-Key: s3cr3t+key'"
+    said = "echo no answer from https://hooks.example.com/services/T0/s3cr3t-token with s3cr3t+key; exit 3;"
+    async with told.hooks(command=shlex.join(["/bin/sh", "-c", f"{said} {script}"])) as hooks:
+        await hooks.image_arrived(arrival())
+        await until_async(lambda: told.kept, 20, "the failure is kept")
+    assert "status 3" in told.kept[0].reason
+    assert "s3cr3t" not in str(told.kept) + str(told.failed)
 
 
 async def test_a_command_that_hangs_is_ended_with_all_that_it_started(
@@ -255,10 +281,27 @@ async def test_a_webhook_that_is_not_there_is_told_of_without_its_address_and_gi
         await until_async(lambda: told.clock.next_alarm is not None, 20, "it waits for its next try")
         assert told.waiting("webhook") == 1
         told.clock.advance(2 * 3600)
+        assert not told.kept
         await until_async(lambda: not told.waiting("webhook"), 20, "it's given up")
-    assert len(told.failed) == 2
+    assert [event.over for event in told.failed] == [False, True]
+    [entry] = told.kept
+    assert (entry.name, entry.hook) == ("team/app:v1", "webhook")
+    assert "refused the connection" in entry.reason
+    assert "s3cr3t" not in str(entry)
     assert "refused the connection" in told.failed[0].reason
     assert "s3cr3t" not in caplog.text + str(told.failed)
+
+
+async def test_of_what_gives_way_to_others_it_is_kept_that_it_was_never_told(
+    told: Told, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yarddesk.service.hooks.Outbox", partial(Outbox, kept=2))
+    receiver.answers = [503] * 10
+    async with told.hooks(webhook=receiver.address) as hooks:
+        for tag in ("v1", "v2", "v3"):
+            await hooks.image_arrived(arrival(tag))
+        assert [entry.name for entry in told.kept] == ["team/app:v1"]
+        assert "too many others" in told.kept[0].reason.lower()
 
 
 async def test_another_address_is_tried_at_once_and_none_drops_what_waits(told: Told, receiver: Receiver) -> None:

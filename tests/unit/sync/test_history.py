@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.images import build_image
-from tests.unit.sync.yard import running
+from tests.unit.sync.yard import Yard, running
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.sync.history import History
@@ -138,3 +140,32 @@ def small_disk(most_bytes: int) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
         signal.signal(signal.SIGXFSZ, before[0])
+
+
+async def test_what_could_not_be_told_is_a_line_that_says_nothing_of_where_the_image_is(tmp_path: Path) -> None:
+    untold = replace(entry(1, JobState.FAILED), hook="webhook", reason="hooks.example.com answered with status 500.")
+    async with running(tmp_path) as yard:
+        await yard.push(build_image("a"))
+        await yard.until_empty()
+        arrived = yard.service.history()[0]
+        untold = replace(untold, reference=arrived.reference, digest=arrived.digest)
+        before = yard.service.snapshot()
+        await yard.service.remember(untold)
+        assert yard.service.snapshot().recent[0] == untold
+        assert yard.service.snapshot().revision != before.revision
+        await yard.restart()
+        assert list(yard.service.history(2)) == [untold, arrived]
+        assert yard.service.latest(arrived.repository, arrived.reference, "corp") == arrived
+        assert (await yard.service.wait_synced("team/app:v1")).synced
+
+
+async def test_it_is_kept_after_what_an_earlier_run_wrote(tmp_path: Path) -> None:
+    yard = Yard(tmp_path)
+    await History(tmp_path / "history.jsonl").add(entry(1))
+    remembering = asyncio.create_task(yard.service.remember(entry(2)))
+    await asyncio.sleep(0)
+    assert not remembering.done()
+    await yard.service.start()
+    await remembering
+    assert list(yard.service.history()) == [entry(2), entry(1)]
+    await yard.service.stop()

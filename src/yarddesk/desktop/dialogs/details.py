@@ -61,6 +61,16 @@ def job_details(job: JobSnapshot, now: datetime) -> str:
 
 def history_details(entry: HistoryEntry, now: datetime) -> str:
     """A line for each fact."""
+    if entry.hook:
+        return "\n".join(
+            (
+                f"outcome   it arrived; the {entry.hook} (sync.on_synced.{entry.hook}) could not be told",
+                f"upstream  {words.plain(entry.registry, 80)}",
+                f"digest    {entry.digest}",
+                f"at        {words.moment_with_time(entry.at, now)}",
+                f"reason    {words.plain(entry.reason)}",
+            )
+        )
     lines = [
         f"outcome   {entry.outcome}",
         f"upstream  {words.plain(entry.registry, 80)}",

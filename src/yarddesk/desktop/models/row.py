@@ -235,7 +235,9 @@ def history_row(entry: HistoryEntry, now: datetime) -> Row:
     name = words.plain(entry.name)
     registry = words.plain(entry.registry, 80)
     reason = words.plain(entry.reason)
-    if entry.outcome is JobState.DONE:
+    if entry.hook:
+        status = f"It arrived, but the {entry.hook} could not be told: {reason}"
+    elif entry.outcome is JobState.DONE:
         status = " · ".join(text for text in (_sent(entry), reason) if text)
     else:
         outcome = "Cancelled" if entry.outcome is JobState.CANCELLED else "Failed"
