@@ -1,7 +1,7 @@
 """Manifests through the cache: whether a tag is still fresh, what an upstream says of it, and what is kept of the answer."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from yarddesk.cache.asking import Asking, Shared, no_answer
 from yarddesk.cache.awaited import AwaitedTags
@@ -63,7 +63,7 @@ class CachedManifests:
             if age < self.lifetimes.seconds(origin.upstream, tag):
                 return True
         here = self._store.resolve_cached(repository, tag)
-        if here is not None and here.digest != origin.digest:
+        if here is not None and not origin.explains(here.digest):
             return True
         return not self.routes.pull_upstreams(repository)
 
@@ -197,16 +197,21 @@ class CachedManifests:
         here = await self._here(repository, tag)
         if self._is_ours(repository, tag, here):
             return
-        if here is None or here.digest != digest:
-            await self._store.put_tag(repository, tag, digest)
-        self._origins.followed(repository, tag, digest, upstream)
+        if here is not None and here.digest == digest:
+            self._origins.followed(repository, tag, digest, upstream)
+            return
+        await self._origins.moves(repository, tag, digest, upstream, before=None if here is None else here.digest)
+        if self._is_ours(repository, tag, await self._here(repository, tag)):
+            return
+        await self._store.put_tag(repository, tag, digest)
+        self._origins.moved(repository, tag)
 
     def _is_ours(self, repository: RepositoryName, reference: Reference, here: Descriptor | None) -> bool:
         """Whether a tag that names `here` was pushed here, and no upstream has a say in it (yet)."""
         if isinstance(reference, Digest) or here is None:
             return False
         origin = self._origins.get(repository, reference)
-        return origin is None or here.digest != origin.digest or self._is_queued(repository, reference)
+        return origin is None or not origin.explains(here.digest) or self._is_queued(repository, reference)
 
     async def _here(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         try:
@@ -228,12 +233,24 @@ class CachedManifests:
         except NotFound:
             return None
 
+    async def heal(self, arrived: Iterable[ImageSynced]) -> None:
+        """After a start: what had arrived and is still the same follows its upstream, though a crash may have lost that it does."""
+        for event in arrived:
+            if isinstance(event.reference, Digest) or self._origins.get(event.repository, event.reference) is not None:
+                continue
+            here = await self._here(event.repository, event.reference)
+            if here is not None and here.digest == event.digest:
+                self._arrived(event, self._origins.follows)
+
     def synced(self, event: ImageSynced) -> None:
         """Once a tag is at all its push upstreams it follows the one that serves its pulls, from the read-back on."""
+        self._arrived(event, self._origins.followed)
+
+    def _arrived(self, event: ImageSynced, note: Callable[[RepositoryName, Tag, Digest, str], None]) -> None:
         if isinstance(event.reference, Digest) or self._is_queued(event.repository, event.reference):
             return
         pushed = {upstream.name for upstream in self.routes.push_upstreams(event.repository)} | {event.upstream}
         for upstream in self.routes.pull_upstreams(event.repository):
             if upstream.name in pushed:
-                self._origins.followed(event.repository, event.reference, event.digest, upstream.name)
+                note(event.repository, event.reference, event.digest, upstream.name)
                 return

@@ -1,7 +1,7 @@
 """Which tags here follow an upstream. A tag without an origin is ours alone, and is never replaced by an upstream's.
 
 DATA/followed-tags.jsonl has a line for each change; when the tag was last asked for upstream is only in memory, so that after a
-restart each is asked for once.
+restart each is asked for once. A tag moves only once its line is durable: a tag whose line was lost would be ours for ever.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from yarddesk.content.errors import StorageError
 from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
@@ -30,21 +31,30 @@ _Key = tuple[RepositoryName, Tag]
 
 @dataclass(slots=True)
 class Origin:
-    """`digest` is what `upstream` said last; `checked` when, monotonic, None: not in this run."""
+    """`digest` is what `upstream` said last; `checked` when, monotonic, None: not in this run.
+
+    `before` is what the tag names until it moves.
+    """
 
     digest: Digest
     upstream: str
     checked: float | None = None
+    before: Digest | None = None
+
+    def explains(self, here: Digest) -> bool:
+        """Whether a tag that names `here` follows the upstream."""
+        return here in (self.digest, self.before)
 
 
 class Origins:
-    """In memory what is asked for at each pull; changes go to the file one after the other, in the background."""
+    """In memory what is asked for at each pull; changes go to the file one after the other."""
 
     def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
         self._path = path
         self._monotonic = monotonic
         self._origins: dict[_Key, Origin] = {}
         self._unwritten: list[bytes] = []
+        self._landing: asyncio.Future[bool] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._lines = 0
 
@@ -73,18 +83,46 @@ class Origins:
         return None if origin is None else origin.digest
 
     def followed(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
-        """The upstream said just now what the tag names, and so it does here."""
+        """The upstream said just now what the tag names, and so it does here. Written in the background."""
+        self.follows(repository, tag, digest, upstream)
+        self._origins[repository, tag].checked = self._monotonic()
+
+    def follows(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
+        """As `followed`, where the upstream said so before this run."""
         origin = self._origins.get((repository, tag))
         if origin is not None and (origin.digest, origin.upstream) == (digest, upstream):
-            origin.checked = self._monotonic()
             return
-        self._origins[repository, tag] = Origin(digest, upstream, self._monotonic())
-        self._write({"repository": repository, "tag": tag, "digest": digest, "upstream": upstream})
+        self._origins[repository, tag] = origin = Origin(digest, upstream)
+        self._write(_line((repository, tag), origin))
+
+    async def moves(
+        self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str, *, before: Digest | None
+    ) -> None:
+        """The upstream said just now that the tag names `digest`, and here it's to name it, too: durable on return.
+
+        Until `moved` it may still name `before`. Raises StorageError.
+        """
+        key = repository, tag
+        known = self._origins.get(key)
+        origin = self._origins[key] = Origin(digest, upstream, before=before)
+        if await asyncio.shield(self._write(_line(key, origin))):
+            return
+        if self._origins.get(key) is origin:
+            self._origins.pop(key)
+            if known is not None:
+                self._origins[key] = known
+        raise StorageError(f"{self._path.name} can't be written.")
+
+    def moved(self, repository: RepositoryName, tag: Tag) -> None:
+        """It names what its upstream said just now."""
+        origin = self._origins.get((repository, tag))
+        if origin is not None:
+            origin.before, origin.checked = None, self._monotonic()
 
     def is_ours(self, repository: RepositoryName, tag: Tag) -> None:
         """It was pushed or deleted here: it follows no upstream any more."""
         if self._origins.pop((repository, tag), None) is not None:
-            self._write({"repository": repository, "tag": tag, "digest": None})
+            self._write(json.dumps({"repository": repository, "tag": tag, "digest": None}).encode() + b"\n")
 
     async def close(self) -> None:
         """Return when every change is in the file."""
@@ -96,37 +134,60 @@ class Origins:
         if document["digest"] is None:
             self._origins.pop(key, None)
         else:
-            self._origins[key] = Origin(Digest.parse(document["digest"]), str(document["upstream"]))
+            before = document.get("before")
+            self._origins[key] = Origin(
+                Digest.parse(document["digest"]),
+                str(document["upstream"]),
+                before=None if before is None else Digest.parse(before),
+            )
 
-    def _write(self, document: dict[str, Any]) -> None:
-        self._unwritten.append(json.dumps(document).encode() + b"\n")
+    def _write(self, line: bytes) -> asyncio.Future[bool]:
+        """Whether it's in the file, once that is known."""
+        self._unwritten.append(line)
+        if self._landing is None:
+            self._landing = asyncio.get_running_loop().create_future()
         if self._writing is None:
             self._writing = asyncio.create_task(self._written(), name="followed tags")
+        return self._landing
 
     async def _written(self) -> None:
         try:
             while self._unwritten:
                 batch, self._unwritten = self._unwritten, []
-                self._lines += len(batch)
-                if self._lines > 2 * len(self._origins) + _SPARE_LINES:
-                    batch = self._all()
-                    self._lines = len(batch)
-                    await in_thread(_replace, self._path, b"".join(batch))
-                else:
-                    await in_thread(_append, self._path, b"".join(batch))
-        except OSError as error:
-            _log.error("%s can't be written: %s", self._path, error)
+                landing, self._landing = self._landing, None
+                durable_now = await self._kept(batch)
+                if landing is not None:
+                    landing.set_result(durable_now)
         finally:
             self._writing = None
 
+    async def _kept(self, batch: list[bytes]) -> bool:
+        self._lines += len(batch)
+        try:
+            if self._lines > 2 * len(self._origins) + _SPARE_LINES:
+                batch = self._all()
+                self._lines = len(batch)
+                await in_thread(_replace, self._path, b"".join(batch))
+            else:
+                await in_thread(_append, self._path, b"".join(batch))
+        except OSError as error:
+            _log.error("%s can't be written: %s", self._path, error)
+            return False
+        return True
+
     def _all(self) -> list[bytes]:
-        return [
-            json.dumps(
-                {"repository": repository, "tag": tag, "digest": origin.digest, "upstream": origin.upstream}
-            ).encode()
-            + b"\n"
-            for (repository, tag), origin in self._origins.items()
-        ]
+        return [_line(key, origin) for key, origin in self._origins.items()]
+
+
+def _line(key: _Key, origin: Origin) -> bytes:
+    document = {
+        "repository": key[0],
+        "tag": key[1],
+        "digest": origin.digest,
+        "upstream": origin.upstream,
+        "before": origin.before,
+    }
+    return json.dumps(document).encode() + b"\n"
 
 
 def _append(path: Path, content: bytes) -> None:

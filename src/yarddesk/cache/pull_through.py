@@ -1,6 +1,6 @@
 """`CachedPulls`: the pull-through cache, as the registry asks for it (content.pull_through.PullThrough)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
@@ -94,6 +94,10 @@ class CachedPulls:
     def used(self, repository: RepositoryName, digest: Digest) -> None:
         if self._used is not None:
             self._used(repository, digest)
+
+    async def heal(self, arrived: Iterable[ImageSynced]) -> None:
+        """What had arrived at its upstreams before the start; of each tag the last that is known."""
+        await self._manifests.heal(arrived)
 
     def followed(self, repository: RepositoryName, tag: Tag) -> Digest | None:
         """What an upstream's tag was when it was last heard of; None for a tag that follows none."""

@@ -28,6 +28,7 @@ from yarddesk.registry.guard import Guard, HostRules
 from yarddesk.registry.server import EmbeddedServer
 from yarddesk.service.accounts import Accounts, upstreams_at
 from yarddesk.service.addresses import ALL_INTERFACES, ENGINE_STATE, engine_address
+from yarddesk.service.arrivals import arrivals
 from yarddesk.service.backend import refuse_s3
 from yarddesk.service.disk import disk_problem
 from yarddesk.service.docker_logins import DockerLogins
@@ -50,6 +51,7 @@ from yarddesk.settings.upstreams import upstream_from_url
 from yarddesk.settings.watch import file_changes
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.storage.lock import InstanceLock
+from yarddesk.sync.history import KEPT
 from yarddesk.sync.service import SyncService
 from yarddesk.upstream.learned import Learned
 
@@ -389,6 +391,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         await stack.enter_async_context(hooks)
         await stack.enter_async_context(sync)
         await stack.enter_async_context(pulls)
+        await pulls.heal(arrivals(sync.history(KEPT)))
         await stack.enter_async_context(yard.serving(lock))
         await stack.enter_async_context(yard.watching())
         yield yard
