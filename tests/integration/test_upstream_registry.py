@@ -17,6 +17,7 @@ from tests.peers.token_server import TokenServer
 from tests.support.certificates import private_authority
 from tests.support.images import Content, Image, Index, build_image, build_index
 from tests.support.upstreams import GivenCredentials, blob, credential, opened_upstream, settings_for, source_of
+from tests.support.waiting import until_async
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamDenied, UpstreamUntrusted
 from yarddesk.oci.descriptor import Descriptor
@@ -197,6 +198,33 @@ async def test_over_tls_with_a_private_authority(make_registry: MakeRegistry, tm
             await repository.exists(blob(content))
         trusted.write_bytes(authority.read_bytes())
         assert await repository.exists(blob(content)), "what is trusted is looked up anew after a refusal"
+
+
+@pytest.mark.parametrize("disabled", [False, True], ids=["with HTTP/2", "without"])
+async def test_over_tls_all_but_the_blobs_goes_over_http2_where_it_is_spoken(
+    make_registry: MakeRegistry, tmp_path: Path, disabled: bool
+) -> None:
+    certificate, key, authority = private_authority(tmp_path)
+    tls = {"certificate": str(certificate), "key": str(key)}
+    http = {"addr": "127.0.0.1:0", "secret": "x", "tls": tls, "http2": {"disabled": disabled}}
+    registry = make_registry(settings={"http": http})
+    image = build_index("over http2")
+    async with opened_upstream(registry.host, tls=TlsSettings(ca_file=str(authority))) as repository:
+        for each in image.blobs:
+            assert not await repository.exists(descriptor(each))
+        await push_image(repository, image)
+        assert list(await repository.tags()) == ["latest"]
+        assert (await repository.fetch_manifest(LATEST)).content == image.manifest.content
+        for each in image.blobs:
+            assert await read(repository, descriptor(each)) == each.content
+    await until_async(lambda: len(registry.seen("GET", "/blobs/sha256:")) == len(image.blobs))
+    seen = registry.seen()
+    blobs = [each for each in seen if "/blobs/" in each.path and each.method != "HEAD"]
+    assert {each.method for each in blobs} == {"POST", "PUT", "GET"}
+    assert {each.version for each in blobs} == {"1.1"}
+    others = [each for each in seen if each not in blobs]
+    assert {each.method for each in others} == {"HEAD", "PUT", "GET"}
+    assert {each.version for each in others} == {"1.1" if disabled else "2.0"}
 
 
 async def test_a_registry_that_went_away_and_came_back(docker_registry: DockerRegistry) -> None:

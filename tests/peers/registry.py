@@ -14,7 +14,9 @@ import bcrypt
 from tests.support.programs import Program, clean_environment
 from tests.support.registry_client import RegistryClient
 
-ACCESS = re.compile(r'^\S+ - \S* \[[^]]*\] "(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d{3}) ', re.M)
+ACCESS = re.compile(
+    r'^\S+ - \S* \[[^]]*\] "(?P<method>[A-Z]+) (?P<path>\S+) HTTP/(?P<version>[\d.]+)" (?P<status>\d{3}) ', re.M
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Seen:
     method: str
     path: str
     status: int
+    version: str = "1.1"
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ class DockerRegistry(RegistryClient):
     def seen(self, method: str = "", path: str = "") -> list[Seen]:
         """The requests that it has answered, oldest first, over all its starts; optionally by method, and by a regular
         expression found in the path."""
-        found = [Seen(line["method"], line["path"], int(line["status"])) for line in ACCESS.finditer(self.log())]
+        lines = ACCESS.finditer(self.log())
+        found = [Seen(line["method"], line["path"], int(line["status"]), line["version"]) for line in lines]
         return [each for each in found if (not method or each.method == method) and re.search(path, each.path)]
 
 

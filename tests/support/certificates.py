@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def private_authority(folder: Path) -> tuple[Path, Path, Path]:
-    """A certificate for 127.0.0.1, its key, and the authority that signed it."""
+    """A certificate for 127.0.0.1 and registry.test, its key, and the authority that signed it."""
 
     def certificate(
         name: str, issuer: str, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, ca: bool
@@ -31,7 +31,8 @@ def private_authority(folder: Path) -> tuple[Path, Path, Path]:
         )
         if not ca:
             address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            names = x509.SubjectAlternativeName([address, x509.DNSName("registry.test")])
+            builder = builder.add_extension(names, critical=False)
         return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     authority, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

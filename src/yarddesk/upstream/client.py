@@ -261,7 +261,12 @@ class RegistryClient:
             elif used is not None and Origin.of(url) == self.origin:
                 headers["Authorization"] = used.header
             exchange = self._wire.exchange(
-                request.method, url, headers, body=request.body, answer_seconds=request.answer_seconds
+                request.method,
+                url,
+                headers,
+                body=request.body,
+                answer_seconds=request.answer_seconds,
+                bulk=request.method != "HEAD" and "/blobs/" in request.url.path,
             )
             answer = await stack.enter_async_context(exchange)
             answer.sent_elsewhere = elsewhere

@@ -5,12 +5,15 @@ import errno
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import httpx
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, StreamReset
+from h2.exceptions import H2Error
 
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import (
@@ -59,6 +62,8 @@ class Failures:
             return UpstreamStalled(self.name, f"{whom} gave no answer.", str(error), temporary=True)
         if isinstance(error, httpx.ConnectError):
             return self._unconnected(error, whom)
+        if ended := _ended_stream(error):
+            return self.broken(f"The connection to {whom} broke.", ended)
         if isinstance(error, httpx.RemoteProtocolError) and not _is_end(error):
             return self.untrue(f"{whom} does not answer as a registry does.", str(error))
         if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
@@ -187,6 +192,31 @@ def parse_retry_after(header: str, now: datetime | None = None) -> float | None:
     return min(max(seconds, 1.0), _MAX_RETRY_AFTER)
 
 
+def wants_http1(failure: BaseException) -> bool:
+    """Whether this came of a server that wants the same over HTTP/1.1 (RFC 9113, section 7)."""
+    codes = (event.error_code for event in _events(failure))
+    return ErrorCodes.HTTP_1_1_REQUIRED in codes
+
+
+def _ended_stream(error: Exception) -> str:
+    """How HTTP/2 ended before the answer did, in words; empty where that's not what happened."""
+    for event in _events(error):
+        code = event.error_code
+        name = code.name if isinstance(code, ErrorCodes) else str(code)
+        if isinstance(event, ConnectionTerminated):
+            return f"It closes the connection (GOAWAY, {name})."
+        return f"It gave the request up (RST_STREAM, {name})."
+    return "Its HTTP/2 came to an end." if any(isinstance(each, H2Error) for each in _causes(error)) else ""
+
+
+def _events(error: BaseException) -> Iterator[ConnectionTerminated | StreamReset]:
+    """What httpcore says that an HTTP/2 server did."""
+    for cause in _causes(error):
+        for told in cause.args:
+            if isinstance(told, ConnectionTerminated | StreamReset):
+                yield told
+
+
 def _is_end(error: Exception) -> bool:
     """Whether the other side just went away, in the middle of or before an answer."""
     text = str(error)
@@ -204,13 +234,17 @@ def _cause(error: Exception) -> str:
 
 def _root(error: BaseException) -> BaseException:
     """The exception at the bottom: httpx and anyio wrap what the socket said."""
-    seen = {id(error)}
-    while True:
-        if isinstance(error, BaseExceptionGroup):
-            following: BaseException | None = error.exceptions[0]
-        else:
-            following = error.__cause__ or error.__context__
-        if following is None or id(following) in seen:
-            return error
+    return list(_causes(error))[-1]
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and what it came of."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        yield following
         seen.add(id(following))
-        error = following
+        if isinstance(following, BaseExceptionGroup):
+            following = following.exceptions[0]
+            continue
+        following = following.__cause__ or following.__context__

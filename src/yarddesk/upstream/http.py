@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import httpx
+from h2.exceptions import H2Error
 
 from yarddesk import __version__
 from yarddesk.content.target import ContentStream
@@ -16,11 +17,11 @@ from yarddesk.content.threads import in_thread
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamUntrusted
 from yarddesk.errors import YarddeskError
 from yarddesk.settings.model import TlsSettings
-from yarddesk.upstream.failures import Failures
+from yarddesk.upstream.failures import Failures, wants_http1
 from yarddesk.upstream.origins import Origin
 from yarddesk.upstream.proxies import Proxies
 from yarddesk.upstream.tls import create_context
-from yarddesk.upstream.transports import Transports
+from yarddesk.upstream.transports import Lease, Transports, Use
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,9 @@ MAX_WORDS_BYTES: Final = 64 * 1024
 """What is read of an error's body, in bytes."""
 
 _PIECE_BYTES: Final = 256 * 1024
+_SETTLE_SECONDS: Final = 1.0
 _CONNECTION_FAILURES: Final = (UpstreamAway, UpstreamBroken, UpstreamUntrusted)
+_TRANSPORT_ERRORS: Final = (httpx.HTTPError, H2Error, ssl.SSLError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +50,24 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A request's body: opened anew each time it is sent; exactly `length` bytes."""
+    """A request's body: `content`, and then what `open` gives, which is opened anew each time it is sent; exactly `length` bytes."""
 
     open: Callable[[], ContentStream]
     length: int
+    content: bytes = b""
 
     @classmethod
     def of(cls, content: bytes) -> Self:
         """A body that is in memory."""
-        return cls(lambda: nullcontext(_Whole(content)), len(content))
+        return cls(lambda: nullcontext(_Nothing()), len(content), content)
 
 
-class _Whole:
-    """Some bytes as the one piece that they are."""
-
-    def __init__(self, content: bytes) -> None:
-        self._left = [content] if content else []
-
+class _Nothing:
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
+        raise StopAsyncIteration
 
 
 class Answer:
@@ -120,7 +117,7 @@ class Wire:
         self._failures = failures
         self._timeouts = timeouts
         self._proxies = proxies
-        self._context: ssl.SSLContext | None = None
+        self._contexts: dict[Use, ssl.SSLContext] = {}
         self._reading = asyncio.Lock()
         self._transports = Transports(self._ssl_context)
 
@@ -133,20 +130,24 @@ class Wire:
         *,
         body: Body | None = None,
         answer_seconds: float | None = None,
+        bulk: bool = False,
     ) -> AsyncIterator[Answer]:
-        """Send one request; its answer, whatever the status.
+        """Send one request; its answer, whatever the status. bulk: its body, or its answer's, may be large.
 
         Raises UpstreamAway, UpstreamBroken, UpstreamUntrusted or UpstreamUntrue.
         """
         origin = Origin.of(url)
         progress = _Progress(self._failures, origin, self._timeouts)
         async with AsyncExitStack() as stack:
-            lease = await stack.enter_async_context(self._transports.lease(self._proxy(origin)))
+            proxy = self._proxy(origin)
+            lease = await stack.enter_async_context(self._transports.lease(origin, proxy, bulk=bulk))
+            answer: Answer | None = None
             try:
                 pieces = await stack.enter_async_context(body.open()) if body else None
                 async with progress.limit(answer_seconds or self._timeouts.answer_seconds) as limit:
-                    sent = _Sent(pieces, limit, self._timeouts.stall_seconds) if pieces is not None else None
+                    sent = _Sent(body.content, pieces, limit, self._timeouts.stall_seconds) if body and pieces else None
                     request = _request(method, url, headers, sent, body.length if body else None, self._timeouts)
+                    request.extensions.update(lease.extensions)
                     response = await lease.transport.handle_async_request(request)
                 response.request = request
                 stack.push_async_callback(response.aclose)
@@ -156,13 +157,18 @@ class Wire:
                 if method == "HEAD" or answer.status in (204, 304):
                     await answer.read()
                 yield answer
+                if lease.is_shared and not answer.finished:
+                    await _settle(lease, answer)
             except BaseException as error:
-                # A caller's own error leaves the connection in order; anything else may not have.
-                if not isinstance(error, YarddeskError) or isinstance(error, _CONNECTION_FAILURES):
+                # A caller's own error leaves the connection in order, but where others share it; anything else may not have.
+                given_up = lease.is_shared and answer is not None and not answer.finished
+                if not isinstance(error, YarddeskError) or isinstance(error, _CONNECTION_FAILURES) or given_up:
                     lease.retire()
                 if isinstance(error, UpstreamUntrusted):
                     # Read anew for the next request: what a person does about it is to change what is trusted.
-                    self._context = None
+                    self._contexts.clear()
+                if lease.is_shared and wants_http1(error):
+                    self._transports.speaks_http1(origin, proxy)
                 raise
 
     def first_hop(self, url: httpx.URL) -> tuple[str, int]:
@@ -195,17 +201,28 @@ class Wire:
             )
         return proxy
 
-    async def _ssl_context(self) -> ssl.SSLContext:
+    async def _ssl_context(self, use: Use) -> ssl.SSLContext:
         async with self._reading:
-            if self._context is None:
+            if use not in self._contexts:
                 try:
-                    self._context = await in_thread(create_context, self._tls)
+                    self._contexts[use] = await in_thread(create_context, self._tls)
                 except OSError as error:
                     reason = error.strerror or str(error)
                     raise self._failures.untrusted(
                         "The certificates in ca_file can't be used.", f"{self._tls.ca_file}: {reason}"
                     ) from error
-            return self._context
+            return self._contexts[use]
+
+
+async def _settle(lease: Lease, answer: Answer) -> None:
+    """Read the end of an answer that nobody wanted more of: given up, its stream would go on at the cost of all others."""
+    try:
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            await answer.read()
+    except (YarddeskError, TimeoutError) as error:
+        _log.debug("%s: the end of an answer didn't come: %s", answer.origin.shown, error)
+    if not answer.finished:
+        lease.retire()
 
 
 class _Progress:
@@ -228,7 +245,7 @@ class _Progress:
                 yield limit
         except TimeoutError as error:
             raise self._failures.of_transport(TimeoutError(f"Nothing for {limit.seconds:g} s."), self._host) from error
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
+        except (*_TRANSPORT_ERRORS, httpx.InvalidURL) as error:
             raise self._failures.of_transport(error, self._host) from error
 
     async def next_piece(self, raw: AsyncIterator[bytes]) -> bytes:
@@ -239,7 +256,7 @@ class _Progress:
                 piece = await anext(raw)
         except TimeoutError as error:
             raise self._stalled() from error
-        except (httpx.HTTPError, ssl.SSLError) as error:
+        except _TRANSPORT_ERRORS as error:
             raise self._failures.of_transport(error, self._host) from error
         # Only the time that we waited counts, not what the reader needs in between.
         self._waited += loop.time() - began
@@ -271,13 +288,16 @@ class _Limit:
 class _Sent(httpx.AsyncByteStream):
     """A body on its way: in pieces small enough for progress to be seen, large enough to cost little."""
 
-    def __init__(self, pieces: AsyncIterator[bytes], limit: _Limit, stall_seconds: float) -> None:
+    def __init__(self, content: bytes, pieces: AsyncIterator[bytes], limit: _Limit, stall_seconds: float) -> None:
+        self._content = content
         self._pieces = pieces
         self._limit = limit
         self._stall_seconds = stall_seconds
         self._rest = memoryview(b"")
 
     def __aiter__(self) -> AsyncIterator[bytes]:
+        # Begun anew by httpcore where an HTTP/2 server closes and says that it hasn't looked at the request.
+        self._rest = memoryview(self._content)
         return self
 
     async def __anext__(self) -> bytes:
@@ -291,7 +311,7 @@ class _Sent(httpx.AsyncByteStream):
                 raise
         piece, self._rest = self._rest[:_PIECE_BYTES], self._rest[_PIECE_BYTES:]
         self._limit.allow(self._stall_seconds)
-        return piece  # type: ignore[return-value]  # h11 takes any buffer, and a slice costs no copy
+        return piece  # type: ignore[return-value]  # h11 and h2 take any buffer, and a slice costs no copy
 
 
 def _is_address(proxy: str) -> bool:

@@ -404,7 +404,7 @@ async def test_five_hundred_cancelled_transfers_leave_nothing_behind() -> None:
         for batch in range(0, 500, 10):
             await asyncio.gather(*(cancelled(number) for number in range(batch, batch + 10)))
         await asyncio.wait_for(asyncio.gather(*(transfer(number) for number in range(8))), 30)
-        pools = [lease.transport._pool for lease in repository._client._wire._transports._current.values()]
+        pools = [lease.transport._pool for lease in repository._client._wire._transports._separate.values()]
         assert sum(len(pool.connections) for pool in pools) <= 8
     await until_async(lambda: server.open_connections == 0, what="every connection is closed")
 
