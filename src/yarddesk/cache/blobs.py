@@ -2,8 +2,8 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -11,7 +11,7 @@ from yarddesk.cache.asking import Asking, Shared
 from yarddesk.cache.fills import Fill, FillEnded, Fills
 from yarddesk.cache.unkept import Room, kept_or_passed_on, passed_on
 from yarddesk.content.clock import Clock
-from yarddesk.content.errors import StorageError
+from yarddesk.content.errors import StorageError, StorageFull
 from yarddesk.content.pull_through import BlobContent
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
@@ -94,6 +94,23 @@ class CachedBlobs:
             yield BlobContent(fill.size, partial(kept_or_passed_on, fill.pieces, passed, self._room))
         finally:
             self._fills.left(key, fill)
+
+    async def bring(self, repository: RepositoryName, digest: Digest, passed: Callable[[int], None]) -> bool:
+        """Have the blob in the store, whole; False where it was. `passed` is told of each piece in bytes.
+
+        Raises NotFound, UpstreamFailure, and StorageError where the store has no room for it.
+        """
+        if await self._store.blob_size(digest) is not None and await self._store.check_blob(digest):
+            return False
+        async with self.open(repository, digest) as content, aclosing(content.read(0, content.size)) as pieces:
+            async for piece in pieces:
+                if self._room.is_lacking:
+                    raise StorageFull("There is no room for it.", hint="Free some space, or lower cache.max_size.")
+                passed(len(piece))
+        await self._fills.through(digest)
+        if await self._store.blob_size(digest) is None:
+            raise StorageError(f"Blob {digest} came, and could not be kept.", hint="The log says why.")
+        return True
 
     async def _stored(self, digest: Digest, start: int, end: int) -> AsyncGenerator[bytes, None]:
         async with self._store.read_blob(digest, start, end - start) as pieces:

@@ -186,6 +186,12 @@ class Fills:
         """Whether one of them is of this blob."""
         return any(fill.digest == digest for fill in self._fills.values())
 
+    async def through(self, digest: Digest) -> None:
+        """Return when none brings this blob any more."""
+        tasks = [fill.task for fill in self._fills.values() if fill.digest == digest and fill.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+
     def begin(
         self,
         key: object,

@@ -13,11 +13,12 @@ from yarddesk.content.pull_through import FetchedManifest, ResolvedManifest
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure
+from yarddesk.errors import YarddeskError
 from yarddesk.events import EventBus, ImageSynced, ManifestStored
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
-from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +124,51 @@ class CachedManifests:
         if manifest is None:
             return None
         return FetchedManifest(manifest)
+
+    async def renew(self, repository: RepositoryName, reference: Reference) -> Manifest | None:
+        """The manifest as an upstream has it now, kept; a tag follows it from now on, also one that was ours alone.
+
+        Raises UpstreamFailure, whatever is here; StorageError where it can't be kept, and YarddeskError for a tag that is
+        still on its way upstream.
+        """
+        if isinstance(reference, Digest):
+            known = await self._known(repository, reference)
+            return known or await self._renewed(repository, reference, self.routes.pull_upstreams(repository))
+        self._refuse_queued(repository, reference)
+        found = await self._asking.first(
+            self.routes.pull_upstreams(repository), lambda upstream: upstream.repository(repository).resolve(reference)
+        )
+        if found is None:
+            return None
+        upstream, there = found
+        manifest = await self._known(repository, there.digest)
+        manifest = manifest or await self._renewed(repository, there.digest, [upstream])
+        if manifest is None:
+            return None
+        here = await self._here(repository, reference)
+        self._refuse_queued(repository, reference)
+        if here is None or here.digest != manifest.digest:
+            await self._store.put_tag(repository, reference, manifest.digest)
+        self._saw(repository, reference, manifest.digest, upstream.name)
+        self._origins.followed(repository, reference, manifest.digest, upstream.name)
+        return manifest
+
+    async def _renewed(
+        self, repository: RepositoryName, digest: Digest, upstreams: Sequence[Upstream]
+    ) -> Manifest | None:
+        manifest = await self._shared.do(
+            ("fetch", repository, digest), lambda: self._fetch(upstreams, repository, digest)
+        )
+        if manifest is not None and await self._known(repository, digest) is None:
+            raise StorageError(f"Manifest {digest} came, and could not be kept.", hint="The log says why.")
+        return manifest
+
+    def _refuse_queued(self, repository: RepositoryName, tag: Tag) -> None:
+        if self._is_queued(repository, tag):
+            raise YarddeskError(
+                f"{format_reference(repository, tag)} was pushed here and is still on its way upstream.",
+                hint="Wait for it (yarddesk wait), or cancel it, and pull then.",
+            )
 
     async def _resolve(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference

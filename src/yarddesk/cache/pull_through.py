@@ -11,6 +11,7 @@ from yarddesk.cache.lifetimes import Lifetimes
 from yarddesk.cache.lists import CachedLists
 from yarddesk.cache.manifests import CachedManifests, TagSeen
 from yarddesk.cache.origins import ORIGINS_FILE, Origins
+from yarddesk.cache.prefetch import Prefetcher
 from yarddesk.content.clock import Clock, SystemClock
 from yarddesk.content.pull_through import BlobContent, FetchedManifest, ReferrerList, ResolvedManifest, TagPage
 from yarddesk.content.store import Store
@@ -59,6 +60,7 @@ class CachedPulls:
         )
         self._blobs = CachedBlobs(store, routes, asking=self._asking, shared=self._shared, clock=clock)
         self._lists = CachedLists(store, routes, _check_seconds(settings), asking=self._asking)
+        self.prefetcher = Prefetcher(self._manifests, self._blobs, self._lists)
         self._subscription: Subscription | None = None
 
     async def __aenter__(self) -> Self:

@@ -92,7 +92,7 @@ class ImageReference:
         """
         rest = text
         first, slash, remainder = text.partition("/")
-        if slash and (first in our_addresses or _is_loopback_address(first)):
+        if slash and (first in our_addresses or is_loopback(first)):
             rest = remainder
         name, at, digest = rest.partition("@")
         if at:
@@ -113,6 +113,7 @@ def format_reference(repository: RepositoryName, reference: Reference | None) ->
     return f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}"
 
 
-def _is_loopback_address(text: str) -> bool:
+def is_loopback(text: str) -> bool:
+    """Whether it's `HOST:PORT` of this machine."""
     host, colon, port = text.rpartition(":")
     return bool(colon) and host in _LOOPBACK_HOSTS and port.isdecimal()

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from yarddesk.cache.origins import ORIGINS_FILE, Origins
+from yarddesk.cache.prefetch import Prefetcher
+from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.content.clock import SystemClock
 from yarddesk.content.listener import ManifestPush, PushListener
 from yarddesk.events import EventBus
@@ -59,7 +61,23 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
             async with sync.resting():
                 yield ManifestIntake(store, _PushesAlone(sync, events, origins), deletes)
 
-        yield Upkeep(Surroundings(store, events, lambda: routes, lambda: settings, queue, whereabouts, deletes, pushes))
+        @asynccontextmanager
+        async def pulls() -> AsyncIterator[Prefetcher]:
+            sync = SyncService(data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events)
+            cache = CachedPulls(
+                store=store,
+                routes=routes,
+                settings=settings,
+                events=events,
+                is_queued=sync.is_queued,
+                tag_seen=sync.saw,
+            )
+            async with sync.resting(), cache:
+                yield cache.prefetcher
+
+        yield Upkeep(
+            Surroundings(store, events, lambda: routes, lambda: settings, queue, whereabouts, deletes, pushes, pulls)
+        )
 
 
 class _PushesAlone(AnnouncedPushes):

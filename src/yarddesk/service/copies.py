@@ -23,13 +23,15 @@ async def copy_image(
     What the other side has is looked at piece by piece: an index there may well lack what it names.
     """
     meter = ProgressMeter()
-    async with _told(meter, report, figures):
+    async with told(meter, report, figures):
         carrier = DirectCarrier(source, destination, meter)
         return list(await copy_graph(graph, destination, carrier, trust=False, sparse=True))
 
 
 @asynccontextmanager
-async def _told(meter: ProgressMeter, report: Report, figures: dict[str, int | str]) -> AsyncIterator[None]:
+async def told(meter: ProgressMeter, report: Report, figures: dict[str, int | str]) -> AsyncIterator[None]:
+    """How far the meter is, is told inside, with `figures`."""
+
     def tell() -> None:
         snapshot = meter.snapshot()
         report.progress(**figures, bytes_done=snapshot.bytes_done, bytes_total=snapshot.bytes_total)

@@ -39,6 +39,9 @@ class YardRoutes(Routes):
     def prefix_of(self, namespace: str) -> str | None:
         return self._routes.prefix_of(namespace)
 
+    def repository_of(self, registry: str, name: RepositoryName) -> RepositoryName | None:
+        return self._routes.repository_of(registry, name)
+
     def account_changed(self, registry: str) -> None:
         self._routes.account_changed(registry)
 

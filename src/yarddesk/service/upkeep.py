@@ -6,6 +6,7 @@ from types import MappingProxyType
 from yarddesk.control.works import Work
 from yarddesk.service.gc import Collecting
 from yarddesk.service.layouts import LayoutWorks
+from yarddesk.service.pulls import Pulling
 from yarddesk.service.stored import Stored
 from yarddesk.service.surroundings import Surroundings
 from yarddesk.service.verify import Verifying
@@ -22,6 +23,7 @@ class Upkeep:
                 "usage": stored.usage,
                 "gc": Collecting(around).gc,
                 "verify": Verifying(around).verify,
+                "pull": Pulling(around).pull,
                 **LayoutWorks(around).works,
             }
         )

@@ -113,6 +113,7 @@ class Yard:
                 Whereabouts(lambda: self._routes, parts.sync.is_queued, parts.sync.latest, parts.pulls.followed),
                 self._registry.deletes,
                 lambda: nullcontext(self._registry.intake),
+                lambda: nullcontext(parts.pulls.prefetcher),
             )
         )
         self._docker_logins = DockerLogins(

@@ -166,6 +166,24 @@ class UpstreamRoutes:
         by_prefix = next((each.prefix for each in named if each.prefix.lower() == namespace.strip().lower()), None)
         return by_prefix or next((each.prefix for each in named if registry_key(each.registry) == key), None)
 
+    def repository_of(self, registry: str, name: RepositoryName) -> RepositoryName | None:
+        """What we call the repository that a registry (`host[:port]`, or a prefix) calls `name`; None where we can't pull it."""
+        key = registry_key(registry)
+        for settings in (connection.settings for connection in self._connections if connection.settings.pull):
+            is_prefix = bool(settings.prefix) and settings.prefix.lower() == registry.lower()
+            rest: str | None = name
+            if not is_prefix:
+                rest = _strip(name, settings.path) if registry_key(settings.registry) == key else None
+            if rest is None:
+                continue
+            try:
+                ours = self.canonical(RepositoryName.parse(f"{settings.prefix}/{rest}" if settings.prefix else rest))
+            except InvalidName:
+                continue
+            if any(view.settings is settings for view in self._views(ours, for_pulls=True)):
+                return ours
+        return None
+
     def account_changed(self, registry: str) -> None:
         """Somebody signed in to this registry, or out: nothing that was earned before is used again."""
         for connection in self._connections:

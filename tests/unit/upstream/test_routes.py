@@ -162,3 +162,21 @@ def test_a_place_is_the_registrys_one_name_and_the_repositorys_name_there() -> N
     assert hub.place_of(name("docker.io/nginx")) == "docker.io/library/nginx"
     with pytest.raises(InvalidName):
         hub.place_of(name("elsewhere/nginx"))
+
+
+def test_an_image_by_its_name_elsewhere_is_a_repository_of_ours_where_it_can_be_pulled() -> None:
+    table = routes(
+        upstream("central", registry="registry.corp:5000", path="mirror"),
+        HUB,
+        upstream("github", "gh", registry="ghcr.io"),
+        upstream("sink", "sink", registry="quay.io", pull=False, push=True),
+    )
+    assert table.repository_of("docker.io", name("nginx")) == "docker.io/library/nginx"
+    assert table.repository_of("index.docker.io", name("org/app")) == "docker.io/org/app"
+    assert table.repository_of("GHCR.io", name("org/app")) == "gh/org/app"
+    assert table.repository_of("gh", name("org/app")) == "gh/org/app"
+    assert table.repository_of("registry.corp:5000", name("mirror/team/app")) == "team/app"
+    assert table.repository_of("registry.corp:5000", name("elsewhere/app")) is None
+    assert table.repository_of("registry.corp:5000", name("mirror/gh/app")) is None, "its name here leads elsewhere"
+    assert table.repository_of("quay.io", name("org/app")) is None
+    assert table.repository_of("registry.corp", name("mirror/app")) is None
