@@ -145,12 +145,11 @@ class CachedManifests:
         manifest = manifest or await self._renewed(repository, there.digest, [upstream])
         if manifest is None:
             return None
-        here = await self._here(repository, reference)
-        self._refuse_queued(repository, reference)
-        if here is None or here.digest != manifest.digest:
-            await self._store.put_tag(repository, reference, manifest.digest)
         self._saw(repository, reference, manifest.digest, upstream.name)
-        self._origins.followed(repository, reference, manifest.digest, upstream.name)
+        await self._follow(repository, reference, manifest.digest, upstream.name, even_ours=True)
+        here = await self._here(repository, reference)
+        if here is None or here.digest != manifest.digest:
+            raise YarddeskError(f"{format_reference(repository, reference)} was pushed, or deleted, here meanwhile.")
         return manifest
 
     async def _renewed(
@@ -238,10 +237,15 @@ class CachedManifests:
             if asked.name == upstream and self._tag_seen is not None:
                 self._tag_seen(asked, repository, tag, digest)
 
-    async def _follow(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
-        """The tag names here what it names there, unless it's ours, or somebody pushed it meanwhile."""
+    async def _follow(
+        self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str, *, even_ours: bool = False
+    ) -> None:
+        """The tag names here what it names there, unless it's ours, or somebody pushed it meanwhile.
+
+        `even_ours`: a person wants the upstream's in place of one that was ours alone.
+        """
         here = await self._here(repository, tag)
-        if self._is_ours(repository, tag, here):
+        if self._is_queued(repository, tag) if even_ours else self._is_ours(repository, tag, here):
             return
         if here is not None and here.digest == digest:
             self._origins.followed(repository, tag, digest, upstream)

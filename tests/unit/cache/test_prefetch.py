@@ -227,3 +227,16 @@ async def test_a_pull_that_is_given_up_ends_its_fills_and_leaves_nothing(cache: 
     layer = Digest.parse(image.layers[0].digest)
     await until_async(lambda: not cache.pulls.is_filling(layer))
     assert await cache.store.blob_size(layer) is None
+
+
+async def test_a_push_that_comes_in_between_wins(cache: Cache) -> None:
+    await cache.put_upstream(build_image("theirs"))
+    cache.upstream.stops["fetch_manifest"] = asyncio.Event()
+    pulling = asyncio.create_task(pull(cache))
+    await until_async(lambda: cache.upstream.asked["fetch_manifest"] == 1)
+    ours = await cache.put_here(build_image("ours"))
+    cache.queued.add((REPOSITORY, V1))
+    cache.upstream.stops["fetch_manifest"].set()
+    with pytest.raises(YarddeskError, match="meanwhile"):
+        await pulling
+    assert await cache.pulled() == ours
