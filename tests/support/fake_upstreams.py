@@ -152,6 +152,7 @@ class FakeRepository:
     async def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         await asyncio.sleep(0)
         self._upstream.ask("fetch", self._name, descriptor.digest)
+        await self._upstream.stop_at("fetch")
         if await self._upstream.store.blob_size(descriptor.digest) is None:
             raise NotFound(f"no {descriptor.digest}")
         async with self._target.fetch(descriptor, offset=offset) as content:

@@ -137,6 +137,10 @@ class Asking:
         self.returned(upstream.name)
         return found
 
+    def failed(self, upstream: Upstream, error: UpstreamFailure) -> None:
+        """What it was asked for broke off later."""
+        self._breaker(upstream).failed(upstream, error)
+
     def _breaker(self, upstream: Upstream) -> Breaker:
         breaker = self._breakers.get(upstream.name)
         if breaker is None:

@@ -3,18 +3,19 @@
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Final
 
 from yarddesk.cache.asking import Asking, Shared
 from yarddesk.cache.fills import Fill, FillEnded, Fills
-from yarddesk.cache.unkept import Room, kept_or_passed_on, passed_on
+from yarddesk.cache.sources import BlobSource, Liars
+from yarddesk.cache.unkept import Reads, Room, kept_or_passed_on, passed_on
 from yarddesk.content.clock import Clock
 from yarddesk.content.errors import StorageError, StorageFull
 from yarddesk.content.pull_through import BlobContent
 from yarddesk.content.store import Store
-from yarddesk.content.target import NotFound
+from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -31,13 +32,25 @@ _KNOWN_SIZES: Final = 50_000
 class CachedBlobs:
     """Those of the store, and those that the upstreams of `routes` have."""
 
-    def __init__(self, store: Store, routes: Routes, *, asking: Asking, shared: Shared, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        routes: Routes,
+        check_seconds: float | None,
+        *,
+        asking: Asking,
+        shared: Shared,
+        clock: Clock,
+    ) -> None:
         self.routes = routes
+        self.check_seconds = check_seconds
+        self._clock = clock
         self._store = store
         self._asking = asking
         self._shared = shared
         self._fills = Fills(store, _FILLS_AT_ONCE)
         self._room = Room(clock.monotonic)
+        self._liars = Liars(clock.monotonic)
         self._sizes: OrderedDict[Digest, int] = OrderedDict()
 
     async def close(self) -> None:
@@ -88,10 +101,11 @@ class CachedBlobs:
             break
         passed = partial(passed_on, lambda: self._opened(upstreams, repository, digest, size), digest, size)
         if fill is None:
-            yield BlobContent(size, passed)
+            yield BlobContent(size, partial(self._true, passed, upstreams, repository, digest))
             return
         try:
-            yield BlobContent(fill.size, partial(kept_or_passed_on, fill.pieces, passed, self._room))
+            reads = partial(kept_or_passed_on, fill.pieces, passed, self._room)
+            yield BlobContent(fill.size, partial(self._true, reads, upstreams, repository, digest))
         finally:
             self._fills.left(key, fill)
 
@@ -112,6 +126,30 @@ class CachedBlobs:
             raise StorageError(f"Blob {digest} came, and could not be kept.", hint="The log says why.")
         return True
 
+    async def _true(
+        self,
+        reads: Reads,
+        upstreams: Sequence[Upstream],
+        repository: RepositoryName,
+        digest: Digest,
+        start: int,
+        end: int,
+    ) -> AsyncGenerator[bytes, None]:
+        """What `reads` gives. Where that turns out to be other bytes before any were given, and another upstream is left, its."""
+        given = False
+        try:
+            async with aclosing(reads(start, end)) as pieces:
+                async for piece in pieces:
+                    given = True
+                    yield piece
+            return
+        except DigestMismatch:
+            if given or all(self._liars.includes(digest, upstream.name) for upstream in upstreams):
+                raise
+        async with self.open(repository, digest) as again, aclosing(again.read(start, end)) as pieces:
+            async for piece in pieces:
+                yield piece
+
     async def _stored(self, digest: Digest, start: int, end: int) -> AsyncGenerator[bytes, None]:
         async with self._store.read_blob(digest, start, end - start) as pieces:
             async for piece in pieces:
@@ -129,20 +167,22 @@ class CachedBlobs:
     async def _opened(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest, size: int
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        descriptor = Descriptor(OCTET_STREAM, digest, size, manifest=False)
-        async with AsyncExitStack() as stack:
-            try:
-                found = await self._asking.first(
-                    upstreams,
-                    lambda upstream: stack.enter_async_context(upstream.repository(repository).fetch(descriptor)),
-                )
-            except UpstreamFailure:
-                # A manifest may have told a size that is not the blob's.
-                self._sizes.pop(digest, None)
-                raise
-            if found is None:
-                raise NotFound(f"None of its upstreams has blob {digest}.")
-            yield found[1]
+        source = BlobSource(
+            upstreams,
+            repository,
+            Descriptor(OCTET_STREAM, digest, size, manifest=False),
+            self.check_seconds,
+            asking=self._asking,
+            liars=self._liars,
+            clock=self._clock,
+        )
+        try:
+            async with source:
+                yield source
+        except (UpstreamFailure, DigestMismatch):
+            # A manifest, or an upstream, may have told a size that is not the blob's.
+            self._sizes.pop(digest, None)
+            raise
 
     async def _size(self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest) -> int | None:
         known = self._sizes.get(digest)

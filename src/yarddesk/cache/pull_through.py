@@ -58,7 +58,9 @@ class CachedPulls:
             tag_seen=tag_seen,
             clock=clock,
         )
-        self._blobs = CachedBlobs(store, routes, asking=self._asking, shared=self._shared, clock=clock)
+        self._blobs = CachedBlobs(
+            store, routes, _check_seconds(settings), asking=self._asking, shared=self._shared, clock=clock
+        )
         self._lists = CachedLists(store, routes, _check_seconds(settings), asking=self._asking)
         self.prefetcher = Prefetcher(self._manifests, self._blobs, self._lists)
         self._subscription: Subscription | None = None
@@ -82,7 +84,7 @@ class CachedPulls:
         """Other settings are in force; what is under way goes on."""
         self._manifests.routes = self._blobs.routes = self._lists.routes = routes
         self._manifests.lifetimes = Lifetimes(settings)
-        self._lists.check_seconds = _check_seconds(settings)
+        self._lists.check_seconds = self._blobs.check_seconds = _check_seconds(settings)
         self._asking.offline = settings.cache.offline
         self._asking.forget()
 
