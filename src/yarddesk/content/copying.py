@@ -28,6 +28,10 @@ class Carrier(Protocol):
         """A manifest or blob that is there already, and won't be asked for."""
         ...
 
+    async def has(self, manifest: Descriptor) -> bool:
+        """Whether the other side has it, as far as it can tell."""
+        ...
+
     async def lacks(self, blob: Descriptor) -> bool:
         """Whether the blob must be sent, after all that spares sending it was tried."""
         ...
@@ -54,21 +58,18 @@ class _Survey:
     missing: list[Digest] = field(default_factory=list)
 
 
-async def copy_graph(
-    graph: Graph, destination: Target, carrier: Carrier, *, trust: bool, sparse: bool = False
-) -> Sequence[Digest]:
-    """Put all of a graph there, its root last, by digest; moves no tag. Raises what the carrier and the destination raise.
+async def copy_graph(graph: Graph, carrier: Carrier, *, trust: bool, sparse: bool = False) -> Sequence[Digest]:
+    """Put all of a graph there, its root last, by digest; moves no tag. Raises what the carrier raises.
 
     `trust`: a manifest that the other side says it has needs no look at what is below it. The manifests that an index names
     and neither side has are returned; the indexes above them were then sent only where `sparse` is set.
     """
-    return await _Copy(graph, destination, carrier, trust).run(sparse)
+    return await _Copy(graph, carrier, trust).run(sparse)
 
 
 class _Copy:
-    def __init__(self, graph: Graph, destination: Target, carrier: Carrier, trust: bool) -> None:
+    def __init__(self, graph: Graph, carrier: Carrier, trust: bool) -> None:
         self._graph = graph
-        self._destination = destination
         self._carrier = carrier
         self._trust = trust
 
@@ -101,7 +102,7 @@ class _Copy:
         # An index that is there was taken with its children.
         wanted = {child for node in lacks for child in node.children}
         absent = [missing for missing in self._graph.missing.values() if missing.digest in wanted]
-        found = await in_pool(self._destination.exists, absent)
+        found = await in_pool(self._carrier.has, absent)
         survey.missing = [each.digest for each, is_there in zip(absent, found, strict=True) if not is_there]
         return survey
 
@@ -111,10 +112,10 @@ class _Copy:
         if not self._trust:
             return there
         root = self._graph.root
-        if await self._destination.exists(root):
+        if await self._carrier.has(root):
             return {node.descriptor.digest for node in self._graph.below(root.digest)}
         others = [node.descriptor for node in self._graph.nodes.values() if node.descriptor.digest != root.digest]
-        for descriptor, is_there in zip(others, await in_pool(self._destination.exists, others), strict=True):
+        for descriptor, is_there in zip(others, await in_pool(self._carrier.has, others), strict=True):
             if is_there:
                 there |= {node.descriptor.digest for node in self._graph.below(descriptor.digest)}
         return there
@@ -144,6 +145,9 @@ class DirectCarrier:
 
     def found(self, descriptor: Descriptor) -> None:
         self._finish(descriptor, LayerState.THERE)
+
+    async def has(self, manifest: Descriptor) -> bool:
+        return await self._destination.exists(manifest)
 
     async def lacks(self, blob: Descriptor) -> bool:
         """Raises NotFound for a blob that is on neither side and may not be missing."""

@@ -25,7 +25,7 @@ async def copy_image(
     meter = ProgressMeter()
     async with told(meter, report, figures):
         carrier = DirectCarrier(source, destination, meter)
-        return list(await copy_graph(graph, destination, carrier, trust=False, sparse=True))
+        return list(await copy_graph(graph, carrier, trust=False, sparse=True))
 
 
 @asynccontextmanager

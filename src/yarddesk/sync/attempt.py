@@ -16,7 +16,7 @@ from yarddesk.sync.conflicts import TagGuard
 from yarddesk.sync.copy import CopyHooks, Wires, copy_upstream, lacks_content, list_with_subjects
 from yarddesk.sync.errors import LocalContentDamaged, LocalContentGone
 from yarddesk.sync.referrers import Referrer, bring_referrers, read_referrers
-from yarddesk.sync.survey import Way, plan_of
+from yarddesk.sync.survey import Way, count_contents, plan_of
 
 _TAG_LOOKS: Final = 100
 _TAG_LOOK_SECONDS: Final = 0.05
@@ -67,7 +67,7 @@ async def sync_image(errand: Errand, meter: ProgressMeter, wires: Wires, hooks: 
     await _wait_for_tag(errand)
     referrers = await read_referrers(errand.source, graph, errand.is_left)
     for each in (graph, *(referrer.graph for referrer in referrers)):
-        await _plan(errand.source, each, meter)
+        await count_contents(errand.source, each, meter)
     before = await _named(errand.destination, errand.reference)
     hooks.answered()
     if errand.guard is not None:
@@ -167,8 +167,8 @@ async def _arrived(errand: Errand) -> None:
 
 
 def _forget(graph: Graph, way: Way) -> None:
-    for blob in graph.blobs:
-        way.known.forget(blob, way.repository)
+    for digest in (*graph.blobs, *graph.nodes):
+        way.known.forget(digest, way.repository)
 
 
 async def _named(target: Target, reference: Reference) -> Digest | None:
@@ -187,11 +187,3 @@ def _all_there(graph: Graph, meter: ProgressMeter, way: Way) -> None:
     for blob in graph.blobs.values():
         if not blob.may_be_missing:
             way.known.add(blob.digest, way.repository)
-
-
-async def _plan(source: Target, graph: Graph, meter: ProgressMeter) -> None:
-    for blob in graph.blobs.values():
-        if not blob.may_be_missing or await source.exists(blob):
-            meter.plan(blob.digest, blob.size)
-    for node in graph.nodes.values():
-        meter.plan(node.descriptor.digest, node.descriptor.size)

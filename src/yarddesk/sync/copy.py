@@ -66,7 +66,7 @@ async def copy_upstream(
     else is there, LocalContentMissing, LocalContentDamaged, and what the destination raises.
     """
     carrier = _UpstreamCarrier(source, destination, way, meter, wires, hooks, trust)
-    missing = await copy_graph(graph, destination, carrier, trust=trust)
+    missing = await copy_graph(graph, carrier, trust=trust)
     await list_with_subjects(source, destination, [graph.nodes[digest] for digest in carrier.there], wires.bandwidth)
     if missing:
         raise ChildrenMissing(missing)
@@ -125,6 +125,9 @@ class _UpstreamCarrier:
             self.there[descriptor.digest] = None
         self._survey.found(descriptor)
 
+    async def has(self, manifest: Descriptor) -> bool:
+        return await self._survey.has(manifest)
+
     async def lacks(self, blob: Descriptor) -> bool:
         async with self._wires.questions.at(self._way.holder.upstream):
             return await self._survey.lacks(blob)
@@ -150,7 +153,7 @@ class _UpstreamCarrier:
                 self._hooks.planned(self._survey.plan())
                 continue
             other = None if transfers.find(key) else transfers.elsewhere(key.upstream, key.digest, key.repository)
-            if other is not None and self._trust and way.known.mounts_work:
+            if other is not None and self._trust and way.known.may_mount_from(other.key.repository):
                 await _ended(transfers, other)
                 if await self._survey.mounted(blob):
                     return
@@ -177,6 +180,7 @@ class _UpstreamCarrier:
     async def send_manifest(self, manifest: Descriptor) -> None:
         source = Outgoing(self._source, manifest, self._wires.bandwidth, None)
         await source.push_to(self._destination)
+        self._way.known.forget(manifest.digest, self._way.repository)
         self.there.pop(manifest.digest, None)
         self._survey.finish(manifest, LayerState.SENT)
 

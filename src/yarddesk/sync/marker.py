@@ -96,6 +96,7 @@ class Job:
     """One generation of an image's sync: a push of the same reference makes another object with the next generation.
 
     `subject`: what it's about. `replaces`: what was queued when this push came. `priority`: 0, or above it for what a person moved up.
+    `size`: the bytes of all that belongs to the image; None where nobody has looked.
     """
 
     repository: RepositoryName
@@ -111,6 +112,7 @@ class Job:
     subject: Digest | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     replaces: Digest | None = None
+    size: int | None = None
     sequence: int = 0
     version: int = 0
     view: JobSnapshot | None = None

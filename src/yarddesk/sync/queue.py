@@ -14,7 +14,7 @@ from yarddesk.content.clock import Clock
 from yarddesk.content.listener import ArrivalListener
 from yarddesk.content.store import Store
 from yarddesk.content.upstream import Routes
-from yarddesk.events import EventBus, JobRemoved, JobStateChanged, PartEnded, UpstreamStateChanged
+from yarddesk.events import EventBus, JobRemoved, JobStateChanged, PartEnded, PartPlanned, UpstreamStateChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference, is_about
 from yarddesk.settings.model import TagFilter
@@ -25,7 +25,7 @@ from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.pauses import Pauses
 from yarddesk.sync.schedule import Gate, PartKey, Schedule
 from yarddesk.sync.seen import SeenTags
-from yarddesk.sync.snapshot import HistoryEntry
+from yarddesk.sync.snapshot import HistoryEntry, SendPlan
 from yarddesk.sync.states import JobState
 
 _log = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ class Queue:
     """What the parts of this room share. `arrivals` is told of what arrived; `filters`: whose tags are synced to which upstream.
 
     `changes` grows with every change; `world` with those that concern many jobs. `timer` is set when a timed pause begins,
-    `wake` when there may be something to try, `taken` whenever what is due was taken from the schedule. `held_back`: by a
-    job, what is about its image and goes after it.
+    `wake` when there may be something to try, `taken` whenever what is due was taken from the schedule, `changed` with every
+    change. `held_back`: by a job, what is about its image and goes after it.
     """
 
     store: Store
@@ -62,6 +62,7 @@ class Queue:
     timer: asyncio.Event = field(default_factory=asyncio.Event)
     taken: asyncio.Event = field(default_factory=asyncio.Event)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     changes: int = 0
     world: int = 0
     carried: dict[tuple[RepositoryName, Digest], set[str]] = field(default_factory=dict)
@@ -135,11 +136,29 @@ class Queue:
     def touch(self, job: Job) -> None:
         job.version += 1
         self.changes += 1
+        self.changed.set()
         self._let_go(job.id)
 
     def touch_world(self) -> None:
         self.world += 1
         self.changes += 1
+        self.changed.set()
+
+    def planned(self, job: Job, part: Part, plan: SendPlan) -> None:
+        """It's known, or known anew, what of the image an upstream has and what must be sent."""
+        if part.plan == plan:
+            return
+        part.plan = plan
+        self.touch(job)
+        self.events.publish(
+            PartPlanned(
+                job_id=job.id,
+                upstream=part.upstream,
+                there=plan.there,
+                mountable=plan.mountable,
+                to_send=plan.to_send,
+            )
+        )
 
     def key(self, job: Job, part: Part) -> PartKey:
         return PartKey(job.id, part.upstream)
@@ -163,6 +182,11 @@ class Queue:
             part.missing = ()
             part.asked, part.looks = True, 0
         self.enqueue(job, part)
+
+    def goes_by_itself(self, repository: RepositoryName, upstream: str, digest: Digest) -> bool:
+        """Whether a manifest has a job of its own, and so a state of its own, on its way to the same upstream."""
+        job = self.journal.get(format_reference(repository, digest))
+        return job is not None and any(part.upstream == upstream for part in job.open_parts)
 
     def goes_before(self, job: Job, part: Part) -> Job | None:
         """The job of the image that this one is about, while it's on its way to the same upstream: registries get that first."""
@@ -219,6 +243,7 @@ class Queue:
             self.timed_jobs.pop(job.id, None)
             self._forget_carried(job)
         self.changes += 1
+        self.changed.set()
         self._let_go(job.id)
         self.events.publish(JobRemoved(job_id=job.id, outcome=outcome))
 

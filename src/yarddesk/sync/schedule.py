@@ -134,6 +134,29 @@ class Schedule:
         self._forget_stale(lane)
         return not (self.paused or lane.paused) and bool(lane.ready or lane.later)
 
+    def next_in_line(self, upstream: str, count: int) -> list[PartKey]:
+        """The first of those that only wait for room, or for the gate or a pause to end, in the order in which they go."""
+        ready = self._lane(upstream).ready
+        found: list[PartKey] = []
+        # The heap's own order, as far as it's asked for. What is stale costs a step as well.
+        heads = [(ready[0], 0)] if ready else []
+        for _ in range(4 * count):
+            if not heads or len(found) == count:
+                break
+            (_, ticket, key), index = heapq.heappop(heads)
+            if self._is_valid(key, ticket):
+                found.append(key)
+            for child in (2 * index + 1, 2 * index + 2):
+                if child < len(ready):
+                    heapq.heappush(heads, (ready[child], child))
+        return found
+
+    def lacks_room(self, upstream: str) -> bool:
+        """Whether nothing but want of room keeps what is ready from being tried."""
+        lane = self._lane(upstream)
+        is_going = not self.paused and not lane.paused and lane.gate.is_open
+        return is_going and len(lane.running) >= self.attempts_per_upstream
+
     def pause_upstream(self, upstream: str, paused: bool) -> None:
         self._lane(upstream).paused = paused
 

@@ -27,6 +27,7 @@ from yarddesk.sync.history import HISTORY_FILE, History
 from yarddesk.sync.intake import Intake
 from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import Job
+from yarddesk.sync.outlook import Outlook
 from yarddesk.sync.pauses import Pauses
 from yarddesk.sync.queue import Queue
 from yarddesk.sync.reach import Reach, SleepWatch
@@ -94,6 +95,7 @@ class SyncService:
         self._worker.orphaned = self._intake.orphaned
         self._steering = Steering(self._queue, self._worker, self._intake.orphaned)
         self._deciding = Deciding(self._queue, self._intake, self, self._steering.end_part)
+        self._outlook = Outlook(self._queue, self._worker.known, self._worker.is_asking)
         self._reach = Reach(self._queue, self._worker.wake.set, self._spawn)
         self._sleep_watch = SleepWatch(self._clock, self._woke)
         self._waiting = Waiting(self._queue)
@@ -305,6 +307,7 @@ class SyncService:
                 group.create_task(self._tick(), name="sync clock"),
                 group.create_task(self._reach.run(), name="sync reach"),
                 group.create_task(self._sleep_watch.run(), name="sync sleep watch"),
+                group.create_task(self._outlook.run(), name="sync outlook"),
             ]
             await self._stopping.wait()
             for task in loops:

@@ -25,7 +25,8 @@ class SendPlan:
 class UpstreamPart:
     """One upstream's part of a job. `reason` is in words for people; `needs_credentials` asks for “Sign in”.
 
-    `plan` is None until its last try has asked what is there.
+    `plan` is None until its last try, or a look ahead of its first one, has asked what is there. `size` is the image's, of all
+    that belongs to it, None until it was looked at.
     `conflict`: what somebody else moved the tag to there, while a person is to decide about it.
     """
 
@@ -39,6 +40,7 @@ class UpstreamPart:
     needs_credentials: bool = False
     conflict: Digest | None = None
     plan: SendPlan | None = None
+    size: int | None = None
 
     @property
     def bytes_done(self) -> int:
@@ -47,7 +49,14 @@ class UpstreamPart:
     @property
     def bytes_total(self) -> int | None:
         """None until the image was looked at."""
-        return self.progress.bytes_total if self.progress else None
+        return self.progress.bytes_total if self.progress else self.size
+
+    @property
+    def bytes_left(self) -> int:
+        """As far as is known."""
+        if self.progress is None and self.plan is not None:
+            return self.plan.to_send
+        return max(0, (self.bytes_total or 0) - self.bytes_done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +161,7 @@ class SyncSnapshot:
     @property
     def bytes_left(self) -> int:
         """Of the parts whose size is known."""
-        return sum(
-            max(0, (part.bytes_total or 0) - part.bytes_done)
-            for job in self.jobs
-            for part in job.parts
-            if not part.state.is_over
-        )
+        return sum(part.bytes_left for job in self.jobs for part in job.parts if not part.state.is_over)
 
 
 class OverallState(StrEnum):

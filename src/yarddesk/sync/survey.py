@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from yarddesk.content.graph import Graph
 from yarddesk.content.target import Damaged, MountingTarget, NotFound, Target
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -43,12 +44,17 @@ class Survey:
             self._way.known.add(descriptor.digest, self._way.repository)
         self.finish(descriptor, LayerState.THERE)
 
+    async def has(self, manifest: Descriptor) -> bool:
+        """Whether a manifest is there; what was asked ahead isn't asked again."""
+        says_so = self._way.known.says(manifest.digest, self._way.repository) if self._trust else None
+        return await self._destination.exists(manifest) if says_so is None else says_so
+
     async def lacks(self, blob: Descriptor) -> bool:
         """Whether it must be mounted or sent; only looks, but for what isn't here and can be had by a mount alone."""
         known, repository = self._way.known, self._way.repository
         if self._trust:
-            says_so = known.is_fresh(blob.digest, repository)
-            if not says_so:
+            says_so = known.says(blob.digest, repository)
+            if says_so is None:
                 # Before the question, not after a “no”: another job's transfer may end while that is on its way.
                 known.forget(blob.digest, repository)
                 says_so = await self._destination.exists(blob)
@@ -59,7 +65,7 @@ class Survey:
                     return False
                 known.forget(blob.digest, repository)
         if await self._source.exists(blob):
-            if self._trust and known.mounts_work and known.elsewhere(blob.digest, repository):
+            if self._trust and known.elsewhere(blob.digest, repository):
                 self._mountable.add(blob.digest)
             return True
         if self._trust and await self.mounted(blob):
@@ -86,9 +92,9 @@ class Survey:
     async def mounted(self, blob: Descriptor) -> bool:
         """Whether another repository there had it, and this one has it now, too."""
         known, repository = self._way.known, self._way.repository
-        for other in known.elsewhere(blob.digest, repository)[:2] if known.mounts_work else ():
+        for other in known.elsewhere(blob.digest, repository)[:2]:
             mounted = await self._destination.mount(blob, other)
-            known.tried_to_mount(mounted)
+            known.tried_to_mount(other, mounted)
             if mounted:
                 known.add(blob.digest, repository)
                 self.finish(blob, LayerState.MOUNTED)
@@ -103,6 +109,15 @@ class Survey:
         """Count it as dealt with."""
         self._meter.plan(descriptor.digest, descriptor.size)
         self._meter.finish(descriptor.digest, state)
+
+
+async def count_contents(source: Target, graph: Graph, meter: ProgressMeter) -> None:
+    """All of a graph belongs to what is counted, but what may be missing and is."""
+    for blob in graph.blobs.values():
+        if not blob.may_be_missing or await source.exists(blob):
+            meter.plan(blob.digest, blob.size)
+    for node in graph.nodes.values():
+        meter.plan(node.descriptor.digest, node.descriptor.size)
 
 
 def plan_of(meter: ProgressMeter, mountable: Collection[Digest] = ()) -> SendPlan:

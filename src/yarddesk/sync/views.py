@@ -83,6 +83,7 @@ class Views:
             needs_credentials=shown.needs_credentials,
             conflict=part.conflict.there if part.asks and part.conflict else None,
             plan=part.plan,
+            size=job.size,
         )
 
     def _upstreams(self) -> tuple[UpstreamHealth, ...]:

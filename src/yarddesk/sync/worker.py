@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import Any
 
 from yarddesk.content.target import NotFound
@@ -11,12 +12,14 @@ from yarddesk.content.upstream import Upstream
 from yarddesk.errors import YarddeskError
 from yarddesk.events import TryBegun
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import Tag, format_reference
+from yarddesk.oci.name import Tag
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.attempt import Errand, sync_image
 from yarddesk.sync.conflicts import TagGuard, TagKept
 from yarddesk.sync.copy import Wires
 from yarddesk.sync.errors import LocalContentGone
+from yarddesk.sync.hints import take_hints
+from yarddesk.sync.history import KEPT as HISTORY_KEPT
 from yarddesk.sync.known import KnownContent
 from yarddesk.sync.marker import Job, Look, Part
 from yarddesk.sync.outcomes import Attempt, Outcomes
@@ -40,8 +43,7 @@ class _Hooks:
         self._worker.answered(self._attempt)
 
     def planned(self, plan: SendPlan) -> None:
-        self._attempt.part.plan = plan
-        self._worker.touch(self._attempt)
+        self._worker.planned(self._attempt, plan)
 
     def sending(self) -> None:
         # When all is sent a second time it's still the same commit that goes on.
@@ -65,6 +67,7 @@ class Worker:
         self._wires = wires
         self._spawn = spawn
         self._known: dict[str, KnownContent] = {}
+        self._hints: dict[str, asyncio.Task[None]] = {}
         self.orphaned: Callable[[Job], Awaitable[None]] | None = None
         """Told of jobs that leave while others, that they took along, stay."""
         self._outcomes = Outcomes(queue, self.answered, self._orphaned)
@@ -153,9 +156,16 @@ class Worker:
                 if state is JobState.TRANSFERRING:
                     attempt.part.look = None
 
-    def touch(self, attempt: Attempt) -> None:
-        """Something of its part is to be seen that is no change of state."""
-        self._queue.touch(attempt.job)
+    def planned(self, attempt: Attempt, plan: SendPlan) -> None:
+        self._queue.planned(attempt.job, attempt.part, plan)
+
+    def is_asking(self, upstream: str) -> bool:
+        """Whether some attempt finds out what an upstream has, or is about to."""
+        return any(
+            not attempt.settling and attempt.part.state not in (JobState.TRANSFERRING, JobState.COMMITTING)
+            for key, attempt in self.attempts.items()
+            if key.upstream == upstream
+        )
 
     def known(self, upstream: str) -> KnownContent:
         """What we know that an upstream has."""
@@ -166,6 +176,7 @@ class Worker:
     def forget(self, upstream: str) -> None:
         """It's another registry now, or another place in it: what we know of it isn't true any more."""
         self._known.pop(upstream, None)
+        self._hints.pop(upstream, None)
 
     def _watched(self, attempt: Attempt) -> AbstractContextManager[None]:
         return self._queue.changing(attempt.job, [attempt.part])
@@ -243,6 +254,7 @@ class Worker:
                 if part.asks:
                     outcomes.still_moved(attempt)
                 return
+            await self._take_hints(part.upstream)
             part.asked = part.asked or bool(part.missing or part.conflict)  # it is known that nothing blocks it now
             self._begin(attempt)
             await sync_image(self._errand(attempt), self._meter(part), self._wires, _Hooks(self, attempt))
@@ -277,11 +289,22 @@ class Worker:
                 part.conflict = None
             if part.meter is not None:
                 part.bytes_sent += part.meter.snapshot().bytes_sent
-            part.plan = None
             part.meter = ProgressMeter(self._queue.clock.monotonic)
-            if part.started is None:
+            if part.started is not None:
+                part.plan = None  # what was asked ahead, before the first try, stands until that knows better
+            else:
                 part.started = self._queue.clock.monotonic()
         self._queue.events.publish(TryBegun(job_id=attempt.job.id, upstream=part.upstream, number=part.tries))
+
+    async def _take_hints(self, upstream: str) -> None:
+        """Before the first try after the start; the others wait for that as well."""
+        if upstream not in self._hints:
+            queue, found = self._queue, self._queue.routes.upstream(upstream)
+            entries = queue.history.recent(HISTORY_KEPT)
+            if found is None or not entries:
+                return
+            self._hints[upstream] = self._spawn(take_hints(entries, queue.store, found, self.known(upstream)))
+        await asyncio.wait([self._hints[upstream]])
 
     def _meter(self, part: Part) -> ProgressMeter:
         if part.meter is None:
@@ -300,16 +323,8 @@ class Worker:
         source = self._queue.store.repository(job.repository)
         destination = upstream.repository(job.repository)
         guard = self._guard(attempt, upstream)
-        return Errand(source, destination, job.reference, job.digest, way, guard, self._is_left(attempt))
-
-    def _is_left(self, attempt: Attempt) -> Callable[[Digest], bool]:
-        """What was pushed by itself goes by itself, with its own state."""
-
-        def is_left(digest: Digest) -> bool:
-            job = self._queue.journal.get(format_reference(attempt.job.repository, digest))
-            return job is not None and any(part.upstream == attempt.key.upstream for part in job.open_parts)
-
-        return is_left
+        is_left = partial(self._queue.goes_by_itself, job.repository, attempt.key.upstream)
+        return Errand(source, destination, job.reference, job.digest, way, guard, is_left)
 
     def _guard(self, attempt: Attempt, upstream: Upstream) -> TagGuard | None:
         queue, job = self._queue, attempt.job

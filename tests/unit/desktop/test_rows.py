@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.fake_yard import MB, digest, entry, job, part, progress
-from yarddesk.desktop.dialogs.details import history_details
+from yarddesk.desktop.dialogs.details import history_details, job_details
 from yarddesk.desktop.models.headline import headline
 from yarddesk.desktop.models.queue import activity_lines, queue_lines
 from yarddesk.desktop.models.row import Tone, history_row, job_row, layer_row
@@ -136,6 +136,23 @@ def test_who_could_not_be_told_of_an_arrival_is_named_and_that_it_arrived():
 def test_what_there_is_to_send_is_told_before_it_goes():
     planned = part(JobState.TRANSFERRING, plan=SendPlan(1200 * MB, 40 * MB, 16 * MB), progress=progress(0, 16 * MB))
     assert "1.2 GB there · 40 MB can be mounted · 16 MB to send" in job_row(job("a:1", planned), NOW).explained
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [(JobState.QUEUED, "In line"), (JobState.PAUSED, "Paused")], ids=["in line", "paused"]
+)
+def test_what_waits_says_what_there_is_to_send_or_else_how_large_it_is(state: JobState, told: str):
+    asked = part(state, plan=SendPlan(1200 * MB, 0, 16 * MB), size=1216 * MB)
+    assert job_row(job("a:1", asked), NOW).status == f"{told} · 1.2 GB there · 16 MB to send"
+    assert job_row(job("a:1", part(state, size=240 * MB)), NOW).status == f"{told} · 240 MB"
+    assert job_row(job("a:1", part(state)), NOW).status == told
+
+
+def test_the_details_tell_size_and_plan():
+    asked = part(JobState.QUEUED, plan=SendPlan(1200 * MB, 0, 16 * MB), size=1216 * MB)
+    lines = job_details(job("a:1", asked), NOW).splitlines()
+    assert "  bytes   1.2 GB" in lines
+    assert "  plan    1.2 GB there · 16 MB to send" in lines
 
 
 def test_a_screen_reader_hears_the_whole_row():

@@ -139,3 +139,40 @@ def test_waits_grow_and_differ() -> None:
     assert max(early) <= 10
     assert sum(late) / 200 > 100
     assert len(set(late)) == 200
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3)), max_size=40), st.sets(st.integers(0, 12)))
+def test_next_in_line_are_those_that_are_taken_next_in_that_order(
+    added: list[tuple[int, int]], dropped: set[int]
+) -> None:
+    schedule = Schedule(3)
+    for sequence, (number, priority) in enumerate(added):
+        schedule.add(key(str(number)), at_place(sequence, priority))
+    for number in dropped:
+        schedule.drop(key(str(number)))
+    foreseen = schedule.next_in_line("corp", 100)
+    assert schedule.next_in_line("corp", 2) == foreseen[:2]
+    taken = []
+    while some := schedule.take(0):
+        taken += some
+        for each in some:
+            schedule.finished(each)
+    assert taken == foreseen
+    assert schedule.next_in_line("corp", 100) == []
+
+
+def test_what_is_shut_out_or_has_room_does_not_lack_room() -> None:
+    schedule = Schedule(1)
+    schedule.add(key("a"), at_place(1))
+    schedule.add(key("b"), at_place(2))
+    assert not schedule.lacks_room("corp")
+    schedule.take(0)
+    assert schedule.lacks_room("corp")
+    schedule.pause_upstream("corp", True)
+    assert not schedule.lacks_room("corp")
+    schedule.pause_upstream("corp", False)
+    schedule.paused = True
+    assert not schedule.lacks_room("corp")
+    schedule.paused = False
+    schedule.gate("corp").shut("away", "It's away.", 10, NOW)
+    assert not schedule.lacks_room("corp")

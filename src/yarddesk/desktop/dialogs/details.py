@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from yarddesk.desktop import theme, words
 from yarddesk.desktop.dialogs.frame import Dialog
-from yarddesk.desktop.models.row import part_status
+from yarddesk.desktop.models.row import part_status, plan
 from yarddesk.desktop.views.parts import Button
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot
 
@@ -54,6 +54,10 @@ def job_details(job: JobSnapshot, now: datetime) -> str:
             lines.append(f"  next    {words.until((part.next_attempt - now).total_seconds())}")
         if part.progress is not None:
             lines.append(f"  bytes   {words.size_of(part.bytes_done, part.progress.bytes_total)}")
+        elif part.size is not None:
+            lines.append(f"  bytes   {words.size(part.size)}")
+        if part.plan is not None:
+            lines.append(f"  plan    {plan(part)}")
         if part.reason:
             lines.append(f"  reason  {words.plain(part.reason)}")
     return "\n".join(lines)

@@ -114,7 +114,7 @@ def part_status(part: UpstreamPart, now: datetime) -> str:
     reason = words.sentence(words.plain(part.reason))
     match part.state:
         case JobState.QUEUED:
-            return "In line"
+            return f"In line{_ahead(part)}"
         case JobState.PREPARING:
             return f"Asking {words.plain(part.registry, 80)} what it has already"
         case JobState.TRANSFERRING:
@@ -124,7 +124,7 @@ def part_status(part: UpstreamPart, now: datetime) -> str:
         case JobState.WAITING:
             return _waiting_status(part, reason, now)
         case JobState.PAUSED:
-            return f"Paused{_kept(part.progress)}"
+            return f"Paused{_kept(part.progress) or _ahead(part)}"
         case JobState.BLOCKED if part.conflict is not None:
             return f"Needs you: somebody else moved this tag to {part.conflict.short} since it was last seen there."
         case JobState.BLOCKED:
@@ -278,12 +278,26 @@ def _kept(progress: TransferProgress | None) -> str:
     return f" · {words.size_of(progress.bytes_done, progress.bytes_total)} there"
 
 
+def _ahead(part: UpstreamPart) -> str:
+    """What waits for an image that was never tried."""
+    if part.progress is not None:
+        return ""
+    told = plan(part) or (words.size(part.size) if part.size is not None else "")
+    return f" · {told}" if told else ""
+
+
 def _explained(job: JobSnapshot, name: str, now: datetime) -> str:
     parts = (
-        " · ".join(text for text in (f"{words.plain(part.registry, 80)}: {part_status(part, now)}", plan(part)) if text)
+        " · ".join(
+            text for text in (f"{words.plain(part.registry, 80)}: {part_status(part, now)}", _tried_plan(part)) if text
+        )
         for part in job.parts
     )
     return "\n".join(text for text in (name, job.digest, *parts) if text)
+
+
+def _tried_plan(part: UpstreamPart) -> str:
+    return plan(part) if part.progress is not None else ""
 
 
 def _layer_glyph(state: LayerState) -> str:
