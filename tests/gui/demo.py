@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from PySide6.QtCore import Qt
 
@@ -22,8 +23,10 @@ from yarddesk.desktop.core import Problem, Remedy
 from yarddesk.desktop.loop import run
 from yarddesk.desktop.shell import Shell
 from yarddesk.engines.model import SetupState
+from yarddesk.oci.name import RepositoryName
 from yarddesk.progress import LayerProgress, LayerState
-from yarddesk.sync.snapshot import HistoryEntry
+from yarddesk.service.markers import marker_problem
+from yarddesk.sync.snapshot import HistoryEntry, SendPlan, SetAsideMarker
 from yarddesk.sync.states import JobState
 
 NOW = datetime.now(UTC)
@@ -213,7 +216,51 @@ def conflict(yard: FakeYard) -> None:
     )
 
 
+def planned(yard: FakeYard) -> None:
+    idle(yard)
+    sending = progress(1240 * MB, 1256 * MB, rate=2 * MB, layers=layers())
+    plan = SendPlan(1200 * MB, 40 * MB, 16 * MB)
+    yard.sync.show(
+        jobs=(
+            replace(job("team/app:2.4.1", part(JobState.QUEUED, plan=plan)), priority=1),
+            job("team/worker:2.4.1", part(JobState.TRANSFERRING, progress=sending, plan=plan)),
+            job("team/web:2.4.1", part(JobState.PREPARING, plan=SendPlan(0, 0, 92 * MB))),
+            replace(job("team/old:1", part(JobState.PAUSED)), repository_paused=True),
+        ),
+        paused_repositories={
+            RepositoryName.parse("team/old"): None,
+            RepositoryName.parse("platform/" + "a-rather-long-name/" * 4 + "base"): NOW + timedelta(hours=2),
+            RepositoryName.parse("team/docs"): NOW + timedelta(days=1),
+            RepositoryName.parse("tools/lint"): None,
+        },
+    )
+
+
+def untrusted(yard: FakeYard) -> None:
+    idle(yard)
+    reason = (
+        "The certificate of registry.corp is not trusted. It was issued by “Corp Root CA” (Example Corporation): unable to get "
+        "local issuer certificate. Name your company's certificate in upstreams[].tls.ca_file, or let the system trust it."
+    )
+    yard.sync.show(
+        jobs=(job("team/app:2.4.1", part(JobState.BLOCKED, reason=reason)),),
+        upstreams=(health("registry.corp", "needs_you", reason),),
+    )
+
+
+def aside(yard: FakeYard) -> None:
+    idle(yard)
+    marker = SetAsideMarker("team/app/2.4.0.json.damaged", "It is not JSON.")
+    yard.sync.show(set_aside=(marker,))
+    problem = marker_problem(yard.sync.shown, Path("/home/me/.local/share/yarddesk"))
+    assert problem is not None
+    yard.shown_problems = (problem,)
+
+
 SCENES = {
+    "planned": planned,
+    "untrusted": untrusted,
+    "aside": aside,
     "conflict": conflict,
     "syncing": plain_syncing,
     "mixed": syncing,

@@ -121,7 +121,7 @@ def test_the_context_menu_has_every_action_of_the_row(with_front, yard):
         menu = front.queue.view.context_menu(front.queue.view.model().index(1, 0))
         assert menu is not None
         texts = {action.text(): action for action in menu.actions() if action.text()}
-        assert set(texts) == {"Try now", "Pause", "Cancel", "Details…", "Copy name", "Copy digest"}
+        assert set(texts) == {"Try now", "Pause", "Move up", "Cancel", "Details…", "Copy name", "Copy digest"}
         texts["Try now"].trigger()
         await front.settle()
         assert yard.sync.calls == [("retry", B)]
@@ -139,6 +139,7 @@ def test_the_chosen_rows_actions_are_real_buttons(with_front, yard):
         assert {action for action, button in tools.items() if button.isVisible()} == {
             JobAction.RETRY,
             JobAction.PAUSE,
+            JobAction.MOVE_UP,
             JobAction.CANCEL,
             JobAction.DETAILS,
         }
@@ -148,6 +149,62 @@ def test_the_chosen_rows_actions_are_real_buttons(with_front, yard):
         assert yard.sync.calls == [("retry", B)]
 
     with_front(body)
+
+
+def going_up(*names: str) -> tuple[JobSnapshot, ...]:
+    return tuple(job(name, part(JobState.QUEUED)) for name in names)
+
+
+@pytest.mark.parametrize("way", ["menu", "key", "button"])
+def test_an_image_is_moved_up_in_three_ways_and_stays_in_sight(with_front, yard, way):
+    names = [f"load/image-{number}:1" for number in range(60)]
+
+    async def body(front: Front):
+        view = front.queue.view
+        await front.show_snapshot(jobs=going_up(*names))
+        view.choose(f"job:{names[50]}")
+        view.setFocus()
+        if way == "menu":
+            menu = view.context_menu(view.currentIndex())
+            assert menu is not None
+            next(action for action in menu.actions() if action.text() == "Move up").trigger()
+            menu.close()
+        elif way == "key":
+            front.press(Qt.Key.Key_Up, Qt.KeyboardModifier.ControlModifier)
+        else:
+            front.click(front.queue.tools.buttons[JobAction.MOVE_UP])
+        await front.settle()
+        assert yard.sync.calls == [("move_up", names[50])]
+        assert front.window.toast.text() == f"{names[50]} goes first"
+        moved = replace(job(names[50], part(JobState.QUEUED)), priority=1)
+        await front.show_snapshot(jobs=(moved, *going_up(*names[:50], *names[51:])))
+        assert view.current_job() == moved
+        assert front.rows()[0].status == "In line, moved up"
+        assert view.viewport().rect().contains(view.visualRect(view.model().index(0, 0)))
+        assert not front.queue.tools.buttons[JobAction.MOVE_UP].isVisible()
+        front.press(Qt.Key.Key_Up, Qt.KeyboardModifier.ControlModifier)
+        await front.settle()
+        assert len(yard.sync.calls) == 1
+        assert view.current_job() == moved
+
+    with_front(body)
+
+
+def test_only_what_could_pass_another_can_be_moved_up():
+    first, second = going_up("a:1", "b:1")
+    elsewhere = job("c:1", part(JobState.QUEUED, "ghcr.io"))
+    blocked = job("d:1", part(JobState.BLOCKED, reason="no"))
+    sending = job("e:1", part(JobState.TRANSFERRING, progress=progress(1, 2)))
+
+    def can(image: JobSnapshot, *queue: JobSnapshot) -> bool:
+        return JobAction.MOVE_UP in applicable(image, queue)
+
+    assert can(second, first, second)
+    assert can(sending, first, sending)
+    assert not can(first, first, second)
+    assert not can(elsewhere, first, second, elsewhere)
+    assert not can(blocked, first, blocked)
+    assert not can(second, blocked, second)
 
 
 def test_pausing_for_a_while(with_front, yard):

@@ -1,5 +1,10 @@
 """A tag that somebody else moved upstream: what the row says, and each way to decide about it; and hooks that fail."""
 
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QApplication, QMenu
 
 from tests.gui.front import Front
@@ -7,7 +12,9 @@ from tests.support.fake_yard import digest, job, part
 from yarddesk.desktop.actions import DECISIONS, JobAction, applicable
 from yarddesk.desktop.dialogs.confirm import Confirm
 from yarddesk.desktop.dialogs.other_tag import OtherTag
-from yarddesk.desktop.views.row_delegate import DECIDE
+from yarddesk.desktop.models.rows_model import Role
+from yarddesk.desktop.views import row_layout
+from yarddesk.desktop.views.row_delegate import DECIDE, label_of, layout_of
 from yarddesk.errors import YarddeskError
 from yarddesk.events import HookFailed
 from yarddesk.oci.name import Tag
@@ -30,7 +37,7 @@ def test_the_row_says_what_somebody_did_and_offers_what_can_be_done(with_front):
         await front.show_snapshot(jobs=(moved(),))
         [row] = front.rows()
         assert row.status == f"Needs you: somebody else moved this tag to {THEIRS.short} since it was last seen there."
-        assert row.needs_decision
+        assert label_of(moved()) == DECIDE
         assert set(DECISIONS) < set(applicable(moved()))
         assert not set(DECISIONS) & set(applicable(job(A, part(JobState.BLOCKED, reason="no"))))
         front.click_row(0)
@@ -55,6 +62,42 @@ def test_the_rows_button_opens_a_menu_of_the_three(with_front, yard):
         assert "won’t be synced" in front.window.toast.text()
 
     with_front(body)
+
+
+@pytest.mark.parametrize("points", [0.0, 7.0, 13.0, 18.0])
+def test_nothing_in_the_row_touches_or_clips_anything_else_in_the_smallest_window(with_front, qapp, points):
+    font = qapp.font()
+    larger = QFont(font)
+    if points:
+        larger.setPointSizeF(points)
+
+    async def body(front: Front):
+        front.window.resize(640, 420)
+        elsewhere = part(JobState.DONE, "registry.eu-central-1.example-corporation.com:5443")
+        await front.show_snapshot(jobs=(moved(), replace(moved(), id="two", parts=(*moved().parts, elsewhere))))
+        view, metrics = front.queue.view, row_layout.fonts().small_metrics
+        for position, row in enumerate(front.rows()):
+            index = view.model().index(position, 0)
+            rect = view.visualRect(index)
+            where = layout_of(rect, row, index.data(Role.SUBJECT))
+            parts = [where.glyph, where.name, where.destination, where.labelled, where.status, where.chevron]
+            parts += [button for _, button in where.buttons]
+            assert all(rect.adjusted(0, 3, 0, -3).contains(each) for each in parts)
+            for one, other in combinations(parts, 2):
+                assert not one.adjusted(0, 0, 0, 1).intersects(other), (one, other)
+            lines = where.status.height() // metrics.height()
+            broken = max(metrics.horizontalAdvance(word) for word in row.status.split()) if lines > 1 else 0
+            fits = metrics.horizontalAdvance(row.status) + broken <= where.status.width() * lines
+            assert fits or points > 13, "larger than that it's elided, and the tooltip has the whole"
+            text = metrics.boundingRect(DECIDE)
+            assert where.labelled.width() >= text.width() + 16
+            assert where.labelled.height() >= metrics.height()
+
+    qapp.setFont(larger)
+    try:
+        with_front(body)
+    finally:
+        qapp.setFont(font)
 
 
 def test_overwriting_is_asked_about_and_return_would_leave_it(with_front, yard):

@@ -1,5 +1,6 @@
 """What the window shows, for each thing that can be the case."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from PySide6.QtCore import Qt
@@ -8,8 +9,13 @@ from PySide6.QtWidgets import QLabel
 from tests.gui.front import Front
 from tests.support.fake_yard import MB, entry, health, job, part, progress, upstream
 from yarddesk.desktop.core import Problem, Remedy
+from yarddesk.desktop.dialogs.details import Details
+from yarddesk.desktop.tasks import Failure
+from yarddesk.desktop.views.parts import Button
 from yarddesk.events import SettingsChanged, StorageChanged
-from yarddesk.sync.snapshot import JobSnapshot
+from yarddesk.oci.name import RepositoryName
+from yarddesk.service.markers import marker_problem
+from yarddesk.sync.snapshot import JobSnapshot, SetAsideMarker
 from yarddesk.sync.states import JobState
 
 
@@ -139,6 +145,61 @@ def test_what_stops_everything_has_a_banner_with_its_remedy(with_front, yard):
         yard.shown_problems = ()
         yard.tell(SettingsChanged())
         await front.shows(lambda: not front.window.banner.isVisible())
+
+    with_front(body)
+
+
+def test_what_can_wait_is_told_after_what_a_person_just_did_not_get_and_leads_to_its_folder(
+    with_front, yard, monkeypatch
+):
+    opened: list[str] = []
+    monkeypatch.setattr("yarddesk.desktop.actions.QDesktopServices.openUrl", lambda url: opened.append(url.path()))
+    aside = (SetAsideMarker("team/app/1.json.damaged", "It is not JSON."),)
+
+    async def body(front: Front):
+        problem = marker_problem(replace(yard.sync.shown, set_aside=aside), yard.data_dir)
+        assert problem is not None
+        yard.shown_problems = (problem,)
+        await front.show_snapshot(set_aside=aside)
+        banner = front.window.banner
+        assert "A file in the queue's folder can't be used." in banner.text
+        buttons = {button.text(): button for button in banner.findChildren(Button) if button.isVisible()}
+        front.click(buttons["Open folder"])
+        assert opened == [str(yard.data_dir / "pending")]
+        front.click(buttons["Details…"])
+        assert "team/app/1.json.damaged: It is not JSON." in front.dialog(Details).text.toPlainText()
+        front.dialog(Details).reject()
+        front.window.show_failure(Failure("Cancelling did not work."))
+        assert banner.text == "Cancelling did not work."
+        banner.closed.emit()
+        await front.settle()
+        assert "queue's folder" in front.window.banner.text
+        yard.shown_problems = (problem, Problem("The disk is nearly full."))
+        yard.tell(SettingsChanged())
+        await front.shows(lambda: banner.text == "The disk is nearly full.")
+
+    with_front(body)
+
+
+def test_paused_repositories_are_in_view_and_go_on_from_there(with_front, yard):
+    def paused(**names: datetime | None) -> dict[RepositoryName, datetime | None]:
+        return {RepositoryName.parse(f"team/{name}"): until for name, until in names.items()}
+
+    async def body(front: Front):
+        strip = front.queue.paused
+        assert not strip.isVisible()
+        until = front.shell.bridge.now() + timedelta(minutes=5)
+        await front.show_snapshot(paused_repositories=paused(old=None, app=until))
+        assert strip.isVisible()
+        assert strip.text == f"Paused until {until:%H:%M}: team/app\nPaused: team/old"
+        assert strip.buttons[0].accessibleName() == "Resume team/app"
+        front.click(strip.buttons[1])
+        await front.settle()
+        assert yard.sync.calls == [("resume", "team/old")]
+        await front.show_snapshot(paused_repositories=paused(a=None, b=None, c=None, d=None))
+        assert strip.text == "Paused: team/a\nPaused: team/b\n2 more repositories are paused"
+        await front.show_snapshot(paused_repositories={})
+        assert not strip.isVisible()
 
     with_front(body)
 

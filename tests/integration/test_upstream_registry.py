@@ -184,6 +184,7 @@ async def test_over_tls_with_a_private_authority(make_registry: MakeRegistry, tm
         with pytest.raises(UpstreamUntrusted) as caught:
             await repository.exists(blob(content))
         assert caught.value.title == f"The certificate of {registry.host} is not trusted."
+        assert caught.value.message.startswith("It was issued by “a private authority”: ")
         assert "ca_file" in caught.value.hint
     async with opened_upstream(registry.host, tls=TlsSettings(ca_file=str(tmp_path / "missing.pem"))) as repository:
         with pytest.raises(UpstreamUntrusted) as caught:

@@ -1,6 +1,6 @@
 """Each thing that a person can do, once: its words, glyph and shortcut, when it applies, and what it calls."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -30,6 +30,7 @@ class JobAction(StrEnum):
     RESUME = "resume"
     RETRY = "retry"
     PAUSE = "pause"
+    MOVE_UP = "move_up"
     CANCEL = "cancel"
     DETAILS = "details"
     COPY_NAME = "copy_name"
@@ -56,6 +57,7 @@ JOB_DEEDS: dict[JobAction, Deed] = {
     JobAction.RESUME: Deed("Resume", "play", "Space", "Go on with this image"),
     JobAction.RETRY: Deed("Try now", "retry", "Ctrl+R", "Don’t wait for the next try"),
     JobAction.PAUSE: Deed("Pause", "pause", "Space", "Keep this image back for a while"),
+    JobAction.MOVE_UP: Deed("Move up", "to-top", "Ctrl+Up", "Sync this image before all others"),
     JobAction.CANCEL: Deed("Cancel", "cancel", "Del", "Don’t sync this image; it stays here"),
     JobAction.DETAILS: Deed("Details…", "info", "Ctrl+I", "All that is known about it"),
     JobAction.COPY_NAME: Deed("Copy name", "copy", "Ctrl+C", "Its name, as you would pull it from here"),
@@ -67,8 +69,12 @@ DECISIONS = (JobAction.KEEP_THEIRS, JobAction.OVERWRITE, JobAction.OTHER_TAG)
 """What can become of a tag that somebody else moved."""
 
 
-def applicable(job: JobSnapshot) -> tuple[JobAction, ...]:
-    """What can be done to this image as it is, the most helpful first."""
+_IN_LINE = frozenset({JobState.QUEUED, JobState.WAITING, JobState.PAUSED, JobState.PREPARING, JobState.TRANSFERRING})
+"""States in which it matters who is first."""
+
+
+def applicable(job: JobSnapshot, queue: Iterable[JobSnapshot] = ()) -> tuple[JobAction, ...]:
+    """What can be done to this image as it is, and as the `queue` is that it waits in; the most helpful first."""
     states = {part.state for part in job.parts}
     open_states = {state for state in states if not state.is_over}
     fitting: list[JobAction] = []
@@ -82,9 +88,22 @@ def applicable(job: JobSnapshot) -> tuple[JobAction, ...]:
         fitting.append(JobAction.RETRY)
     if JobAction.RESUME not in fitting and open_states - {JobState.PAUSED, JobState.CANCELLING, JobState.BLOCKED}:
         fitting.append(JobAction.PAUSE)
+    if _could_pass_another(job, queue):
+        fitting.append(JobAction.MOVE_UP)
     if states - {JobState.CANCELLING}:
         fitting.append(JobAction.CANCEL)
     return (*fitting, JobAction.DETAILS, JobAction.COPY_NAME, JobAction.COPY_DIGEST)
+
+
+def _could_pass_another(job: JobSnapshot, queue: Iterable[JobSnapshot]) -> bool:
+    """Whether one goes before it to an upstream that it waits for, too."""
+    wanted = {part.upstream for part in job.parts if part.state in _IN_LINE}
+    for other in queue:
+        if other.id == job.id:
+            return False
+        if any(part.upstream in wanted and part.state in _IN_LINE for part in other.parts):
+            return True
+    return False
 
 
 class Actions(QObject):
@@ -125,6 +144,7 @@ class Actions(QObject):
         self.show_upstreams = self._action("Upstreams…", "upstreams", "", self._show_upstreams)
         self.open_settings_file = self._action("Open settings file", "", "Ctrl+,", self._open_settings_file)
         self.open_data_folder = self._action("Open data folder", "", "", self._open_data_folder)
+        self.open_queue_folder = self._action("Open queue’s folder", "", "", self._open_queue_folder)
         self.quit = self._action("Quit yarddesk", "", QKeySequence(QKeySequence.StandardKey.Quit), self.quit_asked)
         if self.quit.shortcut().isEmpty():
             self.quit.setShortcut(QKeySequence("Ctrl+Q"))
@@ -159,6 +179,8 @@ class Actions(QObject):
                 self._steer(self._core.sync.retry(job.id), f"Trying {job.name}")
             case JobAction.PAUSE:
                 self._steer(self._core.sync.pause(job.id), f"Pausing {job.name}")
+            case JobAction.MOVE_UP:
+                self._steer(self._core.sync.move_up(job.id), f"Moving up {job.name}", f"{job.name} goes first")
             case JobAction.CANCEL:
                 said = f"{job.name} won’t be synced. It stays here; push it again to sync it."
                 self._steer(self._core.sync.cancel(job.id), f"Cancelling {job.name}", said)
@@ -199,6 +221,10 @@ class Actions(QObject):
             self._steer(self._core.sync.pause(name), f"Pausing {name}")
         else:
             self._steer(self._core.sync.resume(name), f"Resuming {name}")
+
+    def resume_repository(self, name: str) -> None:
+        """Let go what goes, or will be pushed, to one repository."""
+        self._steer(self._core.sync.resume(name), f"Resuming {name}")
 
     def cancel_everything(self) -> None:
         """Once the person has said yes."""
@@ -247,6 +273,9 @@ class Actions(QObject):
 
     def _open_data_folder(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._core.data_dir)))
+
+    def _open_queue_folder(self) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._core.data_dir / "pending")))
 
     def _on_snapshot(self) -> None:
         snapshot = self._bridge.snapshot

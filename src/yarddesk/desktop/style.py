@@ -7,6 +7,7 @@ from yarddesk.desktop.theme import RADIUS, Tokens, mix
 _SHEET = """
 QMainWindow, #content, #page, QScrollArea#page, #cards {{ background: {surface}; }}
 #header {{ background: {sidebar}; border-bottom: 1px solid {line}; }}
+#strip {{ background: {surface}; border-top: 1px solid {line}; }}
 #sidebar {{ background: {sidebar}; border-right: 1px solid {line}; }}
 #rows {{ background: {surface}; border: none; outline: none; }}
 QLabel {{ color: {text}; background: transparent; }}

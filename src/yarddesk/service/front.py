@@ -9,6 +9,7 @@ class Remedy(StrEnum):
 
     RETRY = "retry"
     OPEN_DATA_FOLDER = "open_data_folder"
+    OPEN_QUEUE_FOLDER = "open_queue_folder"
     OPEN_SETTINGS_FILE = "open_settings_file"
     SHOW_UPSTREAMS = "show_upstreams"
 
@@ -17,13 +18,15 @@ class Remedy(StrEnum):
 class Problem:
     """Something that stops everything: no network, a disk that is nearly full, settings that can't be used.
 
-    `title` is one sentence, `hint` what to do about it, `details` the raw answer for whoever wants it.
+    `title` is one sentence, `hint` what to do about it, `details` the raw answer for whoever wants it. Not `stops`: it can wait,
+    and is told of where there is nothing else to tell.
     """
 
     title: str
     hint: str = ""
     details: str = ""
     remedy: Remedy | None = None
+    stops: bool = True
 
 
 @dataclass(frozen=True, slots=True)

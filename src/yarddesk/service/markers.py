@@ -16,5 +16,6 @@ def marker_problem(snapshot: SyncSnapshot, data_dir: Path) -> Problem | None:
         f"{'A file' if one else f'{len(aside)} files'} in the queue's folder can't be used.",
         hint="What such a file is named after is queued again. It was set aside for you to look at: delete it then.",
         details="\n".join(f"{data_dir / 'pending' / each.file}: {each.reason}" for each in aside[:20]),
-        remedy=Remedy.OPEN_DATA_FOLDER,
+        remedy=Remedy.OPEN_QUEUE_FOLDER,
+        stops=False,
     )

@@ -17,6 +17,7 @@ from yarddesk.content.threads import in_thread
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamUntrusted
 from yarddesk.errors import YarddeskError
 from yarddesk.settings.model import TlsSettings
+from yarddesk.upstream.certificates import issuer_at
 from yarddesk.upstream.failures import Failures, wants_http1
 from yarddesk.upstream.origins import Origin
 from yarddesk.upstream.proxies import Proxies
@@ -167,6 +168,9 @@ class Wire:
                 if isinstance(error, UpstreamUntrusted):
                     # Read anew for the next request: what a person does about it is to change what is trusted.
                     self._contexts.clear()
+                    told = answer is None and proxy is None
+                    if told and (issuer := await issuer_at(origin.host, origin.port)):
+                        error.message = f"It was issued by {issuer}: {error.message}"
                 if lease.is_shared and wants_http1(error):
                     self._transports.speaks_http1(origin, proxy)
                 raise

@@ -98,7 +98,6 @@ def test_with_several_upstreams_the_one_that_needs_the_person_speaks_and_is_name
     row = job_row(two, NOW)
     assert row.status == "ghcr.io: Needs you: no rights."
     assert row.destination == "registry.corp and ghcr.io"
-    assert row.needs_sign_in
 
 
 def test_what_a_registry_says_is_shown_as_text_on_one_line():
@@ -134,8 +133,14 @@ def test_who_could_not_be_told_of_an_arrival_is_named_and_that_it_arrived():
 
 
 def test_what_there_is_to_send_is_told_before_it_goes():
-    planned = part(JobState.TRANSFERRING, plan=SendPlan(1200 * MB, 40 * MB, 16 * MB), progress=progress(0, 16 * MB))
-    assert "1.2 GB there · 40 MB can be mounted · 16 MB to send" in job_row(job("a:1", planned), NOW).explained
+    known, said = SendPlan(1200 * MB, 40 * MB, 16 * MB), "1.2 GB there · 40 MB can be mounted · 16 MB to send"
+    queued = job("a:1", part(JobState.QUEUED, plan=known))
+    assert (job_row(queued, NOW).status, job_row(queued, NOW).aside) == ("In line", said)
+    assert said in job_row(queued, NOW).spoken
+    sending = job("a:1", part(JobState.TRANSFERRING, plan=known, progress=progress(0, 16 * MB)))
+    assert job_row(sending, NOW).aside == ""
+    assert said in job_row(sending, NOW).explained
+    assert said in job_details(sending, NOW)
 
 
 @pytest.mark.parametrize(

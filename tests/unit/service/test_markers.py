@@ -15,5 +15,6 @@ def test_it_names_the_files_and_leads_to_them() -> None:
     assert problem is not None
     assert problem.title == "A file in the queue's folder can't be used."
     assert problem.details == "/data/pending/a/b.json.damaged: Not JSON."
-    assert problem.remedy is Remedy.OPEN_DATA_FOLDER
+    assert problem.remedy is Remedy.OPEN_QUEUE_FOLDER
+    assert not problem.stops
     assert marker_problem(SyncSnapshot(1, False, None, (), (), ()), Path("/data")) is None

@@ -32,8 +32,6 @@ class Row:
     status: str = ""
     aside: str = ""
     fraction: float | None = None
-    needs_sign_in: bool = False
-    needs_decision: bool = False
     spoken: str = ""
     explained: str = ""
 
@@ -67,6 +65,9 @@ _GLYPHS: dict[JobState, tuple[str, Tone]] = {
     JobState.DONE: ("check", Tone.GOOD),
 }
 
+_BEFORE_SENDING = frozenset({JobState.QUEUED, JobState.PREPARING})
+"""States in which what there is to send says more than how far the layers are."""
+
 _LAYER_WORDS: dict[LayerState, str] = {
     LayerState.WAITING: "waits",
     LayerState.SENDING: "sending",
@@ -90,9 +91,11 @@ def job_row(job: JobSnapshot, now: datetime) -> Row:
         return Row(name, status="No upstream takes it", spoken=f"{name}. No upstream takes it.")
     destination = words.listed([words.plain(part.registry, 80) for part in job.parts])
     status = part_status(part, now)
+    if job.priority and part.state is JobState.QUEUED:
+        status = f"{status}, moved up"
     if len(job.parts) > 1 and part.state not in (JobState.TRANSFERRING, JobState.QUEUED):
         status = f"{words.plain(part.registry, 80)}: {status}"
-    aside = layer_summary(part.progress) if part.progress and len(job.parts) == 1 else several(job)
+    aside = several(job) or how_far(part)
     glyph, tone = _GLYPHS[part.state]
     return Row(
         name=name,
@@ -102,8 +105,6 @@ def job_row(job: JobSnapshot, now: datetime) -> Row:
         status=status,
         aside=aside,
         fraction=fraction(job),
-        needs_sign_in=any(part.needs_credentials for part in job.parts),
-        needs_decision=any(part.conflict is not None for part in job.parts),
         spoken=". ".join(text for text in (f"{name} to {destination}", status, aside) if text),
         explained=_explained(job, name, now),
     )
@@ -149,8 +150,10 @@ def transfer_status(progress: TransferProgress | None) -> str:
     return " · ".join(text for text in (figures, speed, left) if text)
 
 
-def layer_summary(progress: TransferProgress) -> str:
+def layer_summary(progress: TransferProgress | None) -> str:
     """`2 layers there · 1 mounted · 1 of 2 sending`."""
+    if progress is None:
+        return ""
     counts = Counter(layer.state for layer in progress.layers)
     there, mounted = counts[LayerState.THERE], counts[LayerState.MOUNTED]
     sent, sending = counts[LayerState.SENT], counts[LayerState.SENDING]
@@ -173,6 +176,11 @@ def plan(part: UpstreamPart) -> str:
         (part.plan.to_send, "to send"),
     )
     return " · ".join(f"{words.size(count)} {what}" for count, what in told if count)
+
+
+def how_far(part: UpstreamPart) -> str:
+    """What there is to send before it goes, what became of the layers since."""
+    return (plan(part) if part.state in _BEFORE_SENDING else "") or layer_summary(part.progress)
 
 
 def several(job: JobSnapshot) -> str:
@@ -223,8 +231,7 @@ def part_row(part: UpstreamPart, now: datetime) -> Row:
         glyph=glyph,
         tone=tone,
         status=status,
-        aside=layer_summary(part.progress) if part.progress else "",
-        needs_sign_in=part.needs_credentials,
+        aside=how_far(part),
         spoken=f"{registry}. {status}",
         explained=status,
     )

@@ -1,6 +1,6 @@
 """A tree of rows that follows snapshots in place: rows come, go and move, the others stay where they are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -93,6 +93,10 @@ class RowsModel(QAbstractItemModel):
         """The job, the history entry or the title of the top-level row that `index` is or belongs to."""
         entry = self._entry(index)
         return entry.subject if entry else None
+
+    def jobs(self) -> Iterator[JobSnapshot]:
+        """The images, from above."""
+        return (entry.subject for entry in self._entries if isinstance(entry.subject, JobSnapshot))
 
     # What Qt asks
 

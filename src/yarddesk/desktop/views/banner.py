@@ -12,6 +12,7 @@ from yarddesk.desktop.views.parts import Button, GlyphLabel, ToolButton, give_ro
 REMEDY_WORDS: dict[Remedy, str] = {
     Remedy.RETRY: "Try now",
     Remedy.OPEN_DATA_FOLDER: "Open data folder",
+    Remedy.OPEN_QUEUE_FOLDER: "Open folder",
     Remedy.OPEN_SETTINGS_FILE: "Open settings file",
     Remedy.SHOW_UPSTREAMS: "Show upstreams",
 }

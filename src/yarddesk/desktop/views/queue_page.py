@@ -5,12 +5,13 @@ from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QStackedLayout, QVBoxLayout, QWidget
 
 from yarddesk.desktop import words
-from yarddesk.desktop.actions import DECISIONS, JOB_DEEDS, Actions, JobAction, applicable, told
+from yarddesk.desktop.actions import DECISIONS, JOB_DEEDS, Actions, JobAction, told
 from yarddesk.desktop.bridge import Bridge
 from yarddesk.desktop.models.queue import queue_lines
 from yarddesk.desktop.models.rows_model import RowsModel
 from yarddesk.desktop.views.empty import NothingWaits, NoUpstream
 from yarddesk.desktop.views.parts import ElidedLabel, ToolButton, label
+from yarddesk.desktop.views.paused_strip import PausedStrip
 from yarddesk.desktop.views.row_view import RowView
 from yarddesk.sync.snapshot import SyncSnapshot
 
@@ -21,6 +22,7 @@ TOOLS = (
     JobAction.RESUME,
     JobAction.RETRY,
     JobAction.PAUSE,
+    JobAction.MOVE_UP,
     JobAction.CANCEL,
     JobAction.DETAILS,
 )
@@ -53,8 +55,15 @@ class QueuePage(QWidget):
         column.setSpacing(0)
         column.addLayout(self._head())
         column.addWidget(self.view, 1)
+        self.paused = PausedStrip()
+        self.paused.resume_wanted.connect(actions.resume_repository)
         self._shown: QWidget | None = None
-        self._stack = QStackedLayout(self)
+        self._stack = QStackedLayout()
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addLayout(self._stack, 1)
+        whole.addWidget(self.paused)
         for page in (self._list, self.no_upstream, self.nothing_waits):
             self._stack.addWidget(page)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
@@ -79,6 +88,7 @@ class QueuePage(QWidget):
     def _on_snapshot(self, snapshot: SyncSnapshot) -> None:
         self.rows.show(queue_lines(snapshot, self._bridge.now()), self._bridge.now())
         self._summary.set_text(_summary(snapshot))
+        self.paused.show_snapshot(snapshot, self._bridge.now())
         self._choose_page()
 
     def _on_second(self) -> None:
@@ -129,7 +139,7 @@ class JobTools(QWidget):
 
     def _follow(self) -> None:
         job = self._view.current_job()
-        fitting = applicable(job) if job else ()
+        fitting = self._view.applicable(job) if job else ()
         for action, button in self.buttons.items():
             button.setVisible(action in fitting)
             if job is not None and action in fitting:

@@ -34,8 +34,8 @@ class RowDelegate(QStyledItemDelegate):
 
     def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
         match index.data(Role.SUBJECT):
-            case JobSnapshot():
-                return QSize(0, row_layout.job_height())
+            case JobSnapshot() as job:
+                return QSize(0, row_layout.job_height(labelled=bool(label_of(job))))
             case HistoryEntry():
                 return QSize(0, row_layout.line_height(row_layout.HISTORY_HEIGHT))
             case str():
@@ -73,14 +73,17 @@ def layout_of(rect: QRect, row: Row, job: JobSnapshot) -> JobLayout:
         applicable(job),
         has_bar=row.fraction is not None,
         status_width=fonts.small_metrics.horizontalAdvance(row.status),
-        labelled_width=fonts.small_metrics.horizontalAdvance(label_of(row)) + 24 if label_of(row) else 0,
+        labelled_width=fonts.small_metrics.horizontalAdvance(label_of(job)) + 24 if label_of(job) else 0,
         destination_width=fonts.small_metrics.horizontalAdvance(row.destination) + 2,
+        name_width=fonts.name_metrics.horizontalAdvance(row.name) + 2,
     )
 
 
-def label_of(row: Row) -> str:
-    """The words of the button that a row shows also when nobody points at it; empty where it has none."""
-    return SIGN_IN if row.needs_sign_in else DECIDE if row.needs_decision else ""
+def label_of(job: JobSnapshot) -> str:
+    """The words of the button that a job's row shows also when nobody points at it; empty where it has none."""
+    if any(part.needs_credentials for part in job.parts):
+        return SIGN_IN
+    return DECIDE if any(part.conflict is not None for part in job.parts) else ""
 
 
 class _Pen:
@@ -189,7 +192,7 @@ def _paint_job(
         where.destination, row.destination, fonts.small, fonts.small_metrics, tokens.secondary, align=_RIGHT,
         elide=Qt.TextElideMode.ElideMiddle,
     )  # fmt: skip
-    if label := label_of(row):
+    if label := label_of(job):
         _paint_labelled(pen, where.labelled, label, hovered=here in (JobAction.SIGN_IN, DECIDE))
     if pen.hovered or pen.selected or pen.focused:
         for action, rect in where.buttons:

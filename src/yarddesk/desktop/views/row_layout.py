@@ -14,6 +14,7 @@ LEFT = 20
 TEXT_LEFT = 48
 RIGHT = 20
 BUTTON = 28
+LABELLED = 26
 GLYPH = 16
 BAR = 4
 JOB_HEIGHT = 64
@@ -52,11 +53,18 @@ def fonts() -> Fonts:
     return _fonts(QApplication.font().toString())
 
 
-def job_height() -> int:
-    """64 px, more where the system's font is large."""
+def job_height(*, labelled: bool = False) -> int:
+    """64 px, more where the system's font is large, and where a button with words stands above two lines."""
     known = fonts()
-    first, second = known.name_metrics.height(), known.small_metrics.height()
-    return max(JOB_HEIGHT, theme.snapped(max(first + second + BAR + 24, first + 2 * second + 12)))
+    first, second = _first_height(labelled=labelled), known.small_metrics.height()
+    around = 20 if labelled else 12
+    return max(JOB_HEIGHT, theme.snapped(max(first + second + BAR + 24, first + 2 * second + around)))
+
+
+def _first_height(*, labelled: bool) -> int:
+    """The line with the name; a button with words in it must touch neither the row's edge nor the words below."""
+    text = fonts().name_metrics.height()
+    return max(text, LABELLED) if labelled else text
 
 
 def line_height(least: int) -> int:
@@ -86,13 +94,13 @@ def job_layout(
     status_width: int,
     labelled_width: int,
     destination_width: int,
+    name_width: int,
 ) -> JobLayout:
     """Room for three buttons is kept whether they show or not, so that nothing moves under the mouse.
 
     A status that is too wide gets a second line where there is no bar. Widths in pixels, 0 for what isn't there.
     """
-    known = fonts()
-    first, second = known.name_metrics.height(), known.small_metrics.height()
+    first, second = _first_height(labelled=bool(labelled_width)), fonts().small_metrics.height()
     if not has_bar and status_width > rect.width() - TEXT_LEFT - RIGHT:
         second *= 2
     content = first + second + 4 + (BAR + 4 if has_bar else 0)
@@ -106,11 +114,11 @@ def job_layout(
         edge -= BUTTON
         buttons.append((action, QRect(edge, middle - BUTTON // 2, BUTTON, BUTTON)))
     edge = chevron.left() - BUTTON * MOST_BUTTONS
-    labelled = QRect(edge - labelled_width - 4, middle - 13, labelled_width, 26) if labelled_width else QRect()
+    labelled = QRect(edge - labelled_width - 4, top, labelled_width, LABELLED) if labelled_width else QRect()
     text_right = (labelled.left() if labelled_width else edge) - 12
     left = rect.left() + TEXT_LEFT
     room = max(0, text_right - left)
-    shown_destination = min(destination_width, room * 2 // 5)
+    shown_destination = min(destination_width, max(room * 2 // 5, room - name_width - 16))
     name = QRect(left, top, max(0, room - shown_destination - 16), first)
     destination = QRect(text_right - shown_destination, top, shown_destination, first)
     bar = QRect(left, top + first + 4, right - left, BAR) if has_bar else QRect()

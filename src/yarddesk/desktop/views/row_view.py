@@ -56,12 +56,17 @@ class RowView(QTreeView):
         self.verticalScrollBar().setSingleStep(16)
         self.selectionModel().selectionChanged.connect(self._on_choice)
         rows.dataChanged.connect(self._on_choice)
+        rows.rowsMoved.connect(self._on_moved)
 
     def current_job(self) -> JobSnapshot | None:
         """The image whose row, or one of whose layers' rows, is chosen."""
         chosen = self.selectedIndexes()
         subject = self._rows.subject_of(chosen[0]) if chosen else None
         return subject if isinstance(subject, JobSnapshot) else None
+
+    def applicable(self, job: JobSnapshot) -> tuple[JobAction, ...]:
+        """What can be done to an image of this list."""
+        return applicable(job, self._rows.jobs())
 
     def choose(self, key: str) -> None:
         """Make the row of that key the current one, and bring it into view."""
@@ -78,7 +83,7 @@ class RowView(QTreeView):
             return None
         where = layout_of(self.visualRect(index), index.data(Role.ROW), subject)
         if where.labelled.contains(place):
-            return index, _labelled(index)
+            return index, _labelled(subject)
         if where.chevron.contains(place) and self._rows.rowCount(index):
             return index, CHEVRON
         for action, rect in where.buttons:
@@ -92,7 +97,7 @@ class RowView(QTreeView):
         if not isinstance(subject, JobSnapshot):
             return QRect()
         where = layout_of(self.visualRect(index), index.data(Role.ROW), subject)
-        rects: dict[JobAction | str, QRect] = {_labelled(index): where.labelled, CHEVRON: where.chevron}
+        rects: dict[JobAction | str, QRect] = {_labelled(subject): where.labelled, CHEVRON: where.chevron}
         rects.update(where.buttons)
         return rects.get(action, QRect())
 
@@ -151,13 +156,13 @@ class RowView(QTreeView):
             return
         pressed = QKeySequence(event.keyCombination())
         job = self.current_job()
-        for action in applicable(job) if job else ():
+        for action in self.applicable(job) if job else ():
             deed = JOB_DEEDS[action]
             if deed.shortcut and pressed == QKeySequence(deed.shortcut):
                 self.job_action.emit(action, job)
                 return
-        if event.key() == Qt.Key.Key_Space:
-            return  # QTreeView would open and close the row
+        if event.key() == Qt.Key.Key_Space or pressed == QKeySequence(JOB_DEEDS[JobAction.MOVE_UP].shortcut):
+            return  # QTreeView would open and close the row, or choose the one above
         super().keyPressEvent(event)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
@@ -176,7 +181,9 @@ class RowView(QTreeView):
         subject = self._rows.subject_of(index)
         if not isinstance(subject, (JobSnapshot, HistoryEntry)):
             return None
-        return self._menu(subject, applicable(subject) if isinstance(subject, JobSnapshot) else (JobAction.DETAILS,))
+        return self._menu(
+            subject, self.applicable(subject) if isinstance(subject, JobSnapshot) else (JobAction.DETAILS,)
+        )
 
     def decision_menu(self, index: QModelIndex) -> QMenu | None:
         """What a person can decide about a row's image; None for any other row. Deletes itself when it closes."""
@@ -266,10 +273,16 @@ class RowView(QTreeView):
         else:
             self.details_wanted.emit(subject)
 
+    def _on_moved(self) -> None:
+        """What a person just moved up stays in sight."""
+        self.chosen.emit()
+        if self.selectedIndexes() and self.selectedIndexes()[0].row() == 0:
+            self.scrollTo(self.selectedIndexes()[0])
+
     def _on_choice(self) -> None:
         self.chosen.emit()
 
 
-def _labelled(index: QModelIndex) -> JobAction | str:
+def _labelled(job: JobSnapshot) -> JobAction | str:
     """What the button with words of a row is for."""
-    return DECIDE if label_of(index.data(Role.ROW)) == DECIDE else JobAction.SIGN_IN
+    return DECIDE if label_of(job) == DECIDE else JobAction.SIGN_IN

@@ -209,6 +209,7 @@ class MainWindow(QMainWindow):
         {
             Remedy.RETRY: actions.retry_all,
             Remedy.OPEN_DATA_FOLDER: actions.open_data_folder,
+            Remedy.OPEN_QUEUE_FOLDER: actions.open_queue_folder,
             Remedy.OPEN_SETTINGS_FILE: actions.open_settings_file,
             Remedy.SHOW_UPSTREAMS: actions.show_upstreams,
         }[remedy].trigger()
@@ -221,13 +222,16 @@ class MainWindow(QMainWindow):
         self._say_most_important()
 
     def _say_most_important(self) -> None:
-        """A problem before a failure before a notice; the banner has room for one."""
-        if self._bridge.problems:
-            self.banner.show_problem(self._bridge.problems[0])
+        """What stops everything before a failure, a notice, and a problem that can wait; the banner has room for one."""
+        problems = sorted(self._bridge.problems, key=lambda problem: not problem.stops)
+        if problems and problems[0].stops:
+            self.banner.show_problem(problems[0])
         elif self._failure is not None:
             self.banner.show_failure(self._failure)
         elif self._notice is not None:
             self.banner.show_notice(*self._notice)
+        elif problems:
+            self.banner.show_problem(problems[0])
         else:
             self.banner.hide()
 
