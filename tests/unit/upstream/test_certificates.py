@@ -23,7 +23,7 @@ NAMED, ORGANIZED, COUNTRY = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, Name
 KEY = ec.generate_private_key(ec.SECP256R1())
 
 
-def certificate(*issuer: x509.NameAttribute) -> bytes:
+def certificate(*issuer: x509.NameAttribute[str]) -> bytes:
     now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     made = (
         x509.CertificateBuilder()
@@ -38,7 +38,7 @@ def certificate(*issuer: x509.NameAttribute) -> bytes:
     return made.public_bytes(serialization.Encoding.DER)
 
 
-def attribute(oid: x509.ObjectIdentifier, text: str, kind: _ASN1Type | None = None) -> x509.NameAttribute:
+def attribute(oid: x509.ObjectIdentifier, text: str, kind: _ASN1Type | None = None) -> x509.NameAttribute[str]:
     return x509.NameAttribute(oid, text, kind)
 
 
@@ -58,7 +58,7 @@ def attribute(oid: x509.ObjectIdentifier, text: str, kind: _ASN1Type | None = No
         ([attribute(NAMED, "x" * 64), attribute(ORGANIZED, "y" * 64)], f"“{'x' * 64}” ({'y' * 64})"),
     ],
 )
-def test_an_issuer_is_named_as_people_know_it(issuer: list[x509.NameAttribute], words: str) -> None:
+def test_an_issuer_is_named_as_people_know_it(issuer: list[x509.NameAttribute[str]], words: str) -> None:
     assert issuer_of(certificate(*issuer)) == words
 
 
