@@ -224,7 +224,7 @@ def planned(yard: FakeYard) -> None:
         jobs=(
             replace(job("team/app:2.4.1", part(JobState.QUEUED, plan=plan)), priority=1),
             job("team/worker:2.4.1", part(JobState.TRANSFERRING, progress=sending, plan=plan)),
-            job("team/web:2.4.1", part(JobState.PREPARING, plan=SendPlan(0, 0, 92 * MB))),
+            job("team/web:2.4.1", part(JobState.PREPARING, plan=plan, progress=progress(1200 * MB, 1256 * MB))),
             replace(job("team/old:1", part(JobState.PAUSED)), repository_paused=True),
         ),
         paused_repositories={

@@ -179,7 +179,7 @@ def test_an_image_is_moved_up_in_three_ways_and_stays_in_sight(with_front, yard,
         moved = replace(job(names[50], part(JobState.QUEUED)), priority=1)
         await front.show_snapshot(jobs=(moved, *going_up(*names[:50], *names[51:])))
         assert view.current_job() == moved
-        assert front.rows()[0].status == "In line, moved up"
+        assert front.rows()[0].aside == "moved up"
         assert view.viewport().rect().contains(view.visualRect(view.model().index(0, 0)))
         assert not front.queue.tools.buttons[JobAction.MOVE_UP].isVisible()
         front.press(Qt.Key.Key_Up, Qt.KeyboardModifier.ControlModifier)

@@ -134,9 +134,10 @@ def test_who_could_not_be_told_of_an_arrival_is_named_and_that_it_arrived():
 
 def test_what_there_is_to_send_is_told_before_it_goes():
     known, said = SendPlan(1200 * MB, 40 * MB, 16 * MB), "1.2 GB there · 40 MB can be mounted · 16 MB to send"
-    queued = job("a:1", part(JobState.QUEUED, plan=known))
-    assert (job_row(queued, NOW).status, job_row(queued, NOW).aside) == ("In line", said)
-    assert said in job_row(queued, NOW).spoken
+    asking = job("a:1", part(JobState.PREPARING, plan=known, progress=progress(0, 16 * MB)))
+    assert job_row(asking, NOW).status == said
+    assert job_row(asking, NOW).explained.count(said) == 1
+    assert said in job_row(asking, NOW).spoken
     sending = job("a:1", part(JobState.TRANSFERRING, plan=known, progress=progress(0, 16 * MB)))
     assert job_row(sending, NOW).aside == ""
     assert said in job_row(sending, NOW).explained

@@ -52,14 +52,12 @@ def job_details(job: JobSnapshot, now: datetime) -> str:
         lines.append(f"  tries   {part.tries}")
         if part.next_attempt is not None:
             lines.append(f"  next    {words.until((part.next_attempt - now).total_seconds())}")
-        if part.plan is not None:
-            lines.append(f"  plan    {plan(part) or 'nothing to send'}")
         if part.progress is not None:
             lines.append(f"  bytes   {words.size_of(part.bytes_done, part.progress.bytes_total)}")
         elif part.size is not None:
             lines.append(f"  bytes   {words.size(part.size)}")
         if part.plan is not None:
-            lines.append(f"  plan    {plan(part)}")
+            lines.append(f"  plan    {plan(part) or 'nothing to send'}")
         if part.reason:
             lines.append(f"  reason  {words.plain(part.reason)}")
     return "\n".join(lines)

@@ -65,9 +65,6 @@ _GLYPHS: dict[JobState, tuple[str, Tone]] = {
     JobState.DONE: ("check", Tone.GOOD),
 }
 
-_BEFORE_SENDING = frozenset({JobState.QUEUED, JobState.PREPARING})
-"""States in which what there is to send says more than how far the layers are."""
-
 _LAYER_WORDS: dict[LayerState, str] = {
     LayerState.WAITING: "waits",
     LayerState.SENDING: "sending",
@@ -91,11 +88,10 @@ def job_row(job: JobSnapshot, now: datetime) -> Row:
         return Row(name, status="No upstream takes it", spoken=f"{name}. No upstream takes it.")
     destination = words.listed([words.plain(part.registry, 80) for part in job.parts])
     status = part_status(part, now)
-    if job.priority and part.state is JobState.QUEUED:
-        status = f"{status}, moved up"
     if len(job.parts) > 1 and part.state not in (JobState.TRANSFERRING, JobState.QUEUED):
         status = f"{words.plain(part.registry, 80)}: {status}"
-    aside = several(job) or how_far(part)
+    moved = "moved up" if job.priority and part.state is JobState.QUEUED else ""
+    aside = " · ".join(text for text in (several(job) or layer_summary(part.progress), moved) if text)
     glyph, tone = _GLYPHS[part.state]
     return Row(
         name=name,
@@ -117,7 +113,7 @@ def part_status(part: UpstreamPart, now: datetime) -> str:
         case JobState.QUEUED:
             return f"In line{_ahead(part)}"
         case JobState.PREPARING:
-            return f"Asking {words.plain(part.registry, 80)} what it has already"
+            return plan(part) or f"Asking {words.plain(part.registry, 80)} what it has already"
         case JobState.TRANSFERRING:
             return transfer_status(part.progress)
         case JobState.COMMITTING:
@@ -178,11 +174,6 @@ def plan(part: UpstreamPart) -> str:
     return " · ".join(f"{words.size(count)} {what}" for count, what in told if count)
 
 
-def how_far(part: UpstreamPart) -> str:
-    """What there is to send before it goes, what became of the layers since."""
-    return (plan(part) if part.state in _BEFORE_SENDING else "") or layer_summary(part.progress)
-
-
 def several(job: JobSnapshot) -> str:
     """`1 of 2 registries done`, for a job with more than one upstream."""
     if len(job.parts) < 2:
@@ -231,7 +222,7 @@ def part_row(part: UpstreamPart, now: datetime) -> Row:
         glyph=glyph,
         tone=tone,
         status=status,
-        aside=how_far(part),
+        aside=layer_summary(part.progress),
         spoken=f"{registry}. {status}",
         explained=status,
     )
@@ -304,7 +295,7 @@ def _explained(job: JobSnapshot, name: str, now: datetime) -> str:
 
 
 def _tried_plan(part: UpstreamPart) -> str:
-    return plan(part) if part.progress is not None else ""
+    return plan(part) if part.progress is not None and part.state is not JobState.PREPARING else ""
 
 
 def _layer_glyph(state: LayerState) -> str:
