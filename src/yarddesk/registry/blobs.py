@@ -121,7 +121,8 @@ class Blobs:
             yield await in_thread(opened.file.read, left)
         finally:
             checking.cancel()
-            await asyncio.wait((checking,))
+            # What it found, or failed by, concerns nobody any more who doesn't wait for it above.
+            await asyncio.gather(checking, return_exceptions=True)
 
     async def _from_store(self, request: Request, digest: Digest, size: int) -> BlobAnswer:
         part = _wanted_part(request, digest, size)

@@ -1,6 +1,7 @@
 """What a person decides about a tag that somebody else moved upstream. Durable before it takes effect, like all steering."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from yarddesk.content.listener import ManifestPush, PushListener
 from yarddesk.content.target import NotFound
@@ -20,6 +21,16 @@ EndPart = Callable[[Job, Part, str], Awaitable[None]]
 """Takes one upstream's part out of the queue, with the reason for the history."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What SyncController.decide is told, beside which image."""
+
+    choice: ConflictChoice
+    upstream: str | None = None
+    tag: Tag | None = None
+    generation: int | None = None
+
+
 class Deciding:
     """Implements SyncController's `decide`."""
 
@@ -29,25 +40,17 @@ class Deciding:
         self._pushes = pushes
         self._end_part = end_part
 
-    async def decide(
-        self,
-        target: str,
-        choice: ConflictChoice,
-        *,
-        upstream: str | None = None,
-        tag: Tag | None = None,
-        generation: int | None = None,
-    ) -> int:
+    async def decide(self, target: str, decision: Decision) -> int:
         """How many images it was decided for. Raises StorageError, and YarddeskError for a choice that can't be made."""
         asking = {
             job: parts
             for job, meant in select(self._queue, target).items()
-            if (parts := [part for part in meant if part.asks and upstream in (None, part.upstream)])
+            if (parts := [part for part in meant if part.asks and decision.upstream in (None, part.upstream)])
         }
-        if generation is not None and any(job.generation != generation for job in asking):
+        if decision.generation is not None and any(job.generation != decision.generation for job in asking):
             raise YarddeskError(f"{target} was pushed again meanwhile.", hint="Look at it again, then decide.")
         for job, parts in asking.items():
-            match choice:
+            match decision.choice:
                 case ConflictChoice.OVERWRITE:
                     for part in parts:
                         await self._overwrite(job, part)
@@ -55,7 +58,7 @@ class Deciding:
                     for part in parts:
                         await self._keep(job, part)
                 case ConflictChoice.TAG:
-                    await self._rename(job, parts, tag)
+                    await self._rename(job, parts, decision.tag)
         return len(asking)
 
     async def _overwrite(self, job: Job, part: Part) -> None:

@@ -22,7 +22,7 @@ from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.settings.model import Settings
 from yarddesk.sync.conflicts import OnConflict
 from yarddesk.sync.copy import Wires
-from yarddesk.sync.deciding import Deciding
+from yarddesk.sync.deciding import Deciding, Decision
 from yarddesk.sync.history import HISTORY_FILE, History
 from yarddesk.sync.intake import Intake
 from yarddesk.sync.journal import Journal
@@ -246,7 +246,7 @@ class SyncService:
         generation: int | None = None,
     ) -> int:
         try:
-            return await self._deciding.decide(target, choice, upstream=upstream, tag=tag, generation=generation)
+            return await self._deciding.decide(target, Decision(choice, upstream, tag, generation))
         finally:
             self._worker.wake.set()
 

@@ -1,6 +1,8 @@
 """The first read of a blob since the start: it's hashed, once however many ask, and wrong bytes never leave as a whole."""
 
 import asyncio
+import contextlib
+import gc
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -13,6 +15,7 @@ import pytest
 from tests.support.content import push_blob
 from tests.support.damage import blob_file, flip_a_bit, quarantined
 from tests.support.lonely_registry import NoUpstreams, Pushes
+from yarddesk.content.errors import StorageError
 from yarddesk.oci.digest import Digest
 from yarddesk.registry import blobs as blob_answers
 from yarddesk.registry.app import RegistryApp
@@ -117,3 +120,48 @@ async def test_a_file_that_is_cut_short_is_no_answer_either(data: Path) -> None:
         assert answer.status_code == 404
         assert "quarantine" in answer.text
         assert answer.json()["errors"][0]["code"] == "BLOB_UNKNOWN"
+
+
+async def test_a_client_that_goes_leaves_nothing_unsaid_of_a_check_that_failed(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob_answers, "_SENT_WHILE_CHECKED_BYTES", 0)
+    unheard: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    checking = asyncio.Event()
+    async with FilesystemStore.open(data) as store:
+
+        async def failing(_: Digest) -> bool:
+            checking.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise StorageError("The disk can't be read.")
+
+        monkeypatch.setattr(store, "check_blob", failing)
+        app = RegistryApp(store, NoUpstreams(store), Pushes())
+        gone = asyncio.Event()
+
+        async def receive() -> dict[str, object]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, object]) -> None:
+            if message["type"] == "http.response.body":
+                await checking.wait()
+                raise ConnectionResetError
+
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": f"/v2/a/blobs/{DIGEST}",
+            "raw_path": f"/v2/a/blobs/{DIGEST}".encode(),
+        }
+        scope |= {"query_string": b"", "headers": [(b"host", b"localhost")], "http_version": "1.1", "scheme": "http"}
+        with contextlib.suppress(Exception):
+            await app(scope, receive, send)
+        gone.set()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert checking.is_set()
+    assert not unheard
