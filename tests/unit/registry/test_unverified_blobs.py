@@ -5,9 +5,10 @@ import contextlib
 import gc
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -146,7 +147,7 @@ async def test_a_client_that_goes_leaves_nothing_unsaid_of_a_check_that_failed(
             await gone.wait()
             return {"type": "http.disconnect"}
 
-        async def send(message: dict[str, object]) -> None:
+        async def send(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.body":
                 await checking.wait()
                 raise ConnectionResetError
