@@ -42,6 +42,10 @@ class UpstreamTimeout(UpstreamAway):
     """No connection, or no answer to a question that is asked with little patience, within the time limit. Temporary."""
 
 
+class UpstreamPortal(UpstreamAway):
+    """A login page answers in its place, as networks have them that want to know who is there. Temporary."""
+
+
 class UpstreamUntrusted(UpstreamFailure):
     """It could be anybody: its certificate is not trusted, or there is nothing to check it by. A person must do something."""
 
@@ -80,6 +84,10 @@ class UpstreamFull(UpstreamRefused):
 
 class UpstreamUntrue(UpstreamFailure):
     """It answers, but not as a registry does: a login page with 200, wrong bytes, a missing header. Temporary."""
+
+
+class UpstreamPage(UpstreamUntrue):
+    """A web page, or the way to one, in a registry that answers as one otherwise. Temporary."""
 
 
 class UpstreamRepository(MountingTarget, Protocol):

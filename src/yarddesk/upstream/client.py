@@ -13,13 +13,13 @@ import httpx
 from yarddesk.content.credentials import CredentialStore
 from yarddesk.content.registry_host import DOCKER_HUB, DOCKER_HUB_HOST, is_docker_hub
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamFailure
+from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamFailure, UpstreamPage
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.upstream.abilities import Abilities
 from yarddesk.upstream.auth import Authenticator, Authorization, SecretsSeen
 from yarddesk.upstream.encodings import Undecodable, decoded, read_short
 from yarddesk.upstream.failures import Failures
-from yarddesk.upstream.http import Answer, Body, Timeouts, Wire
+from yarddesk.upstream.http import REDIRECTS, Answer, Body, Timeouts, Wire
 from yarddesk.upstream.origins import Origin, may_be_reached_from, same_owner, web_url
 from yarddesk.upstream.profiles import GENERIC, profile_for, recognized
 from yarddesk.upstream.proxies import Proxies
@@ -34,7 +34,6 @@ _MAX_REDIRECTS: Final = 5
 _LONG_BYTES: Final = 4 * 1024 * 1024
 """A body that takes its time: what is refused at its end would be sent again."""
 
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # What another host than the registry gets to see of a request's headers.
 _FOR_OTHERS: Final = frozenset({"accept", "range"})
 
@@ -120,10 +119,16 @@ class RegistryClient:
         """
         may_repeat = method in ("GET", "HEAD") if repeatable is None else repeatable
         request = _Request(method, url, scopes, headers or {}, body, answer_seconds, may_repeat, resend)
-        async with AsyncExitStack() as stack:
-            answer = await self._authorized(stack, request)
-            self._pass_on_warnings(answer)
-            yield answer
+        try:
+            async with AsyncExitStack() as stack:
+                answer = await self._authorized(stack, request)
+                self._pass_on_warnings(answer)
+                yield answer
+        except UpstreamPage as page:
+            portal = await self._reach.portal()
+            if portal is None:
+                raise
+            raise portal from page
 
     async def read(self, answer: Answer, limit: int, what: str, *, encoded: bool = False) -> bytes:
         """An answer's whole body. Raises UpstreamUntrue when it's longer than `limit` bytes or a web page.
@@ -143,14 +148,16 @@ class RegistryClient:
         except Undecodable as error:
             raise self.failures.not_a_registry(f"It sent {error} for {what}.", status=answer.status) from error
         if is_page(answer.headers.get("content-type", ""), content):
-            raise self.failures.not_a_registry(f"It sent a web page for {what}.", status=answer.status)
+            raise self.failures.page(f"It sent a web page for {what}.", status=answer.status)
         return content
 
     async def failure(self, answer: Answer, what: str) -> UpstreamFailure | NotFound:
         """What an answer with a wrong status means; reads its words."""
         body = await read_short(answer)
         elsewhere = answer.origin.shown if answer.sent_elsewhere else ""
-        return self.failures.of_answer(answer.status, answer.headers, body, what, elsewhere=elsewhere)
+        return self.failures.of_answer(
+            answer.status, answer.headers, body, what, elsewhere=elsewhere, reading=answer.method in ("GET", "HEAD")
+        )
 
     def location(self, answer: Answer) -> httpx.URL | None:
         """Where an upload goes on, from the Location header; None without one.
@@ -272,14 +279,14 @@ class RegistryClient:
             answer.sent_elsewhere = elsewhere
             if self.profile is GENERIC and not elsewhere:
                 self.profile = recognized(answer.headers) or GENERIC
-            if request.method not in ("GET", "HEAD") or answer.status not in _REDIRECTS:
+            if request.method not in ("GET", "HEAD") or answer.status not in REDIRECTS:
                 return answer
             url = self._redirected(answer)
             # Once away, never with credentials again: who sent us back is not the registry.
             elsewhere = elsewhere or Origin.of(url) != self.origin
             await answer.read()
             await stack.aclose()
-        raise self.failures.not_a_registry(f"It redirects more than {_MAX_REDIRECTS} times.")
+        raise self.failures.page(f"It redirects more than {_MAX_REDIRECTS} times.")
 
     def _redirected(self, answer: Answer) -> httpx.URL:
         url = web_url(answer.headers.get("location", ""), answer.url)
@@ -287,9 +294,9 @@ class RegistryClient:
             raise self.failures.not_a_registry("It redirects to nowhere.", status=answer.status)
         target = Origin.of(url)
         if answer.origin.scheme == "https" and target.scheme == "http":
-            raise self.failures.not_a_registry("It redirects from https to http.", status=answer.status)
+            raise self.failures.page("It redirects from https to http.", status=answer.status)
         if not may_be_reached_from(self.origin, target):
-            raise self.failures.not_a_registry(
+            raise self.failures.page(
                 f"It redirects to an address inside this network ({target.shown}).", status=answer.status
             )
         return url

@@ -130,7 +130,7 @@ class Download:
     def _check(self, answer: Answer) -> None:
         failures = self._client.failures
         if is_page(answer.headers.get("content-type", "")):
-            raise failures.not_a_registry(f"It sent a web page for {self._what}.", status=answer.status)
+            raise failures.page(f"It sent a web page for {self._what}.", status=answer.status)
         encoding = answer.headers.get("content-encoding", "identity").lower()
         if encoding != "identity":
             raise failures.not_a_registry(f"It sent {self._what} in another encoding ({encoding[:40]}).")

@@ -22,6 +22,8 @@ from yarddesk.content.upstream import (
     UpstreamDenied,
     UpstreamFailure,
     UpstreamFull,
+    UpstreamPage,
+    UpstreamPortal,
     UpstreamRefused,
     UpstreamStalled,
     UpstreamTimeout,
@@ -29,10 +31,13 @@ from yarddesk.content.upstream import (
     UpstreamUntrue,
     UpstreamUntrusted,
 )
-from yarddesk.upstream.words import said
+from yarddesk.upstream.words import is_page, said
 
 _MAX_RETRY_AFTER: Final = 3600.0
 _PASSING: Final = frozenset({408, 425, 429, 499})
+_LOG_IN_TO_THE_NETWORK: Final = 511
+"""What stands in between says so, and never a registry (RFC 6585)."""
+
 _UNREACHABLE: Final = frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH})
 _NO_ROOM: Final = re.compile(r"\bquota\b|exceed the configured upper limit", re.IGNORECASE)
 """What registries say, with 403 or another 4xx, when a quota is used up; the second is Harbor's."""
@@ -73,12 +78,22 @@ class Failures:
         return self.untrue(f"{whom} could not be asked.", f"{type(error).__name__}: {error}")
 
     def of_answer(
-        self, status: int, headers: httpx.Headers, body: bytes, what: str, *, elsewhere: str = ""
+        self,
+        status: int,
+        headers: httpx.Headers,
+        body: bytes,
+        what: str,
+        *,
+        elsewhere: str = "",
+        reading: bool = False,
     ) -> UpstreamFailure | NotFound:
         """For an answer that isn't what `what` ("the manifest of team/app:v1", "the upload") needs.
 
-        `elsewhere` is the host that answered when it's not the registry but one that it sent us to.
+        `elsewhere` is the host that answered when it's not the registry but one that it sent us to. `reading`: nothing was to
+        be changed there.
         """
+        if status == _LOG_IN_TO_THE_NETWORK:
+            return self.portal()
         words, errors = said(body, headers.get("content-type", ""), self.secrets())
         codes = tuple(error.code for error in errors)
         if status == 404 and not elsewhere:
@@ -93,32 +108,53 @@ class Failures:
                 codes=codes,
             )
         whom = f"{elsewhere}, where {self.registry} keeps its content," if elsewhere else self.registry
-        if (
-            status in _PASSING
-            or status >= 500
-            or "TOOMANYREQUESTS" in codes
-            or (elsewhere and status in (401, 403, 404))
-        ):
-            title = f"{whom} asks to wait." if status == 429 or "TOOMANYREQUESTS" in codes else f"{whom} is in trouble."
-            return UpstreamTrouble(
-                self.name,
-                title,
-                _with_status(words, status),
-                temporary=True,
-                status=status,
-                retry_after_seconds=parse_retry_after(headers.get("retry-after", "")),
-                codes=codes,
-            )
+        if _passes(status, codes) or (elsewhere and status in (401, 403, 404)):
+            return self._trouble(whom, status, headers, words, codes)
         if status in (401, 403):
             return self.denied(
                 f"{whom} denies access to {what}.", _with_status(words, status), status=status, codes=codes
             )
         if status < 400:
+            if status >= 300 or is_page(headers.get("content-type", ""), body):
+                return self.page(_with_status(words, status), status=status, whom=whom)
             return self.untrue(
                 f"{whom} does not answer as a registry does.", _with_status(words, status), status=status
             )
         return UpstreamRefused(
-            self.name, f"{whom} does not take {what}.", _with_status(words, status), status=status, codes=codes
+            self.name,
+            f"{whom} gives no answer about {what}." if reading else f"{whom} does not take {what}.",
+            _with_status(words, status),
+            hint="Something before it, a proxy perhaps, may take the question for another one." if reading else "",
+            status=status,
+            codes=codes,
+        )
+
+    def of_token_server(self, status: int, headers: httpx.Headers, body: bytes, host: str) -> UpstreamFailure:
+        """For an answer of `host` without a token, that doesn't say that the credential is wrong."""
+        if status == _LOG_IN_TO_THE_NETWORK:
+            return self.portal()
+        words, errors = said(body, headers.get("content-type", ""), self.secrets())
+        codes = tuple(error.code for error in errors)
+        whom = f"The token server of {self.registry} ({host})"
+        if _passes(status, codes):
+            return self._trouble(whom, status, headers, words, codes)
+        if status < 400:
+            return self.page(_with_status(words, status), status=status, whom=whom)
+        return UpstreamRefused(
+            self.name, f"{whom} gives no token.", _with_status(words, status), status=status, codes=codes
+        )
+
+    def _trouble(
+        self, whom: str, status: int, headers: httpx.Headers, words: str, codes: tuple[str, ...]
+    ) -> UpstreamTrouble:
+        return UpstreamTrouble(
+            self.name,
+            f"{whom} asks to wait." if status == 429 or "TOOMANYREQUESTS" in codes else f"{whom} is in trouble.",
+            _with_status(words, status),
+            temporary=True,
+            status=status,
+            retry_after_seconds=parse_retry_after(headers.get("retry-after", "")),
+            codes=codes,
         )
 
     def denied(
@@ -143,6 +179,23 @@ class Failures:
     def not_a_registry(self, what: str, *, status: int | None = None) -> UpstreamUntrue:
         """An answer that has the right status and isn't a registry's."""
         return self.untrue(f"{self.registry} does not answer as a registry does.", what, status=status)
+
+    def page(self, what: str, *, status: int | None = None, whom: str = "") -> UpstreamPage:
+        """A web page, or a way to one, in place of a registry's answer."""
+        untrue = self.untrue(f"{whom or self.registry} does not answer as a registry does.", what, status=status)
+        return UpstreamPage(
+            self.name, untrue.title, untrue.message, hint=untrue.hint, temporary=True, status=untrue.status
+        )
+
+    def portal(self, where: str = "") -> UpstreamPortal:
+        """`where` it leads to."""
+        return UpstreamPortal(
+            self.name,
+            f"A login page answers in the place of {self.registry}.",
+            f"It leads to {where}." if where else "",
+            hint="Log in to this network with a browser; what waits then goes on by itself.",
+            temporary=True,
+        )
 
     def broken(self, title: str, message: str = "") -> UpstreamBroken:
         return UpstreamBroken(self.name, title, message, temporary=True)
@@ -175,6 +228,10 @@ class Failures:
         if isinstance(cause, ConnectionRefusedError):
             return self._away(f"{whom} refused the connection.", "Nothing listens there.")
         return self._away(f"{whom} could not be reached.", _cause(error))
+
+
+def _passes(status: int, codes: tuple[str, ...]) -> bool:
+    return status in _PASSING or status >= 500 or "TOOMANYREQUESTS" in codes
 
 
 def parse_retry_after(header: str, now: datetime | None = None) -> float | None:

@@ -30,6 +30,8 @@ USER_AGENT: Final = f"yarddesk/{__version__}"
 MAX_WORDS_BYTES: Final = 64 * 1024
 """What is read of an error's body, in bytes."""
 
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
 _PIECE_BYTES: Final = 256 * 1024
 _SETTLE_SECONDS: Final = 1.0
 _CONNECTION_FAILURES: Final = (UpstreamAway, UpstreamBroken, UpstreamUntrusted)
@@ -74,7 +76,10 @@ class _Nothing:
 class Answer:
     """The head of an answer, and its body to be read once."""
 
-    def __init__(self, response: httpx.Response, origin: Origin, url: httpx.URL, clock: "_Progress") -> None:
+    def __init__(
+        self, method: str, response: httpx.Response, origin: Origin, url: httpx.URL, clock: "_Progress"
+    ) -> None:
+        self.method = method
         self.status = response.status_code
         self.headers = response.headers
         self.origin = origin
@@ -152,7 +157,7 @@ class Wire:
                     response = await lease.transport.handle_async_request(request)
                 response.request = request
                 stack.push_async_callback(response.aclose)
-                answer = Answer(response, origin, url, progress)
+                answer = Answer(method, response, origin, url, progress)
                 stack.push_async_callback(answer.aclose)
                 _log.debug("%s %s://%s%s: %d", method, url.scheme, origin.shown, url.path, answer.status)
                 if method == "HEAD" or answer.status in (204, 304):

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import httpx
 
-from yarddesk.content.upstream import UpstreamAway, UpstreamFailure, UpstreamUntrusted
+from yarddesk.content.upstream import UpstreamAway, UpstreamFailure, UpstreamPortal, UpstreamUntrusted
 from yarddesk.upstream.encodings import read_short
 from yarddesk.upstream.failures import Failures
-from yarddesk.upstream.http import Answer, Wire
+from yarddesk.upstream.http import REDIRECTS, Answer, Wire
+from yarddesk.upstream.origins import Origin, may_be_reached_from, web_url
 from yarddesk.upstream.words import is_page
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ _MOST_LOOKUPS: Final = 2
 """Name lookups that go on at once: without an answer of the name server each takes long and can't be called back."""
 
 _MOST_ADDRESSES: Final = 8
+_START_BYTES: Final = 1024
+_MOST_REDIRECTS: Final = 6
 _FIRST_AGAIN_SECONDS: Final = 0.5
 _AGAIN_AT_MOST_SECONDS: Final = 5.0
 
@@ -89,9 +92,10 @@ class Reach:
         self._asking = True
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                async with self._wire.exchange("GET", self._url, {}) as answer:
-                    _log.debug("%s answers again: %d", self._url.host, answer.status)
-                    await self._check(answer)
+                await self._ask_base()
+        except UpstreamPortal:
+            self._in_vain = 0  # its answer comes at once, and so will be seen that it's gone
+            raise
         except (UpstreamAway, UpstreamUntrusted, TimeoutError) as error:
             again = min(_FIRST_AGAIN_SECONDS * 2.0 ** min(self._in_vain, 10), _AGAIN_AT_MOST_SECONDS)
             self._in_vain, self._ask_again = self._in_vain + 1, loop.time() + again
@@ -105,13 +109,46 @@ class Reach:
             self._asking = False
         self._in_vain = 0
 
+    async def portal(self) -> UpstreamPortal | None:
+        """The login page that answers in its place; None where none does, or nobody."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._ask_base()
+        except UpstreamPortal as portal:
+            return portal
+        except (UpstreamFailure, TimeoutError) as error:
+            _log.debug("whether a login page answers for %s can't be told: %s", self._url.host, error)
+        return None
+
+    async def _ask_base(self) -> None:
+        """Ask for `/v2/`, where it leads to, too. Raises UpstreamFailure: UpstreamPortal where that is no registry's place."""
+        url = self._url
+        for _ in range(_MOST_REDIRECTS):
+            async with self._wire.exchange("GET", url, {}) as answer:
+                _log.debug("%s answers: %d", self._url.host, answer.status)
+                await self._check(answer)
+                if answer.status not in REDIRECTS:
+                    return
+                url = self._way_on(answer)
+        raise self._failures.portal()
+
+    def _way_on(self, answer: Answer) -> httpx.URL:
+        url = web_url(answer.headers.get("location", ""), answer.url)
+        if url is None:
+            raise self._failures.portal()
+        target = Origin.of(url)
+        is_open = answer.origin.scheme == "https" and target.scheme == "http"
+        if is_open or not may_be_reached_from(Origin.of(self._url), target):
+            raise self._failures.portal(target.shown)
+        return url
+
     async def _check(self, answer: Answer) -> None:
         if answer.status == 429 or answer.status >= 500:
             failure = self._failures.of_answer(answer.status, answer.headers, await read_short(answer), "its `/v2/`")
             if isinstance(failure, UpstreamFailure):
                 raise failure
-        if answer.status == 200 and is_page(answer.headers.get("content-type", "")):
-            raise self._failures.not_a_registry("It answers with a web page.", status=answer.status)
+        if answer.status == 200 and is_page(answer.headers.get("content-type", ""), await answer.read(_START_BYTES)):
+            raise self._failures.portal("" if answer.url == self._url else answer.origin.shown)
 
     async def _addresses(self, host: str, port: int) -> list[_Address]:
         """Of the host by its name, looked up in a thread that ends with the process at the latest. Raises OSError."""

@@ -52,7 +52,7 @@ class UploadSession:
         async with client.request("POST", url, push_scope(repository), repeatable=True) as answer:
             if answer.status == 202 and (location := client.location(answer)) is not None:
                 return cls(client, repository, location, _least(answer))
-            if answer.status < 400:
+            if answer.status == 202:
                 raise client.failures.not_a_registry("It did not say where to send the content.", status=answer.status)
             failure = await client.failure(answer, f"pushes to {repository}")
             raise _unknown(client, repository, failure) if isinstance(failure, NotFound) else failure

@@ -249,7 +249,7 @@ class RegistryRepository:
 
     def _refuse_pages(self, answer: Answer) -> None:
         if is_page(answer.headers.get("content-type", "")):
-            raise self._client.failures.not_a_registry("It answers with a web page.", status=answer.status)
+            raise self._client.failures.page("It answers with a web page.", status=answer.status)
 
     def _called(self, reference: Reference) -> str:
         shown = f"sha256 {reference.short}" if isinstance(reference, Digest) else ""

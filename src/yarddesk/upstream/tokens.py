@@ -150,10 +150,12 @@ class TokenClient:
                 return content
             words, errors = said(content, kind, self._failures.secrets())
             codes = tuple(error.code for error in errors)
-            if 400 <= answer.status < 500 and answer.status not in (408, 425, 429):
+            if answer.status in (401, 403) or (answer.status == 400 and _blames_credential(content)):
                 raise refused(self._failures, credential, words, status=answer.status, codes=codes)
-            failure = self._failures.of_answer(answer.status, answer.headers, content, "a token", elsewhere=url.host)
-            raise failure if answer.status != 200 else self._failures.not_a_registry(words or "No token came.")
+            if answer.status == 200:
+                raise self._failures.page(words or "No token came.")
+            host = Origin.of(url).shown
+            raise self._failures.of_token_server(answer.status, answer.headers, content, host)
 
 
 def refused(
@@ -191,6 +193,11 @@ def actions_of(scopes: Iterable[str]) -> set[tuple[str, str]]:
         resource, _, actions = scope.rpartition(":")
         pairs |= {(resource, action) for action in actions.split(",")}
     return pairs
+
+
+def _blames_credential(body: bytes) -> bool:
+    """Whether an OAuth error is about who asks (RFC 6749, section 5.2)."""
+    return _document(body).get("error") in ("invalid_client", "invalid_grant", "unauthorized_client", "access_denied")
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -96,6 +96,21 @@ async def test_every_status_has_its_failure(status: int, kind: type[YarddeskErro
             assert (caught.value.upstream, caught.value.status) == ("corp", status)
 
 
+@pytest.mark.parametrize("status", [400, 410, 413, 414, 416, 431])
+async def test_a_question_that_is_not_answered_is_no_content_that_is_not_taken(status: int) -> None:
+    async with scripted(lambda _: Reply(status)) as server, opened_upstream(server.host) as repository:
+        for ask in (repository.resolve, repository.fetch_manifest):
+            with pytest.raises(UpstreamRefused) as caught:
+                await ask(LATEST)
+            assert caught.value.title == f"{server.host} gives no answer about team/app:latest."
+            assert caught.value.message == f"It answered with status {status}."
+            assert "proxy" in caught.value.hint
+        with pytest.raises(UpstreamRefused) as caught:
+            await repository.push(manifest(IMAGE), source_of(IMAGE))
+        assert "does not take" in caught.value.title
+        assert not caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [
@@ -161,10 +176,14 @@ async def test_the_registrys_own_words_and_its_wish_to_wait_are_told() -> None:
         assert caught.value.retry_after_seconds == 90
 
 
+def otherwise_a_registry(reply: Reply) -> Callable[[Asked], Reply]:
+    return lambda asked: Reply(200, {}, b"{}") if asked.path == "/v2/" else reply
+
+
 async def test_a_login_page_with_200_is_never_content() -> None:
     page = Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>log in to the hotel's network</html>")
     content = blob(b"x" * len(page.body))
-    async with scripted(lambda _: page) as server, opened_upstream(server.host) as repository:
+    async with scripted(otherwise_a_registry(page)) as server, opened_upstream(server.host) as repository:
         with pytest.raises(UpstreamUntrue):
             await repository.resolve(LATEST)
         with pytest.raises(UpstreamUntrue):
@@ -427,7 +446,7 @@ async def test_a_storage_hosts_refusal_is_no_reason_to_sign_in() -> None:
 )
 async def test_redirects_that_lead_nowhere(target: str) -> None:
     async with (
-        scripted(lambda _: Reply(307, {"Location": target})) as server,
+        scripted(otherwise_a_registry(Reply(307, {"Location": target}))) as server,
         opened_upstream(server.host) as repository,
     ):
         with pytest.raises(UpstreamUntrue):
@@ -437,10 +456,10 @@ async def test_redirects_that_lead_nowhere(target: str) -> None:
 
 async def test_a_write_is_not_redirected() -> None:
     moved = Reply(307, {"Location": "/v2/elsewhere"})
-    async with scripted(lambda _: moved) as server, opened_upstream(server.host) as repository:
+    async with scripted(otherwise_a_registry(moved)) as server, opened_upstream(server.host) as repository:
         with pytest.raises(UpstreamUntrue):
             await repository.push(manifest(IMAGE), source_of(IMAGE))
-        assert len(server.asked) == 1
+        assert [asked.path for asked in server.asked if asked.path != "/v2/"] == [server.asked[0].path]
 
 
 async def test_a_manifest_is_put_with_its_type_and_tagged_without_being_read_again() -> None:

@@ -13,7 +13,13 @@ import pytest
 from tests.support.scripted import Asked, Reply, ScriptedServer, scripted
 from tests.support.upstreams import GivenCredentials, blob, credential, opened_upstream, settings_for, source_of
 from yarddesk.content.credentials import CredentialUnavailable, Secret
-from yarddesk.content.upstream import UpstreamDenied, UpstreamFailure, UpstreamTrouble, UpstreamUntrue
+from yarddesk.content.upstream import (
+    UpstreamDenied,
+    UpstreamFailure,
+    UpstreamRefused,
+    UpstreamTrouble,
+    UpstreamUntrue,
+)
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.settings.model import AuthSettings, AuthType
 from yarddesk.upstream.check import verify_credential
@@ -245,6 +251,57 @@ async def test_a_token_servers_refusal_is_the_passwords() -> None:
                 await repository.resolve(LATEST)
             assert caught.value.title == f"{server.host} refused the password for `ci`."
             assert "incorrect username or password" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply(400, {}, b"the scope is not valid"), UpstreamRefused),
+        (Reply(400, {}, b'{"error": "invalid_request"}'), UpstreamRefused),
+        (Reply(404, {}, b"no token here"), UpstreamRefused),
+        (Reply(405), UpstreamRefused),
+        (Reply(413), UpstreamRefused),
+        (Reply(408), UpstreamTrouble),
+        (Reply(429, {"Retry-After": "7"}, b"slow down"), UpstreamTrouble),
+        (Reply(302, {"Location": "/login"}), UpstreamUntrue),
+    ],
+    ids=str,
+)
+async def test_what_a_token_server_says_but_401_and_403_is_no_word_about_the_password(
+    reply: Reply, kind: type[UpstreamFailure]
+) -> None:
+    registry = TokenRegistry()
+
+    def script(asked: Asked) -> Reply:
+        if asked.path == "/v2/":
+            return Reply(200, {}, b"{}")
+        return reply if asked.path.startswith("/token") else registry(asked)
+
+    async with scripted(script) as server:
+        store = await with_tokens(server, registry)
+        async with opened_upstream(server.host, store) as repository:
+            with pytest.raises(kind) as caught:
+                await repository.resolve(LATEST)
+            assert caught.value.title.startswith(f"The token server of {server.host} ({server.host}) ")
+            assert reply.body.decode() in caught.value.message
+            assert str(reply.status) in caught.value.message
+            assert "password" not in str(caught.value)
+
+
+async def test_an_identity_token_that_is_over_is_told_as_such() -> None:
+    registry = TokenRegistry()
+
+    def script(asked: Asked) -> Reply:
+        over = Reply(400, {}, b'{"error": "invalid_grant"}')
+        return over if asked.path.startswith("/token") else registry(asked)
+
+    async with scripted(script) as server:
+        store = await with_tokens(server, registry)
+        await store.set(server.host, credential("", CANARY))
+        async with opened_upstream(server.host, store) as repository:
+            with pytest.raises(UpstreamDenied) as caught:
+                await repository.resolve(LATEST)
+            assert caught.value.title == f"{server.host} refused the token that is kept for it."
 
 
 async def test_a_token_that_is_not_enough_names_the_account() -> None:

@@ -34,7 +34,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.mark.parametrize("reply", [Reply(200), Reply(401), Reply(503), Reply(200, body=b"<html>", headers={}), RESET])
+@pytest.mark.parametrize("reply", [Reply(200), Reply(401), Reply(503), Reply(404, body=b"<html>"), RESET])
 async def test_whoever_answers_is_there_whatever_they_say_and_gets_no_credentials(reply: Reply) -> None:
     async with ScriptedServer(lambda _: reply) as server, client_for(server.host) as client:
         for _ in range(3):
