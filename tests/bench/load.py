@@ -10,6 +10,7 @@ import json
 
 from tests.bench.asking import ENTRIES, ask_in_turn, ask_often
 from tests.bench.measures import MEASURES
+from tests.bench.pulls import pull_alone, pull_together
 from tests.bench.small_layers import push_small
 from tests.bench.transfers import pull, push, push_together
 
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--times", type=int, default=4)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--reference", default="")
     print(json.dumps(measured(parser.parse_args())))
 
@@ -43,6 +45,13 @@ def measured(options: argparse.Namespace) -> dict[str, object]:
             return push_small(port, repository, options.seed, options.layers)
         case "pull" | "pull-huge":
             return pull(port, f"/v2/{repository}/blobs/{options.reference}", options.bytes, options.times)
+        case "cold-pull":
+            return pull_alone(port, f"/v2/{repository}/blobs/{options.reference}", options.bytes)
+        case "cold-together":
+            return pull_together(port, f"/v2/{repository}/blobs/{options.reference}", options.bytes, options.clients)
+        case "warm-tag":
+            path = f"/v2/{repository}/manifests/{options.reference}"
+            return ask_often(port, "GET", path, options.connections, options.seconds)
         case "head" | "get":
             path = f"/v2/{repository}/manifests/{options.reference}"
             return ask_often(port, options.measure.upper(), path, options.connections, options.seconds)

@@ -40,6 +40,9 @@ MEASURES = {
     "catalog": Measure("100 of 500 repositories", "seconds", _milliseconds, less=True),
     "push-huge": Measure("push, a huge layer", "bytes_per_second", _bytes),
     "pull-huge": Measure("pull, a huge layer", "bytes_per_second", _bytes),
+    "cold-pull": Measure("cold pull", "bytes_per_second", _bytes),
+    "cold-together": Measure("cold pull, 50 clients at once", "bytes_per_second", _bytes),
+    "warm-tag": Measure("GET of a tag within its time", "requests_per_second", _requests),
 }
 
 BULK = ("push", "push-chunked", "push-parallel")

@@ -10,7 +10,7 @@ from typing import Final
 from yarddesk.cache.asking import Asking, Shared
 from yarddesk.cache.fills import Fill, FillEnded, Fills
 from yarddesk.cache.sources import BlobSource, Liars
-from yarddesk.cache.unkept import Reads, Room, kept_or_passed_on, passed_on
+from yarddesk.cache.unkept import KeptWhileRoom, Reads, Room, kept_or_passed_on, passed_on
 from yarddesk.content.clock import Clock
 from yarddesk.content.errors import StorageError, StorageFull
 from yarddesk.content.pull_through import BlobContent
@@ -105,7 +105,8 @@ class CachedBlobs:
             return
         try:
             reads = partial(kept_or_passed_on, fill.pieces, passed, self._room)
-            yield BlobContent(fill.size, partial(self._true, reads, upstreams, repository, digest))
+            true = partial(self._true, reads, upstreams, repository, digest)
+            yield BlobContent(fill.size, true, KeptWhileRoom(fill, self._room))
         finally:
             self._fills.left(key, fill)
 

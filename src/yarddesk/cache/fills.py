@@ -1,7 +1,8 @@
 """Blobs on their way in: one fetch each, however many read along, and served while it comes.
 
-A fill writes into an upload session of the store. Readers take what came last from memory, what came before from the session's
-file, and everything from the store once it's there. The last bytes of each answer are given only when the whole was verified.
+A fill writes into an upload session of the store. Readers are told how far the session's file has come (`reach`); where it
+can't be read while it grows, they take what came last from memory, what came before through the session, and everything
+from the store once it's there. The last bytes of each answer are given only when the whole was verified.
 """
 
 import asyncio
@@ -9,10 +10,12 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import BinaryIO, Final
 
-from yarddesk.content.store import Store, UploadSession
+from yarddesk.content.errors import StorageError
+from yarddesk.content.store import GrowingFile, Store, UploadSession
 from yarddesk.content.target import ContentStream, NotFound
+from yarddesk.content.threads import in_thread
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
 
@@ -52,6 +55,7 @@ class Fill:
         self._recent_bytes = 0
         self._news = asyncio.Event()
         self._upload: UploadSession | None = None
+        self._file: GrowingFile | None = None
         self._using_upload = asyncio.Lock()
 
     async def run(self) -> None:
@@ -83,11 +87,35 @@ class Fill:
         left = self.size - self._received
         return self._complete or left <= _WORTH_ENDING_BYTES or left * 2 < self.size
 
+    async def file(self) -> BinaryIO | None:
+        """The file that grows, for the caller to close; None where there is none (any more): `pieces` has the bytes."""
+        try:
+            return await self._file.open() if self._file is not None and self._failure is None else None
+        except NotFound:
+            return None
+
+    async def reach(self, position: int, end: int) -> int:
+        """Return how far, beyond `position`, the file's bytes may be given: as `pieces` gives them. Raises as it does."""
+        while True:
+            if self._complete:
+                return end
+            if self._failure is not None:
+                raise self._failure
+            free = min(self._file.written if self._file is not None else 0, end - HELD_BACK_BYTES)
+            if position < free:
+                return free
+            await self._wait()
+
     async def pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to `end`, as they come; the last of them, so all of a small part, once the whole is verified.
 
         Raises what the fill failed with.
         """
+        file = await self.file()
+        if file is not None:
+            async for piece in self._read_along(file, start, end):
+                yield piece
+            return
         position = start
         while position < end or not self._complete:
             if self._complete:
@@ -101,15 +129,29 @@ class Fill:
             if position >= free:
                 await self._wait()
                 continue
-            piece = self._from_memory(position, free) or await self._from_file(position, free)
+            piece = self._from_memory(position, free) or await self._from_session(position, free)
             position += len(piece)
             if piece:
                 yield piece
+
+    async def _read_along(self, file: BinaryIO, position: int, end: int) -> AsyncGenerator[bytes, None]:
+        with file:
+            await in_thread(file.seek, position)
+            while position < end:
+                free = await self.reach(position, end)
+                while position < free:
+                    piece = await in_thread(file.read, min(_PIECE_BYTES, free - position))
+                    if not piece:
+                        raise StorageError(f"Somebody else changed the file that blob {self.digest} comes into.")
+                    position += len(piece)
+                    yield piece
+            await self.reach(end, end + 1)  # what is empty is verified, too
 
     async def _fetch(self) -> None:
         async with AsyncExitStack() as stack:
             source = await stack.enter_async_context(self._open_source())
             self._upload = upload = await self._store.start_upload(self._repository, self.digest.algorithm)
+            self._file = upload.grow(self._tell)
             try:
                 self._opened = True
                 self._tell()
@@ -126,7 +168,10 @@ class Fill:
         if not piece:
             return
         async with self._using_upload:
-            await upload.write(piece)
+            await upload.write(piece, at_once=self.readers > 0)
+        if self._file is not None:
+            self._received += len(piece)
+            return
         self._recent.append((self._received, piece))
         self._recent_bytes += len(piece)
         self._received += len(piece)
@@ -140,7 +185,7 @@ class Fill:
                 return piece[position - start : end - start]
         return b""
 
-    async def _from_file(self, position: int, end: int) -> bytes:
+    async def _from_session(self, position: int, end: int) -> bytes:
         upload = self._upload
         try:
             if upload is None:

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Final
+from typing import BinaryIO, Final
 
 from yarddesk.content.errors import StorageError
+from yarddesk.content.pull_through import GrowingBlob
 from yarddesk.content.target import ContentStream
 from yarddesk.content.verify import VerifyingReader
 from yarddesk.oci.digest import Digest
@@ -26,6 +27,24 @@ class Room:
     def is_refused(self) -> None:
         """The store had none just now."""
         self._lacking_until = self._monotonic() + _AGAIN_SECONDS
+
+
+class KeptWhileRoom:
+    """A growing blob; where the store has no more room for it, `room` hears of it."""
+
+    def __init__(self, growing: GrowingBlob, room: Room) -> None:
+        self._growing = growing
+        self._room = room
+
+    async def file(self) -> BinaryIO | None:
+        return await self._growing.file()
+
+    async def reach(self, position: int, end: int) -> int:
+        try:
+            return await self._growing.reach(position, end)
+        except StorageError:
+            self._room.is_refused()
+            raise
 
 
 Reads = Callable[[int, int], AsyncGenerator[bytes, None]]

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -27,16 +27,32 @@ class FetchedManifest:
     stale: bool = False
 
 
+class GrowingBlob(Protocol):
+    """A file that a blob comes into, for whoever can give its bytes without reading them."""
+
+    async def file(self) -> BinaryIO | None:
+        """The file, for the caller to close; None where there is none."""
+        ...
+
+    async def reach(self, position: int, end: int) -> int:
+        """Return how far, beyond `position`, the file's bytes may be given for an answer that ends at `end`.
+
+        That is `end` only when the whole blob is verified. Raises what the blob can't come in for.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BlobContent:
     """A blob as it comes in: `size` of the whole in bytes, and `read`, once, the bytes from a start up to an end.
 
     The last of them are given only when the whole blob is verified, also where they are few and lie at its begin: wrong or
-    missing bytes raise before. Who reads closes the generator.
+    missing bytes raise before. Who reads closes the generator. `growing` has the same bytes, where there is a file.
     """
 
     size: int
     read: Callable[[int, int], AsyncGenerator[bytes, None]]
+    growing: GrowingBlob | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """`Store`: what the registry, the cache and the sync worker ask of the content on disk (or in S3)."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import BinaryIO, Protocol
 
 from yarddesk.content.target import ContentStream, Target
@@ -25,11 +25,12 @@ class UploadSession(Protocol):
         """Bytes taken so far."""
         ...
 
-    async def write(self, piece: bytes | bytearray | memoryview) -> None:
+    async def write(self, piece: bytes | bytearray | memoryview, *, at_once: bool = False) -> None:
         """Take the next bytes. May return before they are on disk, never before there is room for more.
 
-        The caller hands `piece` over and doesn't change it any more. Raises StorageFull or another StorageError; that ends
-        the session, and its bytes make room. Raises NotFound when the session is over.
+        `at_once`: somebody waits for them (`grow`), so they are not gathered for long. The caller hands `piece` over and
+        doesn't change it any more. Raises StorageFull or another StorageError; that ends the session, and its bytes make
+        room. Raises NotFound when the session is over.
         """
         ...
 
@@ -44,6 +45,13 @@ class UploadSession(Protocol):
         """Up to `length` bytes from `offset` on, of what was flushed; may be called while others write. Raises NotFound when it's over."""
         ...
 
+    def grow(self, told: Callable[[], None]) -> "GrowingFile | None":
+        """What comes in, for those who read along; `told` is called whenever there is more of it.
+
+        None where a file can't be read by others while it's being written.
+        """
+        ...
+
     async def commit(self, digest: Digest) -> int:
         """Make the bytes the blob `digest`, durable under its final name; its size in bytes.
 
@@ -53,6 +61,19 @@ class UploadSession(Protocol):
 
     async def cancel(self) -> None:
         """Throw the bytes away; does nothing after a commit or another cancel."""
+        ...
+
+
+class GrowingFile(Protocol):
+    """The file of an upload session, while it grows."""
+
+    @property
+    def written(self) -> int:
+        """How many of its bytes can be read, from the first on."""
+        ...
+
+    async def open(self) -> BinaryIO:
+        """The file, to be read and closed by the caller; it outlives the session. Raises NotFound when that is over."""
         ...
 
 

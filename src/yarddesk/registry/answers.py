@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from yarddesk.content.pull_through import BlobContent
 from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.error_codes import ErrorCode, ErrorInfo, render_errors
@@ -70,9 +71,8 @@ class FileAnswer:
     count: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*STANDING_HEADERS, *self.headers, (b"content-length", b"%d" % self.count)]
         try:
-            await send({"type": "http.response.start", "status": self.status, "headers": headers})
+            await send(_start(self.status, self.headers, self.count))
             if SENDFILE in scope.get("extensions", {}):
                 await send({"type": SENDFILE, "file": self.file, "offset": self.offset, "count": self.count})
             else:
@@ -103,22 +103,80 @@ class StreamAnswer:
     source: AsyncExitStack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*STANDING_HEADERS, *self.headers, (b"content-length", b"%d" % self.count)]
         async with self.source:
-            await send({"type": "http.response.start", "status": self.status, "headers": headers})
-            left = self.count
-            try:
-                if not left:
-                    await anext(self.pieces, b"")  # what is empty is verified, too
-                while left:
-                    piece = await anext(self.pieces, b"")
-                    if not piece:
-                        raise AnswerCut(f"{left:,} bytes are missing.")
-                    left -= len(piece)
-                    if left < 0:
-                        piece, left = piece[:left], 0
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-            except YarddeskError as error:
-                logger.warning("%s: the answer can't be completed: %s", described(scope), error)
-                raise AnswerCut(error.title) from error
-            await send({"type": "http.response.body", "body": b""})
+            await send(_start(self.status, self.headers, self.count))
+            with cutting(scope):
+                await _send_pieces(send, self.pieces, self.count)
+
+
+@dataclass(slots=True)
+class GrowingAnswer:
+    """The bytes of `content` from `start` up to `end` while they come in: by the kernel, out of the file that they come into,
+    where there is one and the server can; after them `source` is left. The connection is cut when they fail or are too few."""
+
+    status: int
+    headers: list[Header]
+    content: BlobContent
+    start: int
+    end: int
+    source: AsyncExitStack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.source:
+            await send(_start(self.status, self.headers, self.end - self.start))
+            with cutting(scope):
+                position = await self._send_file(scope, send)
+                if position < self.end or self.start == self.end:
+                    pieces = self.content.read(position, self.end)
+                    async with aclosing(pieces):
+                        await _send_pieces(send, pieces, self.end - position)
+
+    async def _send_file(self, scope: Scope, send: Send) -> int:
+        """How far the file went: to the end, or not at all where there is none."""
+        position, growing = self.start, self.content.growing
+        if growing is None or position == self.end or SENDFILE not in scope.get("extensions", {}):
+            return position
+        file = await growing.file()
+        if file is None:
+            return position
+        with file:
+            while position < self.end:
+                try:
+                    free = await growing.reach(position, self.end)
+                except YarddeskError:
+                    if position > self.start:
+                        raise
+                    return position  # nothing was given yet: `read` may have it in another way
+                count, more = free - position, free < self.end
+                await send({"type": SENDFILE, "file": file, "offset": position, "count": count, "more_body": more})
+                position = free
+        return position
+
+
+def _start(status: int, headers: list[Header], count: int) -> Message:
+    everything = [*STANDING_HEADERS, *headers, (b"content-length", b"%d" % count)]
+    return {"type": "http.response.start", "status": status, "headers": everything}
+
+
+@contextmanager
+def cutting(scope: Scope) -> Iterator[None]:
+    """What fails in the middle of an answer ends it short."""
+    try:
+        yield
+    except YarddeskError as error:
+        logger.warning("%s: the answer can't be completed: %s", described(scope), error)
+        raise AnswerCut(error.title) from error
+
+
+async def _send_pieces(send: Send, pieces: AsyncIterator[bytes], left: int) -> None:
+    if not left:
+        await anext(pieces, b"")  # what is empty is verified, too
+    while left:
+        piece = await anext(pieces, b"")
+        if not piece:
+            raise AnswerCut(f"{left:,} bytes are missing.")
+        left -= len(piece)
+        if left < 0:
+            piece, left = piece[:left], 0
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

@@ -14,7 +14,7 @@ from yarddesk.content.store import Store
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.error_codes import ErrorCode
 from yarddesk.oci.name import InvalidTag
-from yarddesk.registry.answers import Answer, FileAnswer, StreamAnswer, error_answer, refusal
+from yarddesk.registry.answers import Answer, FileAnswer, GrowingAnswer, StreamAnswer, error_answer, refusal
 from yarddesk.registry.base import get_base
 from yarddesk.registry.blobs import Blobs
 from yarddesk.registry.catalog import Catalog
@@ -31,7 +31,7 @@ from yarddesk.registry.wire import SECURITY_HEADERS, Refused, outcome_of
 
 logger = logging.getLogger(__name__)
 
-Endpoint = Callable[[Request, Route], Awaitable[Answer | FileAnswer | StreamAnswer]]
+Endpoint = Callable[[Request, Route], Awaitable[Answer | FileAnswer | GrowingAnswer | StreamAnswer]]
 
 _NOT_FOUND: Final = {
     Resource.BLOB: ErrorCode.BLOB_UNKNOWN,

@@ -19,7 +19,7 @@ from yarddesk.oci.error_codes import ErrorCode
 from yarddesk.oci.media_types import OCTET_STREAM
 from yarddesk.oci.name import RepositoryName
 from yarddesk.oci.ranges import ByteRange, UnsatisfiableRange, parse_range
-from yarddesk.registry.answers import Answer, FileAnswer, StreamAnswer
+from yarddesk.registry.answers import Answer, FileAnswer, GrowingAnswer, StreamAnswer
 from yarddesk.registry.locks import Gate
 from yarddesk.registry.paths import Route
 from yarddesk.registry.requests import check_if_match, names_etag
@@ -31,7 +31,7 @@ _SENT_WHILE_CHECKED_BYTES: Final = 64 * 1024 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
 _CHECKED_AT_MOST: Final = 3
 
-BlobAnswer = Answer | FileAnswer | StreamAnswer
+BlobAnswer = Answer | FileAnswer | GrowingAnswer | StreamAnswer
 
 
 class Blobs:
@@ -148,10 +148,9 @@ class Blobs:
                 return part
             whole = part is None
             part = part or ByteRange(0, blob.size - 1)
-            pieces = blob.read(part.start, part.end + 1)
-            stack.push_async_callback(pieces.aclose)
             headers = _headers(digest, None if whole else part, blob.size)
-            return StreamAnswer(200 if whole else 206, headers, pieces, part.length, stack.pop_all())
+            status = 200 if whole else 206
+            return GrowingAnswer(status, headers, blob, part.start, part.end + 1, stack.pop_all())
 
     async def _why_not_here(self, digest: Digest) -> Damaged | None:
         """What the store has to say of a blob that was here and was damaged."""

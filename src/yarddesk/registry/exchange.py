@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SENDFILE: Final = "yarddesk.sendfile"
-"""The ASGI extension by which a whole body is a part of an open file.
+"""The ASGI extension by which a body, or a piece of one, is a part of an open file.
 
-The message that follows `http.response.start` is `{"type": "yarddesk.sendfile", "file": …, "offset": …, "count": …}`; it is
-the whole body, and the application closes the file afterwards. ASGI's own `http.response.pathsend` knows no ranges.
+The message is `{"type": "yarddesk.sendfile", "file": …, "offset": …, "count": …, "more_body": …}`; more pieces, of either
+kind, follow where `more_body` is true. The application closes the file. ASGI's own `http.response.pathsend` knows no ranges.
 """
 
 BODY_HIGH_WATER: Final = 1024 * 1024
@@ -290,7 +290,8 @@ class Exchange:
             finally:
                 self.sends_file = False
         self._flush_head()
-        self._end()
+        if not message.get("more_body", False):
+            self._end()
 
     def _flush_head(self) -> None:
         if self._head:

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO, Final
 
@@ -174,7 +174,7 @@ class MemoryUpload:
         """Bytes taken so far."""
         return len(self._content)
 
-    async def write(self, piece: bytes | bytearray | memoryview) -> None:
+    async def write(self, piece: bytes | bytearray | memoryview, *, at_once: bool = False) -> None:
         self._check_open()
         self._content += piece
 
@@ -184,6 +184,9 @@ class MemoryUpload:
     async def read(self, offset: int, length: int) -> bytes:
         self._check_open()
         return bytes(self._content[offset : offset + length])
+
+    def grow(self, _told: Callable[[], None]) -> None:
+        return None
 
     async def commit(self, digest: Digest) -> int:
         self._check_open()

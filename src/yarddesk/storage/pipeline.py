@@ -101,16 +101,27 @@ class Pipeline:
 
     Where other pipelines keep the processors busy it has one lane, which spares a thread's wake-up for each buffer.
 
-    `hasher` knows these bytes already, unless `catch_up` asks to read them first. For one loop; `close` ends it.
+    `hasher` knows these bytes already, unless `catch_up` asks to read them first. `told` is called on the loop whenever more
+    is written. For one loop; `close` ends it.
     """
 
-    def __init__(self, transfers: Transfers, path: str, size: int, hasher: Hasher, *, catch_up: bool) -> None:
+    def __init__(
+        self,
+        transfers: Transfers,
+        path: str,
+        size: int,
+        hasher: Hasher,
+        *,
+        catch_up: bool,
+        told: Callable[[], None] | None = None,
+    ) -> None:
         self._transfers = transfers
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._hasher = hasher
         self._size = size
         self._catch_up = catch_up
+        self._told = told
         self._descriptor = -1
         self._accepted = self._written = self._hashed = self._released = 0
         self._releasing = threading.Lock()
@@ -128,6 +139,11 @@ class Pipeline:
     def in_flight(self) -> int:
         """Bytes accepted that are not yet both written and hashed."""
         return self._accepted - min(self._written, self._hashed)
+
+    @property
+    def written(self) -> int:
+        """Bytes that the file has."""
+        return self._end
 
     def put(self, buffer: Buffer) -> None:
         """Take the next bytes, reserved before; the caller waits for `room` before the next ones."""
@@ -195,6 +211,8 @@ class Pipeline:
         finally:
             self._written += len(buffer)
             self._moved_on()
+            if self._told is not None:
+                self._loop.call_soon_threadsafe(self._told)
 
     def _append(self, buffer: Buffer) -> None:
         if self._descriptor < 0:

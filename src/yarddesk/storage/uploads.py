@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, Self, TypeVar
 
 from yarddesk.content.errors import StorageError
 from yarddesk.content.target import DigestMismatch, NotFound
@@ -30,6 +31,8 @@ ABANDONED_SECONDS: Final = 24 * 3600.0
 _IDLE_SECONDS: Final = 300.0
 # Pieces of this size are passed on as they are; smaller ones are gathered, which costs a copy and saves a hop.
 _LARGE_BYTES: Final = BUFFER_BYTES // 4
+# Where somebody waits for them while others are being written.
+_SOON_BYTES: Final = BUFFER_BYTES // 16
 
 
 class FileUpload:
@@ -48,10 +51,12 @@ class FileUpload:
         self._algorithm = algorithm
         self._hasher = Digest.of(b"", algorithm).hasher()
         self._catch_up = size > 0
+        self._told: Callable[[], None] | None = None
         self._size = size
         self._on_disk = size
         self._gathered = bytearray()
         self._pipeline: Pipeline | None = None
+        self._newest: Pipeline | None = None  # the same, or the one that was closed last
         self._lock = asyncio.Lock()
         self._over = False
 
@@ -60,7 +65,7 @@ class FileUpload:
         """Bytes taken so far."""
         return self._size
 
-    async def write(self, piece: Buffer) -> None:
+    async def write(self, piece: Buffer, *, at_once: bool = False) -> None:
         self._check_open()
         self.used_at = time.monotonic()
         if len(piece) >= _LARGE_BYTES:
@@ -69,8 +74,12 @@ class FileUpload:
         self._size += len(piece)
         self._gathered += piece
         self._home.transfers.gathered += len(piece)
-        if len(self._gathered) >= BUFFER_BYTES or self._home.transfers.is_crowded:
+        if len(self._gathered) >= BUFFER_BYTES or self._home.transfers.is_crowded or (at_once and self._may_send()):
             await self._send()
+
+    def _may_send(self) -> bool:
+        """Whether what was gathered is worth a thread's while, or keeps none from anything else."""
+        return len(self._gathered) >= _SOON_BYTES or self._pipeline is None or self._pipeline.in_flight == 0
 
     async def flush(self) -> None:
         if self._pipeline is not None or self._gathered or self._over:
@@ -80,9 +89,25 @@ class FileUpload:
         try:
             return await self._home.on_thread(_read_part, self._path, offset, length)
         except FileNotFoundError as error:
-            raise NotFound(f"The upload session {self.id} is over.") from error
+            raise _over(self.id) from error
         except OSError as error:
             raise storage_error(error, self._home.root) from error
+
+    def grow(self, told: Callable[[], None]) -> Self | None:
+        self._told = told
+        return None if sys.platform == "win32" else self  # there, a file that is open can't get its final name
+
+    @property
+    def written(self) -> int:
+        return 0 if self._newest is None else self._newest.written
+
+    async def open(self) -> BinaryIO:
+        self._check_open()
+        with in_words(self._home.root):
+            try:
+                return os.fdopen(await self._home.on_thread(open_file, self._path), "rb", buffering=0)
+            except FileNotFoundError as error:
+                raise _over(self.id) from error
 
     async def commit(self, digest: Digest) -> int:
         return await self._home.finishing.run(self._commit(digest))
@@ -102,7 +127,7 @@ class FileUpload:
             await self._home.transfers.reserve(reserved)
             buffers = [buffer for buffer in (self._take_gathered(), *pieces) if buffer]
             self._home.transfers.reserve_more(sum(map(len, buffers)) - reserved)
-            pipeline = self._pipeline = self._pipeline or self._new_pipeline()
+            pipeline = self._pipeline = self._newest = self._pipeline or self._new_pipeline()
             self._size += sum(map(len, pieces))
             for buffer in buffers:
                 pipeline.put(buffer)
@@ -115,7 +140,9 @@ class FileUpload:
 
     def _new_pipeline(self) -> Pipeline:
         catch_up, self._catch_up = self._catch_up, False
-        return Pipeline(self._home.transfers, self._path, self._on_disk, self._hasher, catch_up=catch_up)
+        return Pipeline(
+            self._home.transfers, self._path, self._on_disk, self._hasher, catch_up=catch_up, told=self._told
+        )
 
     async def _flush(self) -> None:
         async with self._lock:
@@ -189,7 +216,7 @@ class FileUpload:
 
     def _check_open(self) -> None:
         if self._over:
-            raise NotFound(f"The upload session {self.id} is over.", hint="Start a new one.")
+            raise _over(self.id)
 
     # What follows runs on a thread.
 
@@ -231,6 +258,10 @@ class FileUpload:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def _over(upload_id: str) -> NotFound:
+    return NotFound(f"The upload session {upload_id} is over.", hint="Start a new one.")
 
 
 def _read_part(path: str, offset: int, length: int) -> bytes:
