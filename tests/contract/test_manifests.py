@@ -60,6 +60,14 @@ async def test_a_manifest_that_is_not_its_digests_is_refused(store: Store) -> No
         await store.resolve(REPOSITORY, ABSENT)
 
 
+async def test_a_glance_tells_what_many_names_lead_to(store: Store) -> None:
+    manifest = await push_image(store)
+    asked: list[Reference] = [ABSENT, LATEST, Tag.parse("none"), manifest.digest] * 150
+    assert await store.glance(REPOSITORY, asked) == [None, manifest.digest, None, manifest.digest] * 150
+    assert await store.glance(OTHER, [LATEST, manifest.digest]) == [None, None]
+    assert await store.glance(REPOSITORY, []) == []
+
+
 async def test_a_manifest_belongs_to_its_repository(store: Store) -> None:
     manifest = await push_image(store)
     for reference in (manifest.digest, LATEST):

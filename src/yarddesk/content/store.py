@@ -141,6 +141,13 @@ class Store(Protocol):
         """The manifest's descriptor. Raises NotFound. From memory where it was asked for before."""
         ...
 
+    async def glance(self, repository: RepositoryName, references: Sequence[Reference]) -> Sequence[Digest | None]:
+        """What each names, where that manifest's file is here: a look at names, for thousands at once, that reads no manifest.
+
+        None where it takes more to tell: `resolve` does.
+        """
+        ...
+
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         """Raises NotFound."""
         ...

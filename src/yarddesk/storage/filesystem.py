@@ -249,6 +249,9 @@ class FilesystemStore:
     async def resolve(self, repository: RepositoryName, reference: Reference) -> Descriptor:
         return await self._repositories.resolve(repository, reference)
 
+    async def glance(self, repository: RepositoryName, references: Sequence[Reference]) -> Sequence[Digest | None]:
+        return await self._repositories.glance(repository, references)
+
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         return await self._repositories.get(repository, reference)
 

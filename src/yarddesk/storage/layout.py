@@ -152,8 +152,11 @@ def referrer_folder(repository: RepositoryName, subject: Digest) -> Parts:
 
 
 def _percent_encode(text: str) -> str:
+    is_special = _IS_DEVICE.fullmatch(text) or _DIGEST_FILE.fullmatch(text)
+    if not is_special and not text.endswith((_JSON, ".")) and _PLAIN.fullmatch(text):
+        return text  # nearly all are such
     plain_is_wrong = set()
-    if _IS_DEVICE.fullmatch(text) or _DIGEST_FILE.fullmatch(text):
+    if is_special:
         plain_is_wrong.add(0)
     if text.endswith(_JSON):
         plain_is_wrong.add(len(text) - len(_JSON))

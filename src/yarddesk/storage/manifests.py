@@ -150,6 +150,11 @@ class ManifestFiles:
         except FileNotFoundError:
             return None
 
+    def named(self, repository: RepositoryName, reference: Reference) -> Digest | None:
+        """The manifest that it names, where there is a file of it; says nothing of its bytes."""
+        digest = reference if isinstance(reference, Digest) else self.read_tag(repository, reference)
+        return digest if digest is not None and self.has(repository, digest) else None
+
     def read_tag(self, repository: RepositoryName, tag: Tag) -> Digest | None:
         """The digest that a tag names; None where it's not here."""
         content = self._read(tag_folder(repository), encode_component(tag), _MAX_TAG_BYTES)

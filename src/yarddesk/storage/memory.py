@@ -87,6 +87,10 @@ class MemoryStore:
     async def resolve(self, repository: RepositoryName, reference: Reference) -> Descriptor:
         return (await self.get_manifest(repository, reference)).descriptor
 
+    async def glance(self, repository: RepositoryName, references: Sequence[Reference]) -> Sequence[Digest | None]:
+        found = (self._find(repository, reference) for reference in references)
+        return [None if manifest is None else manifest.digest for manifest in found]
+
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         manifest = self._find(repository, reference)
         if manifest is None:

@@ -10,7 +10,7 @@ from yarddesk.content.graph import descendants
 from yarddesk.content.listener import ManifestPush
 from yarddesk.content.target import Damaged, NotFound
 from yarddesk.errors import YarddeskError
-from yarddesk.events import JobAdded, MarkerSetAside
+from yarddesk.events import JobAdded
 from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -237,18 +237,7 @@ class Intake:
         """Take up the queue as the markers have it, put right what a crash left between marker and tag, and go on."""
         queue = self._queue
         markers = await queue.journal.read(queue.clock.now)
-        for aside in queue.journal.set_aside:
-            queue.events.publish(MarkerSetAside(file=aside.file, reason=aside.reason))
-        turns = asyncio.Semaphore(_AT_ONCE)
-
-        async def look(marker: Marker) -> Descriptor | Exception | None:
-            async with turns:
-                try:
-                    return await self._content_of(marker)
-                except Exception as error:  # noqa: BLE001 - logged below; one image's trouble must not keep us from starting
-                    return error
-
-        found = await asyncio.gather(*(look(marker) for marker in markers))
+        found = await self._found(markers)
         jobs = []
         for marker, content in zip(markers, found, strict=True):
             job = await self._take_up(marker, content)
@@ -262,6 +251,39 @@ class Intake:
                 for part in job.open_parts:
                     if part.state is not JobState.BLOCKED or part.missing or part.asks:
                         queue.enqueue(job, part)
+
+    async def _found(self, markers: Sequence[Marker]) -> list[Descriptor | Exception | None]:
+        """What the markers are about now, in their order. Of most a look at names tells that it's what they say."""
+        by_repository: dict[RepositoryName, list[Marker]] = {}
+        for marker in markers:
+            by_repository.setdefault(marker.repository, []).append(marker)
+        turns = asyncio.Semaphore(_AT_ONCE)
+        found: dict[int, Descriptor | Exception | None] = {}
+
+        async def look(repository: RepositoryName, those: Sequence[Marker]) -> None:
+            async with turns:
+                named = await self._glance(repository, [marker.reference for marker in those])
+            for marker, digest in zip(those, named, strict=True):
+                if digest is not None and digest == marker.digest and marker.media_type:
+                    found[id(marker)] = Descriptor(marker.media_type, digest, 0, manifest=True)
+
+        async def look_closely(marker: Marker) -> None:
+            async with turns:
+                try:
+                    found[id(marker)] = await self._content_of(marker)
+                except Exception as error:  # noqa: BLE001 - logged later; one image's trouble must not keep us from starting
+                    found[id(marker)] = error
+
+        await asyncio.gather(*(look(repository, those) for repository, those in by_repository.items()))
+        await asyncio.gather(*(look_closely(marker) for marker in markers if id(marker) not in found))
+        return [found[id(marker)] for marker in markers]
+
+    async def _glance(self, repository: RepositoryName, references: Sequence[Reference]) -> Sequence[Digest | None]:
+        try:
+            return await self._queue.store.glance(repository, references)
+        except (YarddeskError, OSError) as error:
+            _log.warning("%s is looked at image by image: %s", repository, error)
+            return [None] * len(references)
 
     async def _take_up(self, marker: Marker, content: Descriptor | Exception | None) -> Job | None:
         """The job for a marker and what was found of its image."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image
-from tests.unit.sync.yard import REPOSITORY, running
-from yarddesk.oci.name import RepositoryName
+from tests.unit.sync.yard import REPOSITORY, parse_digest, running
+from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.sync.marker_files import QuietFolders
 
 
@@ -43,6 +44,38 @@ async def test_folders_in_which_nothing_changed_are_not_listed_again(
         await yard.service._watch.scan()
         assert listed[2:] == [str(folders[0])]
         assert {job.id for job in yard.service.snapshot().jobs} == {f"{REPOSITORY}:v2", f"{other}:v1"}
+
+
+async def test_a_start_looks_at_names_and_reads_what_is_not_as_its_marker_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = RepositoryName.parse("team/other")
+    async with running(tmp_path) as yard:
+        await yard.service.pause()
+        for tag in ("v1", "v2", "v3"):
+            await yard.push(build_image(tag), tag)
+            await yard.push(build_image(tag), tag, repository=other)
+        await yard.store.put_tag(REPOSITORY, Tag.parse("v2"), parse_digest(build_image("v1").manifest.digest))
+        asked: list[tuple[str, str, int]] = []
+        resolve, glance = yard.store.resolve, yard.store.glance
+
+        async def noted_resolve(repository: RepositoryName, reference: Reference) -> object:
+            asked.append(("resolve", f"{repository}:{reference}", 1))
+            return await resolve(repository, reference)
+
+        async def noted_glance(repository: RepositoryName, references: Sequence[Reference]) -> object:
+            asked.append(("glance", repository, len(references)))
+            return await glance(repository, references)
+
+        monkeypatch.setattr(yard.store, "resolve", noted_resolve)
+        monkeypatch.setattr(yard.store, "glance", noted_glance)
+        await yard.restart()
+        assert sorted(asked) == [("glance", REPOSITORY, 3), ("glance", other, 3), ("resolve", f"{REPOSITORY}:v2", 1)]
+        digests = {job.id: job.digest for job in yard.service.snapshot().jobs}
+        assert len(digests) == 6
+        assert digests[f"{REPOSITORY}:v2"] == build_image("v1").manifest.digest
+        await yard.service.resume()
+        await yard.until_empty()
 
 
 def test_a_folder_that_changed_just_now_is_not_quiet(tmp_path: Path) -> None:

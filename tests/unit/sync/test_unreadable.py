@@ -13,6 +13,7 @@ from tests.support.images import build_image
 from tests.unit.sync.yard import Yard, running, settle
 from yarddesk.content.errors import StorageError
 from yarddesk.oci.descriptor import Descriptor
+from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName
 
 
@@ -92,8 +93,12 @@ async def test_one_image_that_can_not_be_read_keeps_no_other_from_being_synced_a
             found: Descriptor = await resolve(repository, reference)
             return found
 
+        async def unreadable_together(*_: object) -> list[Digest | None]:
+            raise trouble
+
         with monkeypatch.context() as patch:
             patch.setattr(yard.store, "resolve", unreadable)
+            patch.setattr(yard.store, "glance", unreadable_together)
             await yard.restart()
             assert {job.id for job in yard.service.snapshot().jobs} == {"team/app:v1", "team/app:v2"}
             await yard.service.resume()
