@@ -13,6 +13,8 @@ from watchfiles import awatch
 _log = logging.getLogger(__name__)
 _MOST_LINKS: Final = 40
 _LOOK_MILLISECONDS: Final = 5_000
+_STEP_MILLISECONDS: Final = 150
+"""How often the watch's thread wakes up, for as long as the app runs."""
 _AGAIN_SECONDS: Final = 5.0
 
 _State = tuple[int, int, int] | None
@@ -34,8 +36,8 @@ async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
             *folders,
             stop_event=stop,
             recursive=False,
-            debounce=200,
-            step=50,
+            debounce=300,
+            step=_STEP_MILLISECONDS,
             rust_timeout=_LOOK_MILLISECONDS,
             yield_on_timeout=True,  # what changed before the watch was there, or where the system tells nothing of changes
         )

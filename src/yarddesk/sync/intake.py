@@ -10,7 +10,7 @@ from yarddesk.content.graph import descendants
 from yarddesk.content.listener import ManifestPush
 from yarddesk.content.target import Damaged, NotFound
 from yarddesk.errors import YarddeskError
-from yarddesk.events import JobAdded
+from yarddesk.events import JobAdded, MarkerSetAside
 from yarddesk.oci import media_types
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -222,7 +222,7 @@ class Intake:
         for job in carriers:
             for part in job.parts.values():
                 if part.state.is_active:
-                    part.arrived.add(digest)
+                    part.arrived |= {digest}
                 elif digest in part.missing and part.state is JobState.BLOCKED:
                     self._queue.requeue(job, part)
         self._worker.wake.set()
@@ -237,6 +237,8 @@ class Intake:
         """Take up the queue as the markers have it, put right what a crash left between marker and tag, and go on."""
         queue = self._queue
         markers = await queue.journal.read(queue.clock.now)
+        for aside in queue.journal.set_aside:
+            queue.events.publish(MarkerSetAside(file=aside.file, reason=aside.reason))
         found = await self._found(markers)
         jobs = []
         for marker, content in zip(markers, found, strict=True):

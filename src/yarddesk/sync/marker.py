@@ -1,6 +1,7 @@
 """Markers: one queued sync as a small JSON document that people can read (`ls pending/`), and what it says in memory."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -78,7 +79,7 @@ class Part:
     started: float | None = None
     bytes_sent: int = 0
     looks: int = 0
-    arrived: set[Digest] = field(default_factory=set)
+    arrived: frozenset[Digest] = frozenset()
 
     @property
     def asks(self) -> bool:
@@ -251,7 +252,7 @@ def _from_ours(document: dict[str, Any]) -> Marker:
         repository=RepositoryName.parse(document["repository"]),
         reference=parse_reference(document["reference"]),
         digest=Digest.parse(document["digest"]),
-        media_type=str(document.get("media_type") or ""),
+        media_type=sys.intern(str(document.get("media_type") or "")),
         generation=max(1, int(document.get("generation", 1))),
         created=_moment(document["created"]),
         upstreams=parts,

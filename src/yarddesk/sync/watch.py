@@ -16,7 +16,8 @@ from yarddesk.sync.marker_files import SUFFIX
 _log = logging.getLogger(__name__)
 
 _GATHER_MILLISECONDS: Final = 100
-_STEP_MILLISECONDS: Final = 20
+_STEP_MILLISECONDS: Final = 60
+"""How often the watch's thread wakes up, for as long as it runs: more would cost more than all else that an idle yard does."""
 
 
 class FolderWatch:

@@ -283,7 +283,7 @@ class Worker:
             part.move(JobState.PREPARING)
             part.tries += 1
             part.asked = part.away = False
-            part.arrived.clear()
+            part.arrived = frozenset()
             part.reason, part.next_attempt, part.needs_credentials, part.missing = "", None, False, ()
             if part.conflict is not None and not part.conflict.overwrite:
                 part.conflict = None
