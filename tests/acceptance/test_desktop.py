@@ -10,6 +10,8 @@ from tests.support.images import build_image, write_docker_archive
 from tests.support.waiting import until
 
 WINDOW = ("--name", "yarddesk")
+THIRD_ROW = 56 + 52 + 64 + 64 + 32
+"""Below the header, the page's head and two rows."""
 
 
 @pytest.fixture
@@ -81,6 +83,26 @@ def test_sigterm_ends_the_app_within_five_seconds_with_work_left(app, docker_reg
     docker_registry.stop()
     app.push("team/app", "1", build_image("left", (1000,)))
     assert app.terminate(5) == 0
+
+
+def test_an_image_is_moved_up_by_mouse_and_key(app, docker_registry, desktop):
+    docker_registry.stop()
+    for name in ("first", "second", "third"):
+        app.push(f"team/{name}", "1", build_image(name, (1000,)))
+    window = desktop.wait_for_window(*WINDOW)
+    desktop.activate(window.id)
+
+    def order():
+        return [job["repository"] for job in json.loads(app.run("queue", "--json").stdout)["jobs"]]
+
+    assert order() == ["team/first", "team/second", "team/third"]
+    desktop.click(window.x + 400, window.y + THIRD_ROW)
+
+    def moved():
+        desktop.key("ctrl+Up")
+        return order() == ["team/third", "team/first", "team/second"]
+
+    until(moved, 10, "the third goes first")
 
 
 def test_where_there_is_no_tray_the_window_stays(make_yarddesk, tmp_path):

@@ -1,6 +1,7 @@
 """What happens in an instance, as a person follows it (`queue --follow`) and as programs count it (`/metrics`)."""
 
 import json
+import re
 import signal
 import sys
 import urllib.request
@@ -11,6 +12,7 @@ from tests.acceptance.settings import push_everything_to
 from tests.support import prometheus_text
 from tests.support.images import build_image
 from tests.support.programs import Program
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -83,3 +85,28 @@ def test_followers_hold_up_no_stop_and_end_with_the_instance(serve, follow):
     for each in followers:
         assert each.wait() == 1
         assert "stopping" in each.output() or "No yarddesk is running" in each.output()
+
+
+def test_what_is_there_and_what_must_go_is_told_before_it_has_gone(docker_registry, follow, serve):
+    shared, more = 40_000, 300_000
+    serve.configure(f"{push_everything_to(docker_registry.host)}\nsync:\n  bandwidth: 100kB\n")
+    serve.restart()
+    first, second = build_image("planned", (shared,)), build_image("planned", (shared, more))
+    serve.push("team/app", "1", first)
+    serve.run("wait", "team/app:1", "--timeout", "30")
+    person = follow()
+    person.wait_for_line("Nothing is waiting")
+    serve.push("team/app", "2", second)
+    person.wait_for_line(r"team/app:2  central  4\d kB there, 30\d kB to send")
+
+    def line():
+        return next((line for line in serve.run("queue").stdout.splitlines() if line.startswith("team/app:2")), "")
+
+    assert re.search(r"  30\d kB  ", until(line, 10, "it's on its way still")), "what is to be sent is in its column"
+    assert "TO SEND" in serve.run("queue").stdout
+    serve.run("wait", "team/app:2", "--timeout", "30")
+    [entry] = [
+        each for each in json.loads(serve.run("history", "--json").stdout)["entries"] if each["reference"] == "2"
+    ]
+    assert entry["bytes_saved"] > shared
+    assert more < entry["bytes_sent"] < more + shared

@@ -214,7 +214,7 @@ class Failures:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return self.untrusted(
                 f"The certificate of {whom} is not trusted.",
-                cause.verify_message,
+                f"{cause.verify_message.rstrip('.')}.",
                 hint="Name your company's certificate in upstreams[].tls.ca_file, or let the system trust it.",
             )
         if isinstance(cause, ssl.SSLError):

@@ -127,7 +127,7 @@ def test_who_could_not_be_told_of_an_arrival_is_named_and_that_it_arrived():
         "a:1", at=NOW, outcome=JobState.FAILED, hook="webhook", reason="hooks.corp answered with status 500."
     )
     row = history_row(untold, NOW)
-    assert row.status == "It arrived, but the webhook could not be told: hooks.corp answered with status 500."
+    assert row.status == "Arrived, but the webhook failed: hooks.corp answered with status 500."
     assert (row.tone, row.aside) == (Tone.NEEDS_YOU, "15:30")
     assert "sync.on_synced.webhook" in history_details(untold, NOW)
 

@@ -234,7 +234,7 @@ def history_row(entry: HistoryEntry, now: datetime) -> Row:
     registry = words.plain(entry.registry, 80)
     reason = words.plain(entry.reason)
     if entry.hook:
-        status = f"It arrived, but the {entry.hook} could not be told: {reason}"
+        status = f"Arrived, but the {entry.hook} failed: {reason}"
     elif entry.outcome is JobState.DONE:
         status = " · ".join(text for text in (_sent(entry), reason) if text)
     else:
