@@ -9,8 +9,9 @@ from typing import Final
 
 from yarddesk.cache.asking import Asking, Shared
 from yarddesk.cache.fills import Fill, FillEnded, Fills
+from yarddesk.cache.room import Room
 from yarddesk.cache.sources import BlobSource, Liars
-from yarddesk.cache.unkept import KeptWhileRoom, Reads, Room, kept_or_passed_on, passed_on
+from yarddesk.cache.unkept import KeptWhileRoom, Reads, kept_or_passed_on, passed_on
 from yarddesk.content.clock import Clock
 from yarddesk.content.errors import StorageError, StorageFull
 from yarddesk.content.pull_through import BlobContent
@@ -40,6 +41,7 @@ class CachedBlobs:
         *,
         asking: Asking,
         shared: Shared,
+        room: Room,
         clock: Clock,
     ) -> None:
         self.routes = routes
@@ -49,7 +51,7 @@ class CachedBlobs:
         self._asking = asking
         self._shared = shared
         self._fills = Fills(store, _FILLS_AT_ONCE)
-        self._room = Room(clock.monotonic)
+        self._room = room
         self._liars = Liars(clock.monotonic)
         self._sizes: OrderedDict[Digest, int] = OrderedDict()
 
@@ -80,7 +82,7 @@ class CachedBlobs:
                 size = await self._size(upstreams, repository, digest)
                 if size is None:
                     raise NotFound(f"There is no blob {digest} here, and none of its upstreams has it.")
-                if self._room.is_lacking:
+                if not await self._room.admits(size, self._fills.coming):
                     break
                 fill = self._begin(key, upstreams, repository, digest, size)
             fill.readers += 1
@@ -117,10 +119,16 @@ class CachedBlobs:
         """
         if await self._store.blob_size(digest) is not None and await self._store.check_blob(digest):
             return False
+        no_room = StorageFull(
+            "There is no room for it.",
+            hint="Free some space. cache.max_size and cache.min_free in the settings say how much is kept.",
+        )
         async with self.open(repository, digest) as content, aclosing(content.read(0, content.size)) as pieces:
+            if not self._fills.brings(digest) and await self._store.blob_size(digest) is None:
+                raise no_room
             async for piece in pieces:
                 if self._room.is_lacking:
-                    raise StorageFull("There is no room for it.", hint="Free some space, or lower cache.max_size.")
+                    raise no_room
                 passed(len(piece))
         await self._fills.through(digest)
         if await self._store.blob_size(digest) is None:

@@ -82,9 +82,14 @@ class Fill:
             await self._wait()
 
     @property
+    def left_bytes(self) -> int:
+        """What is still to come."""
+        return max(0, self.size - self._received)
+
+    @property
     def is_worth_ending(self) -> bool:
         """Whether it should go on though nobody reads along."""
-        left = self.size - self._received
+        left = self.left_bytes
         return self._complete or left <= _WORTH_ENDING_BYTES or left * 2 < self.size
 
     async def file(self) -> BinaryIO | None:
@@ -150,7 +155,9 @@ class Fill:
     async def _fetch(self) -> None:
         async with AsyncExitStack() as stack:
             source = await stack.enter_async_context(self._open_source())
-            self._upload = upload = await self._store.start_upload(self._repository, self.digest.algorithm)
+            self._upload = upload = await self._store.start_upload(
+                self._repository, self.digest.algorithm, filling=True
+            )
             self._file = upload.grow(self._tell)
             try:
                 self._opened = True
@@ -226,6 +233,10 @@ class Fills:
     def find(self, key: object) -> Fill | None:
         """One that can be joined."""
         return self._fills.get(key)
+
+    def coming(self) -> int:
+        """How many bytes are still to come."""
+        return sum(fill.left_bytes for fill in self._fills.values())
 
     def brings(self, digest: Digest) -> bool:
         """Whether one of them is of this blob."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from yarddesk.cache.asking import Asking, Shared, no_answer
 from yarddesk.cache.awaited import AwaitedTags
+from yarddesk.cache.ledger import Ledger
 from yarddesk.cache.lifetimes import Lifetimes
 from yarddesk.cache.origins import Origins
 from yarddesk.content.clock import Clock
@@ -38,6 +39,7 @@ class CachedManifests:
         asking: Asking,
         shared: Shared,
         origins: Origins,
+        ledger: Ledger,
         events: EventBus,
         is_queued: Callable[[RepositoryName, Reference], bool],
         tag_seen: TagSeen | None,
@@ -49,6 +51,7 @@ class CachedManifests:
         self._asking = asking
         self._shared = shared
         self._origins = origins
+        self._ledger = ledger
         self._events = events
         self._is_queued = is_queued
         self._tag_seen = tag_seen
@@ -219,7 +222,7 @@ class CachedManifests:
     ) -> None:
         """Put it into the store and move the tag. A store without room is no reason not to answer."""
         try:
-            await self._store.put_manifest(repository, manifest)
+            await self._put(repository, manifest, upstream.name)
             tags = self._awaited.take(repository, manifest.digest)
             if isinstance(reference, Tag):
                 tags[reference] = upstream.name
@@ -231,6 +234,16 @@ class CachedManifests:
             return
         event = ManifestStored(repository=repository, digest=manifest.digest, tags=tuple(tags), origin="pull")
         self._events.publish(event)
+
+    async def _put(self, repository: RepositoryName, manifest: Manifest, upstream: str) -> None:
+        """Note where it came from, unless somebody pushed it: before, or meanwhile."""
+        digest = manifest.digest
+        with self._ledger.arriving(repository, digest) as arriving:
+            here = await self._here(repository, digest) is not None
+            is_ours = here and self._ledger.get(repository, digest) is None
+            await self._store.put_manifest(repository, manifest)
+            if not is_ours and not arriving.pushed and self._ledger.get(repository, digest) is None:
+                self._ledger.came(repository, digest, upstream)
 
     def _saw(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
         for asked in self.routes.pull_upstreams(repository):

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from yarddesk.cache.lines import append, replace
 from yarddesk.content.errors import StorageError
 from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.storage import durable
-from yarddesk.storage.layout import BESIDE_PREFIX
 
 _log = logging.getLogger(__name__)
 
@@ -167,9 +167,9 @@ class Origins:
             if self._lines > 2 * len(self._origins) + _SPARE_LINES:
                 batch = self._all()
                 self._lines = len(batch)
-                await in_thread(_replace, self._path, b"".join(batch))
+                await in_thread(replace, self._path, b"".join(batch))
             else:
-                await in_thread(_append, self._path, b"".join(batch))
+                await in_thread(append, self._path, b"".join(batch))
         except OSError as error:
             _log.error("%s can't be written: %s", self._path, error)
             return False
@@ -188,26 +188,3 @@ def _line(key: _Key, origin: Origin) -> bytes:
         "before": origin.before,
     }
     return json.dumps(document).encode() + b"\n"
-
-
-def _append(path: Path, content: bytes) -> None:
-    try:
-        descriptor = durable.open_file(str(path), write=True)
-    except FileNotFoundError:
-        descriptor = durable.create_file(str(path))
-    with open(descriptor, "r+b", buffering=0) as file:
-        end = file.seek(0, 2)
-        if end:
-            # A line that a crash cut off must not swallow the next one.
-            file.seek(end - 1)
-            content = content if file.read(1) == b"\n" else b"\n" + content
-        durable.write_all(descriptor, content)
-        durable.sync_file(descriptor)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = str(path.parent / f"{BESIDE_PREFIX}{path.name}")
-    durable.remove_if_there(temporary)
-    durable.write_durably(temporary, content)
-    durable.replace(temporary, str(path))
-    durable.sync_folder(durable.open_folder(str(path.parent)))

@@ -7,11 +7,13 @@ from typing import Self
 
 from yarddesk.cache.asking import Asking, Shared
 from yarddesk.cache.blobs import CachedBlobs
+from yarddesk.cache.ledger import Ledger
 from yarddesk.cache.lifetimes import Lifetimes
 from yarddesk.cache.lists import CachedLists
 from yarddesk.cache.manifests import CachedManifests, TagSeen
 from yarddesk.cache.origins import ORIGINS_FILE, Origins
 from yarddesk.cache.prefetch import Prefetcher
+from yarddesk.cache.room import Room
 from yarddesk.content.clock import Clock, SystemClock
 from yarddesk.content.pull_through import BlobContent, FetchedManifest, ReferrerList, ResolvedManifest, TagPage
 from yarddesk.content.store import Store
@@ -38,12 +40,15 @@ class CachedPulls:
         is_queued: Callable[[RepositoryName, Reference], bool],
         tag_seen: TagSeen | None = None,
         used: Used | None = None,
+        ledger: Ledger | None = None,
+        room: Room | None = None,
         clock: Clock | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self._events = events
         self._used = used
         self._origins = Origins(settings.data_dir / ORIGINS_FILE, clock.monotonic)
+        self._room = room or Room(settings.cache, clock.monotonic, lambda: None)
         self._asking = Asking(clock, offline=settings.cache.offline)
         self._shared = Shared()
         self._manifests = CachedManifests(
@@ -53,13 +58,20 @@ class CachedPulls:
             asking=self._asking,
             shared=self._shared,
             origins=self._origins,
+            ledger=ledger or Ledger(settings.data_dir),
             events=events,
             is_queued=is_queued,
             tag_seen=tag_seen,
             clock=clock,
         )
         self._blobs = CachedBlobs(
-            store, routes, _check_seconds(settings), asking=self._asking, shared=self._shared, clock=clock
+            store,
+            routes,
+            _check_seconds(settings),
+            asking=self._asking,
+            shared=self._shared,
+            room=self._room,
+            clock=clock,
         )
         self._lists = CachedLists(store, routes, _check_seconds(settings), asking=self._asking)
         self.prefetcher = Prefetcher(self._manifests, self._blobs, self._lists)
@@ -84,6 +96,7 @@ class CachedPulls:
         """Other settings are in force; what is under way goes on."""
         self._manifests.routes = self._blobs.routes = self._lists.routes = routes
         self._manifests.lifetimes = Lifetimes(settings)
+        self._room.settings = settings.cache
         self._lists.check_seconds = self._blobs.check_seconds = _check_seconds(settings)
         self._asking.offline = settings.cache.offline
         self._asking.forget()

@@ -2,31 +2,14 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
+from yarddesk.cache.room import Room
 from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import GrowingBlob
 from yarddesk.content.target import ContentStream
 from yarddesk.content.verify import VerifyingReader
 from yarddesk.oci.digest import Digest
-
-_AGAIN_SECONDS: Final = 30.0
-
-
-class Room:
-    """Whether the store takes anything. For a while after it didn't, nothing is offered to it: half of each blob would be lost."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._lacking_until = 0.0
-
-    @property
-    def is_lacking(self) -> bool:
-        return self._monotonic() < self._lacking_until
-
-    def is_refused(self) -> None:
-        """The store had none just now."""
-        self._lacking_until = self._monotonic() + _AGAIN_SECONDS
 
 
 class KeptWhileRoom:

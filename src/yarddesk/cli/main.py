@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from yarddesk import __version__
-from yarddesk.cli import accounts, content, layouts, pull, setup, starting, steering, upstreams
+from yarddesk.cli import accounts, content, layouts, pin, pull, setup, starting, steering, upstreams
 from yarddesk.cli.output import complain
 from yarddesk.errors import YarddeskError
 from yarddesk.settings.errors import SettingsError
@@ -81,4 +81,5 @@ def _parser() -> argparse.ArgumentParser:
     content.add_commands(commands, common)
     layouts.add_commands(commands, common)
     pull.add_commands(commands, common)
+    pin.add_commands(commands, common)
     return parser

@@ -76,7 +76,7 @@ def _status(options: argparse.Namespace) -> int:
     print(f"yarddesk {status['version']} at {status['url']}: {status['state'].replace('_', ' ')}")
     print(f"queue      {jobs}, {size(status['bytes_left'])} left")
     bound = f" of {size(status['cache']['max'])}" if status["cache"]["max"] else ""
-    print(f"stored     {size(status['cache']['used'])}{bound}")
+    print(f"cache      {size(status['cache']['used'])}{bound}, {size(status['cache']['stored'])} stored in all")
     for paused in status["paused_repositories"]:
         until = f" until {paused['until']}" if paused["until"] else ""
         print(f"paused     {paused['repository']}{until}")

@@ -119,7 +119,11 @@ class Store(Protocol):
         """Raises NotFound."""
         ...
 
-    async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession: ...
+    async def start_upload(
+        self, repository: RepositoryName, algorithm: str = "sha256", *, filling: bool = False
+    ) -> UploadSession:
+        """`filling`: it comes through an upstream, so that it may go before a manifest names it; no client is told that it's here."""
+        ...
 
     async def blob_is_used(self, digest: Digest) -> bool:
         """Whether a stored manifest refers to this blob. Reads every manifest: for deletes, not for pushes."""

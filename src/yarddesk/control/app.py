@@ -18,7 +18,13 @@ from starlette.routing import Route
 
 from yarddesk import __version__
 from yarddesk.content.credentials import Secret
-from yarddesk.control.documents import events_document, history_document, queue_document, status_document
+from yarddesk.control.documents import (
+    cache_document,
+    events_document,
+    history_document,
+    queue_document,
+    status_document,
+)
 from yarddesk.control.metrics import render_metrics
 from yarddesk.control.surface import ControlSurface
 from yarddesk.control.works import WorkAnswer
@@ -76,6 +82,7 @@ def control_app(surface: ControlSurface, token: Secret) -> Starlette:
             Route("/api/v1/queue", guarded(actions.queue), methods=["GET"]),
             Route("/api/v1/history", guarded(actions.history), methods=["GET"]),
             Route("/api/v1/events", guarded(actions.events), methods=["GET"]),
+            Route("/api/v1/pins", guarded(actions.pins), methods=["GET"]),
             Route("/api/v1/pause", guarded(actions.pause), methods=["POST"]),
             Route("/api/v1/resume", guarded(actions.resume), methods=["POST"]),
             Route("/api/v1/retry", guarded(actions.retry), methods=["POST"]),
@@ -99,7 +106,7 @@ class _Actions:
     async def status(self, _request: Request) -> Response:
         surface = self._surface
         snapshot = surface.sync.snapshot()
-        return _Json(status_document(snapshot, surface.url, surface.used_bytes(), surface.max_bytes))
+        return _Json(status_document(snapshot, surface.url, cache_document(surface)))
 
     async def queue(self, _request: Request) -> Response:
         return _Json(queue_document(self._surface.sync.snapshot()))
@@ -120,10 +127,13 @@ class _Actions:
             return _problem(503, "yarddesk is stopping.")
         return _Json(events_document(happened))
 
+    async def pins(self, _request: Request) -> Response:
+        return _Json({"pins": await self._surface.pins()})
+
     async def metrics(self, _request: Request) -> Response:
         surface = self._surface
         snapshot = surface.sync.snapshot()
-        text = render_metrics(snapshot, surface.counters, surface.used_bytes(), surface.max_bytes)
+        text = render_metrics(snapshot, surface.counters, cache_document(surface))
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def pause(self, request: Request) -> Response:

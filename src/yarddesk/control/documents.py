@@ -1,13 +1,14 @@
 """The JSON documents of the control API, from snapshots. Times are RFC 3339 in UTC, sizes bytes; keys are only ever added."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from yarddesk import __version__
 from yarddesk.control.event_log import Happened
+from yarddesk.control.surface import ControlSurface
 from yarddesk.events import Event
 from yarddesk.oci.digest import Digest
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamPart, overall_state
@@ -20,7 +21,7 @@ def timestamp(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
-def status_document(snapshot: SyncSnapshot, url: str, used_bytes: int, max_bytes: int) -> dict[str, Any]:
+def status_document(snapshot: SyncSnapshot, url: str, cache: Mapping[str, int]) -> dict[str, Any]:
     return {
         "url": url,
         "version": __version__,
@@ -34,7 +35,7 @@ def status_document(snapshot: SyncSnapshot, url: str, used_bytes: int, max_bytes
         "jobs": {str(state): count for state, count in snapshot.counts.items()},
         "bytes_left": snapshot.bytes_left,
         "bytes_per_second": round(snapshot.bytes_per_second),
-        "cache": {"used": used_bytes, "max": max_bytes},
+        "cache": dict(cache),
         "upstreams": [
             {
                 "name": upstream.upstream,
@@ -46,6 +47,11 @@ def status_document(snapshot: SyncSnapshot, url: str, used_bytes: int, max_bytes
             for upstream in snapshot.upstreams
         ],
     }
+
+
+def cache_document(surface: ControlSurface) -> dict[str, int]:
+    """`used` of `max` is what can be had again, `stored` all that is here; `max` 0 is no bound."""
+    return {"used": surface.used_bytes(), "max": surface.max_bytes, "stored": surface.stored_bytes()}
 
 
 def queue_document(snapshot: SyncSnapshot) -> dict[str, Any]:

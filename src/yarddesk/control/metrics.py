@@ -15,7 +15,7 @@ _HOOKS = ("command", "webhook")
 Sample = tuple[Mapping[str, str], float]
 
 
-def render_metrics(snapshot: SyncSnapshot, counters: SyncCounters, used_bytes: int, max_bytes: int) -> str:
+def render_metrics(snapshot: SyncSnapshot, counters: SyncCounters, cache: Mapping[str, int]) -> str:
     """How the queue, the cache and the upstreams stand, and what was counted since the start."""
     text = _Text()
     text.gauge("yarddesk_info", "The version that runs.", [({"version": __version__}, 1)])
@@ -26,8 +26,9 @@ def render_metrics(snapshot: SyncSnapshot, counters: SyncCounters, used_bytes: i
         "Arrivals that a hook could not be told of, for good.",
         [({"hook": hook}, counters.hooks.get(hook, 0)) for hook in _HOOKS],
     )
-    text.gauge("yarddesk_cache_bytes", "Bytes stored.", [({}, used_bytes)])
-    text.gauge("yarddesk_cache_max_bytes", "The bound on what can be had again; 0 is none.", [({}, max_bytes)])
+    text.gauge("yarddesk_cache_bytes", "Bytes of what can be had again.", [({}, cache["used"])])
+    text.gauge("yarddesk_cache_max_bytes", "The bound on what can be had again; 0 is none.", [({}, cache["max"])])
+    text.gauge("yarddesk_stored_bytes", "Bytes of all that is stored.", [({}, cache["stored"])])
     return text.whole()
 
 

@@ -1,6 +1,6 @@
 """What the control API needs of a running yard."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,7 +46,15 @@ class ControlSurface(Protocol):
         ...
 
     def used_bytes(self) -> int:
-        """As last counted."""
+        """Of what can be had again, as last counted: `max_bytes` is its bound."""
+        ...
+
+    def stored_bytes(self) -> int:
+        """Of all that is stored, as last counted."""
+        ...
+
+    async def pins(self) -> Sequence[Mapping[str, object]]:
+        """What is pinned."""
         ...
 
     async def account_changed(self, registry: str, *, retry: bool) -> int:

@@ -161,6 +161,16 @@ class StorageChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageEvicted(Event):
+    """An image that can be had again went, with its tags, to make room: `size` bytes."""
+
+    repository: RepositoryName
+    digest: Digest
+    tags: tuple[Tag, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContentDamaged(Event):
     """A blob (without a repository) or a repository's manifest didn't hash to its name.
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from yarddesk.cache.ledger import Ledger
 from yarddesk.cache.origins import ORIGINS_FILE, Origins
 from yarddesk.cache.prefetch import Prefetcher
 from yarddesk.cache.pull_through import CachedPulls
@@ -18,6 +19,7 @@ from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.locks import Gate
 from yarddesk.service.accounts import Accounts
 from yarddesk.service.backend import refuse_s3
+from yarddesk.service.keeping import Keeping
 from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.routes import make_routes
 from yarddesk.service.surroundings import Surroundings
@@ -25,6 +27,7 @@ from yarddesk.service.upkeep import Upkeep
 from yarddesk.service.whereabouts import Whereabouts
 from yarddesk.settings.model import Settings
 from yarddesk.storage.filesystem import FilesystemStore
+from yarddesk.storage.images import StoredImages
 from yarddesk.storage.lock import InstanceLock
 from yarddesk.sync.history import HISTORY_FILE, History
 from yarddesk.sync.journal import Journal
@@ -48,6 +51,7 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
         routes = make_routes(settings, accounts)
         stack.push_async_callback(routes.aclose)
         events, deletes = EventBus(), Gate()
+        keeping = await stack.enter_async_context(Keeping.open(settings, SystemClock()))
         history = History(settings.data_dir / HISTORY_FILE)
         origins = Origins(settings.data_dir / ORIGINS_FILE, SystemClock().monotonic)
         await history.load()
@@ -59,7 +63,8 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
         async def pushes() -> AsyncIterator[ManifestIntake]:
             sync = SyncService(data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events)
             async with sync.resting():
-                yield ManifestIntake(store, _PushesAlone(sync, events, origins), deletes)
+                listener = _PushesAlone(sync, events, keeping.ledger, store.images, origins)
+                yield ManifestIntake(store, listener, deletes)
 
         @asynccontextmanager
         async def pulls() -> AsyncIterator[Prefetcher]:
@@ -71,20 +76,27 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
                 events=events,
                 is_queued=sync.is_queued,
                 tag_seen=sync.saw,
+                used=keeping.uses.used,
+                ledger=keeping.ledger,
+                room=keeping.room,
             )
             async with sync.resting(), cache:
                 yield cache.prefetcher
 
         yield Upkeep(
-            Surroundings(store, events, lambda: routes, lambda: settings, queue, whereabouts, deletes, pushes, pulls)
+            Surroundings(
+                store, events, lambda: routes, lambda: settings, queue, whereabouts, deletes, pushes, pulls, keeping
+            )
         )
 
 
 class _PushesAlone(AnnouncedPushes):
     """What a tag that is pushed means for one that followed an upstream: it's ours, as in a running instance."""
 
-    def __init__(self, sync: PushListener, events: EventBus, origins: Origins) -> None:
-        super().__init__(sync, events)
+    def __init__(
+        self, sync: PushListener, events: EventBus, ledger: Ledger, images: StoredImages, origins: Origins
+    ) -> None:
+        super().__init__(sync, events, ledger, images)
         self._origins = origins
 
     async def manifest_pushed(self, push: ManifestPush) -> None:

@@ -9,8 +9,8 @@ from yarddesk.service.front import Problem, Remedy
 _NEARLY_FULL_BYTES: Final = 500_000_000
 
 
-def disk_problem(data_dir: Path) -> Problem | None:
-    """What to tell where pushes are about to fail for want of room. Blocking."""
+def disk_problem(data_dir: Path, min_free: int) -> Problem | None:
+    """What to tell where pushes are about to fail for want of room, or pulls are not kept. Blocking."""
     try:
         free = shutil.disk_usage(data_dir).free
     except OSError as error:
@@ -20,8 +20,15 @@ def disk_problem(data_dir: Path) -> Problem | None:
             details=f"{data_dir}: {error.strerror or error}",
             remedy=Remedy.OPEN_DATA_FOLDER,
         )
-    if free >= _NEARLY_FULL_BYTES:
+    if free >= max(_NEARLY_FULL_BYTES, min_free):
         return None
+    if free >= _NEARLY_FULL_BYTES:
+        return Problem(
+            f"What is pulled is not kept: {free // 1_000_000} MB are left on the disk.",
+            hint="Pulls go through to the upstreams until there is more room than cache.min_free in the settings asks for.",
+            details=str(data_dir),
+            remedy=Remedy.OPEN_DATA_FOLDER,
+        )
     return Problem(
         f"The disk is nearly full: {free // 1_000_000} MB are left.",
         hint="Pushes fail when it is full. Make room, or move the data folder.",

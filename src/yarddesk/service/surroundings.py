@@ -12,6 +12,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
 from yarddesk.registry.intake import ManifestIntake
 from yarddesk.registry.locks import Gate
+from yarddesk.service.keeping import Keeping
 from yarddesk.service.whereabouts import Whereabouts
 from yarddesk.settings.model import Settings
 from yarddesk.storage.filesystem import FilesystemStore
@@ -51,3 +52,4 @@ class Surroundings:
     deletes: Gate
     pushes: Callable[[], AbstractAsyncContextManager[ManifestIntake]]
     pulls: Callable[[], AbstractAsyncContextManager[Prefetcher]]
+    keeping: Keeping

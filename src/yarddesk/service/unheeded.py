@@ -10,8 +10,6 @@ def unheeded_keys(settings: Settings) -> Sequence[str]:
     cache = CacheSettings()
     differs = {
         "server.log": settings.server.log != RequestLogSettings(),
-        "cache.max_size": settings.cache.max_size != cache.max_size,
-        "cache.min_free": settings.cache.min_free != cache.min_free,
         "cache.quota_floor": settings.cache.quota_floor != cache.quota_floor,
         "upstreams[].create_repository": any(upstream.create_repository for upstream in settings.upstreams),
     }

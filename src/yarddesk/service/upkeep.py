@@ -6,6 +6,7 @@ from types import MappingProxyType
 from yarddesk.control.works import Work
 from yarddesk.service.gc import Collecting
 from yarddesk.service.layouts import LayoutWorks
+from yarddesk.service.pins import Pinning
 from yarddesk.service.pulls import Pulling
 from yarddesk.service.stored import Stored
 from yarddesk.service.surroundings import Surroundings
@@ -17,10 +18,13 @@ class Upkeep:
 
     def __init__(self, around: Surroundings) -> None:
         stored = Stored(around)
+        self.pinning = pinning = Pinning(around)
         self.works: Mapping[str, Work] = MappingProxyType(
             {
                 "images": stored.images,
                 "usage": stored.usage,
+                "pin": pinning.pin,
+                "pins": pinning.pins,
                 "gc": Collecting(around).gc,
                 "verify": Verifying(around).verify,
                 "pull": Pulling(around).pull,

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from yarddesk import __version__
+from yarddesk.cache.eviction import Evictor, Known
 from yarddesk.cache.pull_through import CachedPulls
+from yarddesk.content.clock import SystemClock
 from yarddesk.content.credentials import Credential, Secret
 from yarddesk.control.app import control_app
 from yarddesk.control.counters import SyncCounters
@@ -34,6 +36,7 @@ from yarddesk.service.disk import disk_problem
 from yarddesk.service.docker_logins import DockerLogins
 from yarddesk.service.front import Problem, Remedy, SignInResult
 from yarddesk.service.hooks import Hooks
+from yarddesk.service.keeping import Keeping, NotedArrivals
 from yarddesk.service.logs import set_level
 from yarddesk.service.markers import marker_problem
 from yarddesk.service.pushes import AnnouncedPushes
@@ -76,6 +79,7 @@ class Parts:
     sync: SyncService
     pulls: CachedPulls
     hooks: Hooks
+    keeping: Keeping
 
 
 class Yard:
@@ -90,10 +94,11 @@ class Yard:
         server = settings.server
         self.event_log = parts.event_log
         self.counters = parts.counters
-        pushes = AnnouncedPushes(parts.sync, parts.events)
+        pushes = AnnouncedPushes(parts.sync, parts.events, parts.keeping.ledger, parts.store.images)
         self._registry = RegistryApp(
             parts.store, parts.pulls, pushes, names=parts.routes, rest=control_app(self, self._token)
         )
+        self.evictor = self._new_evictor()
         self._guard = Guard(self._registry, HostRules(server.host, server.allowed_hosts))
         self._server = EmbeddedServer(
             self._guard,
@@ -114,6 +119,7 @@ class Yard:
                 self._registry.deletes,
                 lambda: nullcontext(self._registry.intake),
                 lambda: nullcontext(parts.pulls.prefetcher),
+                parts.keeping,
             )
         )
         self._docker_logins = DockerLogins(
@@ -159,6 +165,9 @@ class Yard:
         return self._settings.cache.max_size
 
     def used_bytes(self) -> int:
+        return self.evictor.used
+
+    def stored_bytes(self) -> int:
         return self._parts.stored.count
 
     def upstreams(self) -> Sequence[UpstreamSettings]:
@@ -175,6 +184,9 @@ class Yard:
     def problems(self) -> Sequence[Problem]:
         markers = marker_problem(self.sync.snapshot(), self._settings.data_dir)
         return [problem for problem in (self._disk_problem, self._settings_problem, markers) if problem]
+
+    async def pins(self) -> Sequence[Mapping[str, object]]:
+        return await self._upkeep.pinning.listed()
 
     @property
     def works(self) -> Mapping[str, Work]:
@@ -193,6 +205,21 @@ class Yard:
         except TimeoutError:
             return WaitOutcome("pending")
         return WaitOutcome("done" if outcome.synced else "failed", outcome.reason)
+
+    def _new_evictor(self) -> Evictor:
+        parts, keeping = self._parts, self._parts.keeping
+        evictor = Evictor(
+            parts.store,
+            Known(keeping.ledger, keeping.pins, keeping.uses, parts.sync.queued, parts.pulls.followed),
+            routes=self._routes,
+            settings=self._settings.cache,
+            closed=self._registry.deletes.closed,
+            events=parts.events,
+            clock=SystemClock(),
+            used_changed=lambda: parts.stored.changed(parts.stored.count),
+        )
+        keeping.room.lacking = evictor.make_room
+        return evictor
 
     # What the front-end changes.
 
@@ -282,6 +309,7 @@ class Yard:
 
     async def _take_up(self, settings: Settings) -> None:
         self._parts.pulls.reload(self._routes, settings)
+        self.evictor.reload(self._routes, settings.cache)
         self._registry.rename(self._routes)
         await self._parts.sync.reload(self._routes, settings)  # the last: it alone can fail, for want of room
 
@@ -299,7 +327,7 @@ class Yard:
     async def _watch_disk(self, stop: asyncio.Event) -> None:
         """Look from time to time whether the disk is about to be full."""
         while not stop.is_set():
-            problem = await asyncio.to_thread(disk_problem, self.data_dir)
+            problem = await asyncio.to_thread(disk_problem, self.data_dir, self._settings.cache.min_free)
             if problem != self._disk_problem:
                 self._disk_problem = problem
                 self.events.publish(SettingsChanged())
@@ -375,24 +403,39 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         learned = await open_learned(settings.data_dir)
         stack.push_async_callback(learned.aclose)
         routes = make_routes(settings, accounts, learned)
+        keeping = await stack.enter_async_context(Keeping.open(settings, SystemClock()))
         hooks = Hooks(settings.data_dir, settings.sync.on_synced, events, environ=source.environ)
         sync = SyncService(
-            data_dir=settings.data_dir, store=store, routes=routes, settings=settings, events=events, arrivals=hooks
+            data_dir=settings.data_dir,
+            store=store,
+            routes=routes,
+            settings=settings,
+            events=events,
+            arrivals=NotedArrivals(keeping.ledger, store, hooks),
         )
         hooks.remember = sync.remember
         pulls = CachedPulls(
-            store=store, routes=routes, settings=settings, events=events, is_queued=sync.is_queued, tag_seen=sync.saw
+            store=store,
+            routes=routes,
+            settings=settings,
+            events=events,
+            is_queued=sync.is_queued,
+            tag_seen=sync.saw,
+            used=keeping.uses.used,
+            ledger=keeping.ledger,
+            room=keeping.room,
         )
         yard = Yard(
             settings,
             source,
-            Parts(store, stored, events, event_log, counters, accounts, learned, routes, sync, pulls, hooks),
+            Parts(store, stored, events, event_log, counters, accounts, learned, routes, sync, pulls, hooks, keeping),
         )
         stack.push_async_callback(yard.close_routes)
         await stack.enter_async_context(hooks)
         await stack.enter_async_context(sync)
         await stack.enter_async_context(pulls)
         await pulls.heal(arrivals(sync.history(KEPT)))
+        await stack.enter_async_context(yard.evictor)
         await stack.enter_async_context(yard.serving(lock))
         await stack.enter_async_context(yard.watching())
         yield yard

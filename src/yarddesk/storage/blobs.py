@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -16,6 +17,9 @@ from yarddesk.storage.verified import Identity, VerifiedFiles
 PIECE_BYTES: Final = 1024 * 1024
 # Clocks of file systems are coarser than ours.
 _CLOCK_SLACK_SECONDS: Final = 5.0
+_FILLED_AT: Final = 0.0
+# FAT knows no time before 1980, and not every file system knows seconds.
+_FILLED_BEFORE: Final = 11 * 366 * 24 * 3600.0
 _HEX: Final = re.compile(r"[0-9a-f]+", re.ASCII)
 _HEX_LENGTHS: Final = {"sha256": 64, "sha512": 128}
 
@@ -33,6 +37,14 @@ class BlobFiles:
         if folder is None or not self._tree.is_durable(path := os.path.join(folder, digest.hex)):
             return None
         return regular_size(path)
+
+    def look(self, digest: Digest) -> tuple[int, float] | None:
+        """Its size and time (seconds of the epoch); None where it isn't here."""
+        try:
+            state = os.lstat(self._path(digest))
+        except FileNotFoundError:
+            return None
+        return (state.st_size, state.st_mtime) if stat.S_ISREG(state.st_mode) else None
 
     def make_durable(self, since: float) -> None:
         """Have what was put here from a moment on (in seconds of the epoch) on disk: a run that was killed left it to the kernel."""
@@ -132,6 +144,16 @@ class BlobFiles:
 
     def _path(self, digest: Digest) -> str:
         return self._tree.join(blob_folder(digest), digest.hex)
+
+
+def mark_filled(path: str) -> None:
+    """Its time says that it came through an upstream: no client was told that it sent it, so it has no age to be spared for."""
+    os.utime(path, (time.time(), _FILLED_AT))
+
+
+def is_filled(modified: float) -> bool:
+    """Whether a blob's time says so."""
+    return modified < _FILLED_BEFORE
 
 
 def hash_file(descriptor: int, hasher: Hasher, length: int | None, passed: Callable[[int], None] | None = None) -> None:

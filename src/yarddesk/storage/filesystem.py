@@ -18,20 +18,23 @@ from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
-from yarddesk.storage.blobs import BlobFiles
+from yarddesk.storage.blobs import BlobFiles, is_filled
 from yarddesk.storage.census import Census
 from yarddesk.storage.checking import BlobChecks, Finding
+from yarddesk.storage.contents import ContentIndex
 from yarddesk.storage.durable import in_words, prepare_root
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.garbage import Garbage
+from yarddesk.storage.images import StoredImages
 from yarddesk.storage.layout import ALGORITHMS, BLOBS, MANIFESTS, UPLOADS, shard_folders
 from yarddesk.storage.manifests import ManifestCheck
-from yarddesk.storage.promises import Promises
+from yarddesk.storage.promises import Owed, Promises
 from yarddesk.storage.quarantine import Damage, Quarantine
 from yarddesk.storage.reading import BlobReader, Unverified
 from yarddesk.storage.recent import Recent
 from yarddesk.storage.repositories import Repositories
 from yarddesk.storage.run_marker import RunMarker
+from yarddesk.storage.stock import take_stock
 from yarddesk.storage.takeover import TakeOver
 from yarddesk.storage.target import StoreTarget
 from yarddesk.storage.temporaries import remove_temporaries
@@ -78,21 +81,33 @@ class FilesystemStore:
         self._deletions = 0
         self._quarantine = Quarantine(self._tree)
         self._checks = BlobChecks(root, self._blobs, self._quarantine, self._blob_damaged)
+        self.contents = ContentIndex()
         self._repositories = Repositories(
-            self._tree, self._threads, self._finishing, self._quarantine, self._usage_changed, self._manifest_damaged
+            self._tree,
+            self._threads,
+            self._finishing,
+            self._quarantine,
+            self._usage_changed,
+            self._manifest_damaged,
+            self.contents,
         )
         self._upload_files = UploadFiles(self._tree, self._blobs)
         self._uploads = Uploads(root, self._upload_files, self._threads.transfers, self._finishing, self._committed)
         self._promises = Promises()
+        self._owed = Owed()
         self._removal = asyncio.Lock()
         self._removing: set[Digest] = set()
         self._removed: Recent[Digest, bool] = Recent(_LATELY_REMOVED)
         self.garbage = Garbage(
             self._blobs, self._repositories, self._quarantine, self._threads, self._promises, self._remove_blobs
         )
+        self.images = StoredImages(self.contents, self._repositories, self._promises, self._owed, self._remove_blobs)
         self.census = Census(self._blobs, self._repositories, self._quarantine, self._threads)
+        self._looking: set[asyncio.Task[None]] = set()
+        self._looks = asyncio.Lock()
         self._stopping = threading.Event()
         self._counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stock_taken = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -115,7 +130,11 @@ class FilesystemStore:
             except BaseException:
                 store._stopping.set()
                 raise
-            tasks = (asyncio.create_task(store._count()), asyncio.create_task(store._sweep()))
+            tasks = (
+                asyncio.create_task(store._count()),
+                asyncio.create_task(store._sweep()),
+                asyncio.create_task(store._take_stock()),
+            )
             try:
                 yield store
             finally:
@@ -226,8 +245,10 @@ class FilesystemStore:
         """Tags that name a manifest which is not here, or (None) nothing at all."""
         return await self._repositories.tags_amiss(repository)
 
-    async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession:
-        return await self._uploads.start(repository, algorithm)
+    async def start_upload(
+        self, repository: RepositoryName, algorithm: str = "sha256", *, filling: bool = False
+    ) -> UploadSession:
+        return await self._uploads.start(repository, algorithm, filling=filling)
 
     async def find_upload(self, repository: RepositoryName, upload_id: str) -> UploadSession:
         return await self._uploads.find(repository, upload_id)
@@ -291,6 +312,10 @@ class FilesystemStore:
         await asyncio.shield(self._counted)
         return self._tree.usage.total
 
+    async def stock_taken(self) -> None:
+        """Return when `contents` is complete, or can't be."""
+        await self._stock_taken.wait()
+
     def repository(self, name: RepositoryName) -> StoreTarget:
         return StoreTarget(self, name)
 
@@ -302,6 +327,7 @@ class FilesystemStore:
             self._sizes.drop(digest)
             self._removed.put(digest, True)
             self._deletions += 1
+            await self._look_again((digest,))
         self._usage_changed()
         if not there:
             raise _missing(digest)
@@ -322,12 +348,14 @@ class FilesystemStore:
                     self._removed.put(digest, True)
                 self._deletions += 1
                 self._removing.clear()
+                await self._look_again(digests)
         self._usage_changed()
         return sizes
 
     def _blob_damaged(self, damage: Damage) -> None:
         self._deletions += 1
         self._sizes.drop(damage.digest)
+        self.contents.blob_gone(damage.digest)
         where = f"moved to quarantine/{damage.kept_as}" if damage.kept_as else "left where it is, and not served"
         _log.error("blob %s is damaged: its bytes don't hash to its name; it is %s", damage.digest, where)
         self._usage_changed()
@@ -349,10 +377,17 @@ class FilesystemStore:
             hint="Push or pull the image again.",
         )
 
-    def _committed(self, digest: Digest, size: int) -> None:
+    def _committed(self, digest: Digest, size: int, filling: bool) -> None:
+        if not filling:
+            self._owed.sent(digest)
         # It may have been placed, and removed, before we come to hear of it: then the disk is asked.
         if digest not in self._removing and self._removed.get(digest) is None:
             self._sizes.put(digest, size)
+            self.contents.blob_here(digest, size, filled=filling)
+        else:
+            looking = asyncio.create_task(self._finishing.run(self._look_again((digest,))))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
         self._usage_changed()
 
     def _usage_changed(self) -> None:
@@ -389,6 +424,30 @@ class FilesystemStore:
         self._repositories.count(self._stopping.is_set)
         self._tree.finish_count()
 
+    async def _take_stock(self) -> None:
+        try:
+            await asyncio.wait([self._counted])
+            await take_stock(
+                self.contents, self._blobs, self._repositories, self._quarantine, self._threads, self._owed.sent
+            )
+        except YarddeskError as error:
+            _log.error("what is stored can't be looked through, so nothing is evicted in this run: %s", error)
+        self._stock_taken.set()
+
+    async def _look_again(self, digests: Sequence[Digest]) -> None:
+        """Have in the index what the disk has: of a blob that went and came it can't be told which was last."""
+        async with self._looks:
+            try:
+                found = await self._threads.small(lambda: [self._blobs.look(digest) for digest in digests])
+            except YarddeskError as error:
+                _log.error("what became of %d blobs can't be told: %s", len(digests), error)
+                return
+            for digest, state in zip(digests, found, strict=True):
+                if state is None:
+                    self.contents.blob_gone(digest)
+                else:
+                    self.contents.blob_here(digest, state[0], filled=is_filled(state[1]))
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
@@ -397,15 +456,16 @@ class FilesystemStore:
             except YarddeskError as error:
                 _log.warning("abandoned uploads stay for now: %s", error)
 
-    async def _end(self, tasks: tuple[asyncio.Task[None], asyncio.Task[None]]) -> None:
+    async def _end(self, tasks: tuple[asyncio.Task[None], asyncio.Task[None], asyncio.Task[None]]) -> None:
         self._stopping.set()
-        counting, sweeping = tasks
+        counting, sweeping, taking_stock = tasks
         sweeping.cancel()
+        taking_stock.cancel()
         await self._finishing.wait()
         await self._uploads.close()
         await self._finishing.wait()
         await self._checks.close()
-        await asyncio.wait((counting, sweeping))
+        await asyncio.wait((*tasks, *self._looking))
         try:
             await self._threads.small(self._run.end)
         except YarddeskError as error:

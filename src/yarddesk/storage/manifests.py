@@ -5,7 +5,7 @@ Changes of one repository come one at a time (the store sees to it); reads may c
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Final
 
@@ -15,6 +15,7 @@ from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.storage.contents import Held, held_on_disk
 from yarddesk.storage.durable import read_whole, regular_size
 from yarddesk.storage.layout import (
     ALGORITHMS,
@@ -142,6 +143,13 @@ class ManifestFiles:
         """The manifest's file as it is."""
         return self._read(manifest_folder(repository, digest.algorithm), digest.hex, MAX_MANIFEST_BYTES)
 
+    def read_held(self, repository: RepositoryName, digest: Digest) -> Held | None:
+        """What is in the manifest's file, whole or not; None where it isn't here."""
+        content, stored = self.read_content(repository, digest), self.modified(repository, digest)
+        if content is None or stored is None:
+            return None
+        return held_on_disk(digest, content, self._read_type(repository, digest), stored)
+
     def modified(self, repository: RepositoryName, digest: Digest) -> float | None:
         """When the manifest was put here last, in seconds of the epoch."""
         folder = self._tree.find(manifest_folder(repository, digest.algorithm))
@@ -186,6 +194,14 @@ class ManifestFiles:
         there = self._tree.remove(folder, encode_component(tag))
         self._tree.prune(folder, keep=1)
         return there
+
+    def delete_tags(self, repository: RepositoryName, tags: Sequence[Tag]) -> None:
+        """Those that are there."""
+        folder = tag_folder(repository)
+        for tag in tags:
+            self._tree.remove(folder, encode_component(tag), sync=tag is tags[-1])
+        if tags:
+            self._tree.prune(folder, keep=1)
 
     def delete(self, repository: RepositoryName, digest: Digest, *, untagged: bool = False) -> tuple[Tag, ...] | None:
         """Remove the tags that name a manifest, then the manifest: the tags; None where the manifest wasn't there.

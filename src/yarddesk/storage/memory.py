@@ -64,7 +64,9 @@ class MemoryStore:
         manifests = (manifest for held in self._manifests.values() for manifest in held.values())
         return any(needs(manifest, digest) for manifest in manifests)
 
-    async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession:
+    async def start_upload(
+        self, repository: RepositoryName, algorithm: str = "sha256", *, filling: bool = False
+    ) -> UploadSession:
         if algorithm not in ALGORITHMS:
             raise InvalidDigest(f"“{algorithm[:40]}” is not an algorithm for digests.")
         upload = MemoryUpload(self._blobs, self._uploads, repository)

@@ -1,6 +1,7 @@
 """Manifests and tags of all repositories: files, and a memory of them that never tells anything older than the files."""
 
 import asyncio
+import time
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
 from yarddesk.storage.catalog import Catalog
+from yarddesk.storage.contents import ContentIndex, Held, held_of
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.known import KnownManifests
 from yarddesk.storage.listed import MOST_NAMES, Listed, page_of
@@ -44,7 +46,9 @@ class Repositories:
         quarantine: Quarantine,
         changed: Callable[[], None],
         damaged: Callable[[RepositoryName, Damage], None],
+        contents: ContentIndex,
     ) -> None:
+        self._contents = contents
         self._loop = asyncio.get_running_loop()
         self._quarantine = quarantine
         self._damaged = damaged
@@ -80,7 +84,12 @@ class Repositories:
     async def put(self, repository: RepositoryName, manifest: Manifest) -> None:
         async def put() -> None:
             async with self._change(repository):
-                await self._threads.small(self._put, repository, manifest)
+                try:
+                    held = await self._threads.small(self._put, repository, manifest)
+                except BaseException:  # it may be there all the same, and need what it names
+                    self._contents.hold(named_in(manifest.content))
+                    raise
+                self._contents.manifest_stored(repository, manifest.digest, held)
                 self._known.remember(repository, manifest)
                 self._listed.added(repository)
 
@@ -100,6 +109,7 @@ class Repositories:
                 await self._threads.small(self._put_tag, repository, tag, digest)
                 self._known.remember_tag(repository, tag, digest)
                 self._listed.tagged(repository, tag)
+                self._contents.tagged(repository, tag, digest)
 
         await self._finishing.run(put())
 
@@ -111,6 +121,7 @@ class Repositories:
                 finally:
                     self._known.forget_tags(repository, (tag,))
                 self._listed.untagged(repository, (tag,))
+                self._contents.untagged(repository, (tag,))
             if not there:
                 raise _missing(repository, tag)
 
@@ -127,6 +138,8 @@ class Repositories:
                 self._known.forget_manifest(repository, digest)
                 self._known.forget_tags(repository, tags or ())
                 self._listed.untagged(repository, tags or ())
+                self._contents.untagged(repository, tags or ())
+                self._contents.manifests_gone(repository, (digest,))
                 if not holds:
                     self._listed.removed(repository)
             if tags is None:
@@ -229,6 +242,16 @@ class Repositories:
         """Tags that lead nowhere."""
         return await self._threads.read(self._files.tags_amiss, repository)
 
+    # What an index of all of it needs
+
+    async def read_held(self, repository: RepositoryName, digests: Sequence[Digest]) -> list[tuple[Digest, Held]]:
+        """What these manifests of a repository are, as far as they are here."""
+        return await self._threads.read(self._read_held, repository, digests)
+
+    async def read_tags(self, repository: RepositoryName) -> list[tuple[Tag, Digest]]:
+        """What each of its tags names."""
+        return await self._threads.read(self._read_tags, repository)
+
     # What collecting garbage needs
 
     def begin_marking(self) -> set[Packed]:
@@ -245,6 +268,12 @@ class Repositories:
 
     async def delete_untagged(self, repository: RepositoryName, digests: Sequence[Digest], revision: int) -> bool:
         """Remove manifests that no tag named in this revision; False, and nothing is done, where there is another by now."""
+        return await self.delete_tagged(repository, (), digests, revision)
+
+    async def delete_tagged(
+        self, repository: RepositoryName, tags: Sequence[Tag], digests: Sequence[Digest], revision: int
+    ) -> bool:
+        """Remove manifests, in this order, after the tags that named them in this revision; False, and nothing is done, in another."""
 
         async def delete() -> bool:
             async with self._lock(repository):
@@ -252,10 +281,14 @@ class Repositories:
                     return False
                 with self._changing(repository):
                     try:
-                        holds = await self._threads.small(self._delete_untagged, repository, digests)
+                        holds = await self._threads.small(self._delete_tagged, repository, tags, digests)
                     finally:
+                        self._known.forget_tags(repository, tags)
                         for digest in digests:
                             self._known.forget_manifest(repository, digest)
+                    self._listed.untagged(repository, tags)
+                    self._contents.untagged(repository, tags)
+                    self._contents.manifests_gone(repository, digests)
                     if not holds:
                         self._listed.removed(repository)
             return True
@@ -307,6 +340,7 @@ class Repositories:
         self._known.changes += 1
         self._known.forget_with_tags(repository, damage.digest)
         self._listed.forget(repository)
+        self._contents.manifest_damaged(repository, damage.digest)
         self._damaged(repository, damage)
         self._changed()
 
@@ -351,21 +385,31 @@ class Repositories:
                 size += len(content)
         return found
 
+    def _read_held(self, repository: RepositoryName, digests: Sequence[Digest]) -> list[tuple[Digest, Held]]:
+        found = ((digest, self._files.read_held(repository, digest)) for digest in digests)
+        return [(digest, held) for digest, held in found if held is not None]
+
+    def _read_tags(self, repository: RepositoryName) -> list[tuple[Tag, Digest]]:
+        found = ((tag, self._files.read_tag(repository, tag)) for tag in self._files.tags(repository))
+        return [(tag, digest) for tag, digest in found if digest is not None]
+
     def _tagged(self, repository: RepositoryName) -> set[Digest] | None:
         named = {self._files.read_tag(repository, tag) for tag in self._files.tags(repository)}
         known = {digest for digest in named if digest is not None}
         return known if len(known) == len(named) else None
 
-    def _delete_untagged(self, repository: RepositoryName, digests: Sequence[Digest]) -> bool:
+    def _delete_tagged(self, repository: RepositoryName, tags: Sequence[Tag], digests: Sequence[Digest]) -> bool:
         """Whether any manifest is left."""
+        self._files.delete_tags(repository, tags)
         for digest in digests:
             self._files.delete(repository, digest, untagged=True)
         return self._files.holds(repository)
 
-    def _put(self, repository: RepositoryName, manifest: Manifest) -> None:
+    def _put(self, repository: RepositoryName, manifest: Manifest) -> Held:
         if not manifest.digest.matches(manifest.content):
             raise DigestMismatch(f"The bytes of the manifest are not those of {manifest.digest}.")
         self._files.put(repository, manifest)
+        return held_of(manifest, self._files.modified(repository, manifest.digest) or time.time())
 
     def _put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
         if not self._files.has(repository, digest):

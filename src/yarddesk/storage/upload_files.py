@@ -57,6 +57,9 @@ class UploadFiles:
         self._blobs.place(self.path(upload_id), digest)
         remove_if_there(self._owner(upload_id))
 
+    def has_blob(self, digest: Digest) -> bool:
+        return self._blobs.size(digest) is not None
+
     def remove(self, upload_id: str) -> None:
         remove_if_there(self.path(upload_id))
         remove_if_there(self._owner(upload_id))

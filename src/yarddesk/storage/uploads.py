@@ -15,7 +15,7 @@ from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest, InvalidDigest
 from yarddesk.oci.name import RepositoryName
-from yarddesk.storage.blobs import hash_file
+from yarddesk.storage.blobs import hash_file, mark_filled
 from yarddesk.storage.durable import in_words, open_file, storage_error, sync_file, write_all
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.layout import ALGORITHMS
@@ -42,7 +42,17 @@ class FileUpload:
     that commits. Where anything fails the session is over and its bytes are gone.
     """
 
-    def __init__(self, home: "Uploads", upload_id: str, repository: RepositoryName, algorithm: str, size: int) -> None:
+    def __init__(
+        self,
+        home: "Uploads",
+        upload_id: str,
+        repository: RepositoryName,
+        algorithm: str,
+        size: int,
+        *,
+        filling: bool = False,
+    ) -> None:
+        self._filling = filling
         self.id = upload_id
         self.repository = repository
         self.used_at = time.monotonic()
@@ -158,7 +168,7 @@ class FileUpload:
             descriptor, rest = await self._settle()
             await self._hop(self._make_blob, descriptor, rest, digest)
             self._end()
-            self._home.committed(digest, self._size)
+            self._home.committed(digest, self._size, self._filling)
             return self._size
 
     async def _cancel(self) -> None:
@@ -238,7 +248,12 @@ class FileUpload:
                 )
             if os.fstat(descriptor).st_size != self._size:
                 raise StorageError("Somebody else wrote to the file of an upload session.", self._path)
-            os.utime(self._path)  # its age counts from now, whenever its bytes came: what collects garbage goes by it
+            if self._filling and not self._home.files.has_blob(digest):
+                mark_filled(self._path)
+            else:
+                os.utime(
+                    self._path
+                )  # its age counts from now, whenever its bytes came: what collects garbage goes by it
             sync_file(descriptor)
         finally:
             os.close(descriptor)
@@ -282,7 +297,7 @@ class Uploads:
         files: UploadFiles,
         transfers: Transfers,
         finishing: Finishing,
-        committed: Callable[[Digest, int], None],
+        committed: Callable[[Digest, int, bool], None],
     ) -> None:
         self.root = root
         self.files = files
@@ -291,7 +306,7 @@ class Uploads:
         self.committed = committed
         self._live: dict[str, FileUpload] = {}
 
-    async def start(self, repository: RepositoryName, algorithm: str) -> FileUpload:
+    async def start(self, repository: RepositoryName, algorithm: str, *, filling: bool = False) -> FileUpload:
         """Raises InvalidDigest for an unknown algorithm, StorageError."""
         if algorithm not in ALGORITHMS:
             raise InvalidDigest(
@@ -300,7 +315,7 @@ class Uploads:
         upload_id = str(uuid.uuid4())
         with in_words(self.root):
             await self.on_thread(self.files.create, upload_id, repository)
-        return self._add(FileUpload(self, upload_id, repository, algorithm, 0))
+        return self._add(FileUpload(self, upload_id, repository, algorithm, 0, filling=filling))
 
     async def find(self, repository: RepositoryName, upload_id: str) -> FileUpload:
         """Raises NotFound, also for a session of another repository."""

@@ -288,6 +288,13 @@ class SyncService:
         """The manifests of a repository that are still on their way to some upstream."""
         return {job.digest for job in self._queue.journal.in_repository(repository)}
 
+    def queued(self) -> dict[RepositoryName, frozenset[Digest]]:
+        """The same of all repositories: looks at the whole queue."""
+        found: dict[RepositoryName, set[Digest]] = {}
+        for job in self._queue.journal.jobs.values():
+            found.setdefault(job.repository, set()).add(job.digest)
+        return {repository: frozenset(digests) for repository, digests in found.items()}
+
     async def _load(self) -> None:
         await self._queue.pauses.load(self._clock.now())
         await self._queue.history.load()

@@ -195,7 +195,7 @@ async def test_an_empty_blob_comes_too(cache: Cache) -> None:
     assert await cache.store.blob_size(Digest.of(b"")) == 0
 
 
-async def no_room(*_: object) -> UploadSession:
+async def no_room(*_: object, **_named: object) -> UploadSession:
     raise StorageFull("The disk is full.")
 
 

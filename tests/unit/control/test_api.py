@@ -120,6 +120,12 @@ class Surface:
     def used_bytes(self):
         return 600
 
+    def stored_bytes(self):
+        return 700
+
+    async def pins(self):
+        return [{"reference": "team/app:v1"}]
+
     def raise_window(self):
         self.shown += 1
         return self.has_window
@@ -152,7 +158,7 @@ async def test_status_has_the_contracts_keys(client):
     assert status["bytes_left"] == 60
     assert status["paused_repositories"] == [{"repository": "team/old", "until": "2026-11-24T13:00:00.250Z"}]
     assert status["set_aside"] == [{"file": "a\udcff.json.damaged", "reason": "It is too large."}]
-    assert status["cache"] == {"used": 600, "max": 1000}
+    assert status["cache"] == {"used": 600, "max": 1000, "stored": 700}
     assert [(upstream["name"], upstream["state"]) for upstream in status["upstreams"]] == [
         ("corp", "ok"),
         ("hub", "away"),

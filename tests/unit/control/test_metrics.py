@@ -34,7 +34,7 @@ class Yard:
         health = tuple(UpstreamHealth(name, "registry.corp", "ok") for name in self.upstreams)
         aside = (SetAsideMarker("a.json.damaged", "It is too large."),)
         snapshot = SyncSnapshot(1, True, None, (), (), health, set_aside=aside)
-        return render_metrics(snapshot, self.counters, 600, 1000)
+        return render_metrics(snapshot, self.counters, {"used": 600, "max": 1000, "stored": 700})
 
     @property
     def families(self) -> dict[str, Family]:

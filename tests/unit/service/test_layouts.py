@@ -412,9 +412,11 @@ async def test_halves_of_characters_in_anybodys_documents_stand_in_no_exports_wa
 
 async def test_what_an_import_found_here_is_not_collected_before_its_manifest_comes(tmp_path: Path) -> None:
     class CollectedMeanwhile(FilesystemStore):
-        async def start_upload(self, repository: RepositoryName, algorithm: str = "sha256") -> UploadSession:
+        async def start_upload(
+            self, repository: RepositoryName, algorithm: str = "sha256", *, filling: bool = False
+        ) -> UploadSession:
             await self.garbage.collect(Orders(Gate().closed, lambda *_: None, 3600))
-            return await super().start_upload(repository, algorithm)
+            return await super().start_upload(repository, algorithm, filling=filling)
 
     source, path = MemoryStore(), tmp_path / "layout"
     manifest = await push_image(source)

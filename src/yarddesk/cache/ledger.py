@@ -1,0 +1,144 @@
+"""Where manifests came from, and at which upstreams they were read back: what may be evicted, since it can be had again.
+
+DATA/ledger.jsonl has a line for each change. A manifest without a line is ours alone and is never evicted, so that every loss
+of a line errs to keeping.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from yarddesk.cache.lines import Line, Lines
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName
+
+_log = logging.getLogger(__name__)
+
+LEDGER_FILE: Final = "ledger.jsonl"
+
+_Key = tuple[RepositoryName, Digest]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`source` is the upstream that it came through; `pushed`: by a client, since; `at`: where it was read back after that."""
+
+    source: str = ""
+    pushed: bool = False
+    at: frozenset[str] = frozenset()
+
+    def can_be_had_again(self, pulls: Collection[str], pushes: Collection[str]) -> bool:
+        """From the upstreams that the route pulls from now: one that it came from, or, where it was pushed, from all it was to go to."""
+        if not self.pushed:
+            return self.source in pulls
+        return bool(pushes) and self.at.issuperset(pushes) and not self.at.isdisjoint(pulls)
+
+
+@dataclass(slots=True)
+class Arriving:
+    """A manifest that comes through an upstream just now; `pushed`: a client brings it, too."""
+
+    pushed: bool = False
+
+
+class Ledger:
+    """In memory all of it; `changed` hears of each change."""
+
+    def __init__(self, folder: Path, changed: Callable[[], None] | None = None) -> None:
+        self.changed = changed
+        self._entries: dict[_Key, Entry] = {}
+        self._arriving: dict[_Key, list[Arriving]] = {}
+        self._lines = Lines(folder / LEDGER_FILE, lambda: len(self._entries), self._all)
+
+    async def load(self) -> None:
+        for line in await self._lines.load():
+            try:
+                self._take(line)
+            except (YarddeskError, KeyError, TypeError, ValueError) as error:
+                _log.warning("a line of %s is left out: %s", LEDGER_FILE, error)
+
+    async def close(self) -> None:
+        """Return when every change is in the file, if it can be written."""
+        await self._lines.close()
+
+    def get(self, repository: RepositoryName, digest: Digest) -> Entry | None:
+        return self._entries.get((repository, digest))
+
+    @contextmanager
+    def arriving(self, repository: RepositoryName, digest: Digest) -> Iterator[Arriving]:
+        """Around a look whether a manifest is here, its way into the store, and `came`."""
+        arriving = Arriving()
+        others = self._arriving.setdefault((repository, digest), [])
+        others.append(arriving)
+        try:
+            yield arriving
+        finally:
+            others.remove(arriving)
+            if not others:
+                self._arriving.pop((repository, digest), None)
+
+    def came(self, repository: RepositoryName, digest: Digest, upstream: str) -> None:
+        """It wasn't here, and came through an upstream. On disk soon."""
+        self._set((repository, digest), Entry(upstream))
+
+    async def pushed(self, repository: RepositoryName, digest: Digest) -> None:
+        """A client brought it, and is not answered before this returns: it's ours until it's read back. Raises StorageError."""
+        key = repository, digest
+        for arriving in self._arriving.get(key, ()):
+            arriving.pushed = True
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._set(key, replace(entry, pushed=True, at=frozenset()))
+            await self._lines.written()
+
+    async def arrived(self, repository: RepositoryName, digests: Iterable[Digest], upstream: str) -> None:
+        """All of these were read back at an upstream. Raises StorageError."""
+        for digest in digests:
+            entry = self._entries.get((repository, digest), Entry(pushed=True))
+            self._set((repository, digest), replace(entry, at=entry.at | {upstream}))
+        await self._lines.written()
+
+    def gone(self, repository: RepositoryName, digests: Iterable[Digest]) -> None:
+        """They are not here any more."""
+        for digest in digests:
+            if self._entries.pop((repository, digest), None) is not None:
+                self._write(_line((repository, digest), None))
+
+    def keep_only(self, is_here: Callable[[RepositoryName, Digest], bool]) -> None:
+        """Forget what was removed without a word."""
+        for repository, digest in [key for key in self._entries if not is_here(*key)]:
+            self.gone(repository, (digest,))
+
+    def _set(self, key: _Key, entry: Entry) -> None:
+        if self._entries.get(key) != entry:
+            self._entries[key] = entry
+            self._write(_line(key, entry))
+
+    def _write(self, line: Line) -> None:
+        self._lines.add(line)
+        if self.changed is not None:
+            self.changed()
+
+    def _take(self, line: Line) -> None:
+        key = RepositoryName.parse(line["repository"]), Digest.parse(line["digest"])
+        if line.get("gone"):
+            self._entries.pop(key, None)
+            return
+        at = line["at"]
+        if not isinstance(at, list) or not isinstance(line["from"], str):
+            raise TypeError("the names of upstreams are texts")
+        self._entries[key] = Entry(line["from"], line["pushed"] is not False, frozenset(map(str, at)))
+
+    def _all(self) -> list[Line]:
+        return [_line(key, entry) for key, entry in self._entries.items()]
+
+
+def _line(key: _Key, entry: Entry | None) -> Line:
+    named: Line = {"repository": key[0], "digest": key[1]}
+    if entry is None:
+        return named | {"gone": True}
+    return named | {"from": entry.source, "pushed": entry.pushed, "at": sorted(entry.at)}

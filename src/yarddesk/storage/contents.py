@@ -1,0 +1,243 @@
+"""What is stored, in memory: which manifests a repository holds, what they name, its tags, and the blobs with their sizes.
+
+Read from the disk once, in the background, while changes go on; from then on every change of the store is told here. For the
+loop's thread, but for `copy`'s result, which nobody changes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from yarddesk.errors import YarddeskError
+from yarddesk.oci.digest import Digest
+from yarddesk.oci.manifest import Manifest, parse_manifest
+from yarddesk.oci.media_types import ALL_MANIFESTS
+from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.storage.references import Packed, named_in, packed
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A manifest that is here. `names`: every digest that stands in it, its own subject's too; `stored` in seconds of the epoch.
+
+    `children` are the manifests that it lists. `readable` is False where it can't be told what it lists: then it may be
+    anything that it names.
+    """
+
+    size: int
+    stored: float
+    names: tuple[Packed, ...]
+    children: tuple[Digest, ...] = ()
+    subject: Digest | None = None
+    readable: bool = True
+
+
+@dataclass(slots=True)
+class Contents:
+    """One repository."""
+
+    manifests: dict[Digest, Held] = field(default_factory=dict)
+    tags: dict[Tag, Digest] = field(default_factory=dict)
+
+
+class ContentIndex:
+    """`complete` once all of the disk was read; until then nothing may be concluded from what is not in here.
+
+    `changes` grows with each change, of which `changed` hears. `blobs` are the sizes of those that are here; `filled` those
+    of them that came through an upstream, so that no client was told that it sent them.
+    """
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.changes = 0
+        self.repositories: dict[RepositoryName, Contents] = {}
+        self.blobs: dict[Packed, int] = {}
+        self.filled: set[Packed] = set()
+        self.references: dict[Packed, int] = {}
+        """How many manifests name a digest; those in quarantine count, too."""
+        self.held: set[Packed] = set()
+        """What stays, whoever names it: a manifest in quarantine does."""
+        self.changed: Callable[[], None] | None = None
+        self._interned: dict[Packed, Packed] = {}
+        self._told_blobs: set[Packed] = set()
+        self._told: set[tuple[RepositoryName, str]] = set()
+
+    # What the store tells
+
+    def manifest_stored(self, repository: RepositoryName, digest: Digest, held: Held) -> None:
+        self._put(repository, digest, held)
+        self._note(repository, digest)
+
+    def manifests_gone(self, repository: RepositoryName, digests: Iterable[Digest]) -> None:
+        contents = self.repositories.get(repository)
+        for digest in digests:
+            held = contents.manifests.pop(digest, None) if contents is not None else None
+            if held is not None:
+                self._count(held.names, -1)
+            self._note(repository, digest)
+        self._prune(repository)
+
+    def manifest_damaged(self, repository: RepositoryName, digest: Digest) -> None:
+        """It lies in quarantine: what it names stays until somebody has pushed it again, or given it up."""
+        contents = self.repositories.get(repository)
+        held = contents.manifests.get(digest) if contents is not None else None
+        if held is not None:
+            self.hold(held.names)
+        self.manifests_gone(repository, (digest,))
+
+    def tagged(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
+        self.repositories.setdefault(repository, Contents()).tags[tag] = digest
+        self._note(repository, tag)
+
+    def untagged(self, repository: RepositoryName, tags: Iterable[Tag]) -> None:
+        contents = self.repositories.get(repository)
+        for tag in tags:
+            if contents is not None:
+                contents.tags.pop(tag, None)
+            self._note(repository, tag)
+        self._prune(repository)
+
+    def blob_here(self, digest: Digest, size: int, *, filled: bool) -> None:
+        self._blob(packed(digest), size, filled=filled)
+        self._note_blob(packed(digest))
+
+    def blob_gone(self, digest: Digest) -> None:
+        self.blobs.pop(packed(digest), None)
+        self.filled.discard(packed(digest))
+        self._note_blob(packed(digest))
+
+    def hold(self, names: Iterable[Packed]) -> None:
+        """These stay, whoever else names them."""
+        names = list(names)
+        self._count(names, 1)
+        self.held.update(names)
+        self._changes()
+
+    # What is read from the disk
+
+    def read_manifests(self, repository: RepositoryName, found: Iterable[tuple[Digest, Held]]) -> None:
+        """As the disk has it, but for those that the store told of meanwhile: what it tells is never older."""
+        for digest, held in found:
+            if (repository, digest) not in self._told:
+                self._put(repository, digest, held)
+
+    def read_tags(self, repository: RepositoryName, found: Iterable[tuple[Tag, Digest]]) -> None:
+        for tag, digest in found:
+            if (repository, tag) not in self._told:
+                self.repositories.setdefault(repository, Contents()).tags[tag] = digest
+
+    def read_blobs(self, found: Iterable[tuple[Digest, int, bool]]) -> None:
+        """Digest, size, and whether it came through an upstream."""
+        for digest, size, filled in found:
+            if packed(digest) not in self._told_blobs:
+                self._blob(packed(digest), size, filled=filled)
+
+    def finish(self) -> None:
+        """All of the disk was read."""
+        self.complete = True
+        self._told.clear()
+        self._told_blobs.clear()
+        self._changes()
+
+    def copy(self) -> "ContentIndex":
+        """The same as it is now, for another thread to read."""
+        copied = ContentIndex()
+        copied.complete, copied.changes = self.complete, self.changes
+        copied.repositories = {
+            name: Contents(dict(contents.manifests), dict(contents.tags))
+            for name, contents in self.repositories.items()
+        }
+        copied.blobs, copied.filled = dict(self.blobs), set(self.filled)
+        copied.references, copied.held = dict(self.references), set(self.held)
+        return copied
+
+    def descendants(self, repository: RepositoryName, digest: Digest) -> set[Digest]:
+        """A manifest and all that it lists, those that they list, and so on: as far as they are here."""
+        contents = self.repositories.get(repository)
+        found: set[Digest] = set()
+        left = [digest]
+        while left and contents is not None:
+            each = left.pop()
+            held = contents.manifests.get(each)
+            if held is not None and each not in found:
+                found.add(each)
+                left += held.children
+        return found
+
+    def _put(self, repository: RepositoryName, digest: Digest, held: Held) -> None:
+        manifests = self.repositories.setdefault(repository, Contents()).manifests
+        before = manifests.get(digest)
+        if before is not None:
+            self._count(before.names, -1)
+        names = tuple(self._interned.setdefault(name, name) for name in held.names)
+        manifests[digest] = Held(held.size, held.stored, names, held.children, held.subject, held.readable)
+        self._count(names, 1)
+
+    def _blob(self, name: Packed, size: int, *, filled: bool) -> None:
+        name = self._interned.setdefault(name, name)
+        self.blobs[name] = size
+        if filled:
+            self.filled.add(name)
+        else:
+            self.filled.discard(name)
+
+    def _count(self, names: Iterable[Packed], by: int) -> None:
+        for name in names:
+            count = self.references.get(name, 0) + by
+            if count > 0:
+                self.references[name] = count
+            else:
+                self.references.pop(name, None)
+                if name not in self.blobs:
+                    self._interned.pop(name, None)
+
+    def _prune(self, repository: RepositoryName) -> None:
+        contents = self.repositories.get(repository)
+        if contents is not None and not contents.manifests and not contents.tags:
+            del self.repositories[repository]
+
+    def _note(self, repository: RepositoryName, reference: str) -> None:
+        self._changes()
+        if not self.complete:
+            self._told.add((repository, reference))
+
+    def _note_blob(self, name: Packed) -> None:
+        self._changes()
+        if not self.complete:
+            self._told_blobs.add(name)
+
+    def _changes(self) -> None:
+        self.changes += 1
+        if self.changed is not None:
+            self.changed()
+
+
+def held_of(manifest: Manifest, stored: float) -> Held:
+    return Held(
+        size=len(manifest.content),
+        stored=stored,
+        names=tuple(dict.fromkeys(named_in(manifest.content))),
+        children=tuple(child.digest for child in manifest.manifests),
+        subject=manifest.subject.digest if manifest.subject is not None else None,
+        readable=manifest.media_type in ALL_MANIFESTS,
+    )
+
+
+def held_on_disk(digest: Digest, content: bytes, media_type: str, stored: float) -> Held:
+    """What a manifest's file says; of one that is damaged, or of a type that isn't known to us, only what it names."""
+    try:
+        if digest.matches(content):
+            return held_of(parse_manifest(content, media_type, digest=digest, lenient=True), stored)
+    except YarddeskError:
+        pass
+    return Held(len(content), stored, tuple(dict.fromkeys(named_in(content))), readable=False)
+
+
+def unpacked(name: Packed) -> Digest:
+    """The digest that `references.packed` packed."""
+    return Digest.parse(f"{'sha256' if len(name) == 32 else 'sha512'}:{name.hex()}")
+
+
+def named_by(contents: Contents, digests: Iterable[Digest]) -> Iterator[Packed]:
+    """What these manifests name, each as often as it's named."""
+    for digest in digests:
+        yield from contents.manifests[digest].names
