@@ -23,7 +23,9 @@ from yarddesk.oci.name import RepositoryName
 _log = logging.getLogger(__name__)
 
 _PAUSES_SECONDS: Final = (0.25, 1.0, 4.0)
-"""Before each further round of asking all of them, where nothing came since the last one."""
+"""Before each further round of asking all of them, where next to nothing came since the last one."""
+
+_WORTH_BYTES: Final = 1024 * 1024
 
 _MOST_BREAKS: Final = 20
 _LIARS_SECONDS: Final = 600.0
@@ -77,6 +79,8 @@ class BlobSource:
         self._clock = clock
         self._position = 0
         self._breaks = 0
+        self._pauses = list(_PAUSES_SECONDS)
+        self._broke_at = 0
         self._served: set[str] = set()
         self._current: Upstream | None = None
         self._pieces: AsyncIterator[bytes] | None = None
@@ -123,8 +127,11 @@ class BlobSource:
         others = [upstream for upstream in self._upstreams if upstream.name != broken.name]
         if await self._opens(others):
             return
-        for pause in _PAUSES_SECONDS if failure.temporary else ():
-            await self._clock.wait(asyncio.Event(), pause)
+        if self._position - self._broke_at >= _WORTH_BYTES:
+            self._pauses = list(_PAUSES_SECONDS)
+        self._broke_at = self._position
+        while self._pauses and failure.temporary:
+            await self._clock.wait(asyncio.Event(), self._pauses.pop(0))
             if await self._opens(self._upstreams):
                 return
         raise failure
