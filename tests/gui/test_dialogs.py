@@ -9,6 +9,8 @@ from PySide6.QtWidgets import QLineEdit
 from tests.gui.front import Front
 from tests.support.fake_yard import health, job, part, upstream
 from yarddesk.content.credentials import CredentialUnavailable, Secret
+from yarddesk.content.pull_through import PullHealth
+from yarddesk.content.upstream import Quota
 from yarddesk.desktop.actions import JobAction
 from yarddesk.desktop.core import SignInResult
 from yarddesk.desktop.dialogs.add_upstream import AddUpstream
@@ -16,6 +18,7 @@ from yarddesk.desktop.dialogs.confirm import Confirm
 from yarddesk.desktop.dialogs.sign_in import SignIn
 from yarddesk.desktop.dialogs.start_trouble import WAITS_SECONDS, StartTrouble
 from yarddesk.errors import YarddeskError
+from yarddesk.events import PullHealthChanged
 from yarddesk.sync.snapshot import JobSnapshot
 from yarddesk.sync.states import JobState
 
@@ -174,6 +177,21 @@ def test_only_an_upstream_that_wants_credentials_suggests_to_sign_in(with_front)
         assert card.sign_in_button.property("face") == ""
         await front.show_snapshot(upstreams=(replace(untrusted, needs_credentials=True),))
         assert card.sign_in_button.property("face") == "main"
+
+    with_front(body)
+
+
+def test_an_upstream_says_how_pulls_go_and_how_many_are_left(with_front, yard):
+    async def body(front: Front):
+        front.window.show_page("upstreams")
+        assert "pulls" not in front.text()
+        yard.pulls["registry.corp"] = PullHealth("waits", "It asks to wait.", Quota(100, 76, 21600))
+        yard.tell(PullHealthChanged(upstream="registry.corp", state="waits"))
+        await front.shows(lambda: "Not asked for pulls for a while: It asks to wait." in front.text())
+        assert "76 of 100 pulls left in 6 h." in front.text()
+        yard.pulls.clear()
+        yard.tell(PullHealthChanged(upstream="registry.corp", state="ok"))
+        await front.shows(lambda: "76 of 100" not in front.text())
 
     with_front(body)
 

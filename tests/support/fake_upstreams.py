@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from yarddesk.content.target import ContentSource, DigestMismatch, NotFound
-from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamUntrue
+from yarddesk.content.upstream import Quota, UpstreamAway, UpstreamBroken, UpstreamUntrue
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest, parse_manifest
@@ -54,6 +54,7 @@ class FakeUpstream:
     """How often it was asked whether it's there at all."""
     reachable: bool | None = None
     """What it answers then; None: the truth."""
+    quota: Quota | None = None
     pinged: int = 0
     """How often it was asked for its `/v2/`."""
     forgotten: int = 0

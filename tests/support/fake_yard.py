@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from yarddesk.content.credentials import Secret
+from yarddesk.content.pull_through import PullHealth
 from yarddesk.content.upstream import UpstreamDenied
 from yarddesk.desktop.core import Problem, SignInResult
 from yarddesk.engines.model import (
@@ -209,6 +210,7 @@ class FakeYard:
         self.max_bytes = 20_000 * MB
         self.stored = 14_200 * MB
         self.listed = list(upstreams)
+        self.pulls: dict[str, PullHealth] = {}
         self.shown_problems: tuple[Problem, ...] = ()
         self.show_window: Callable[[], None] | None = None
         self.signed_in: list[tuple[str, str, Secret]] = []
@@ -219,6 +221,9 @@ class FakeYard:
 
     def used_bytes(self) -> int:
         return self.stored
+
+    def pull_health(self, upstream: str) -> PullHealth:
+        return self.pulls.get(upstream, PullHealth())
 
     def upstreams(self) -> Sequence[UpstreamSettings]:
         return tuple(self.listed)

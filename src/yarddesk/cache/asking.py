@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
+from yarddesk.cache.absent import Absent, Sought
 from yarddesk.cache.breaker import Breaker
 from yarddesk.content.clock import Clock
 from yarddesk.content.target import NotFound
@@ -18,6 +19,7 @@ from yarddesk.content.upstream import (
     UpstreamRefused,
     UpstreamTimeout,
 )
+from yarddesk.oci.name import RepositoryName
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -39,6 +41,7 @@ class Asking:
         self.offline = offline
         self._clock = clock
         self._changed = changed
+        self._absent = Absent(clock.monotonic)
         self._breakers: dict[str, Breaker] = {}
         self._waiting: Counter[str] = Counter()
         self._slow_until: dict[str, float] = {}
@@ -79,8 +82,13 @@ class Asking:
             self._breakers[upstream].answered()
         self._slow_until.pop(upstream, None)
 
+    def appeared(self, repository: RepositoryName) -> None:
+        """Something came into a repository, here or at an upstream."""
+        self._absent.changed(repository)
+
     def forget(self) -> None:
-        """Other settings: nothing is known."""
+        """Other settings, or another account: nothing is known."""
+        self._absent.forget()
         for breaker in self._breakers.values():
             breaker.forget()
         self._slow_until.clear()
@@ -91,12 +99,19 @@ class Asking:
             await breaker.close()
 
     async def first(
-        self, upstreams: Sequence[Upstream], work: Callable[[Upstream], Awaitable[_T]]
+        self,
+        upstreams: Sequence[Upstream],
+        work: Callable[[Upstream], Awaitable[_T]],
+        *,
+        sought: Sought | None = None,
     ) -> tuple[Upstream, _T] | None:
         """What the first upstream says that has it; None where all say that there is no such thing.
 
-        Raises the first failure where none has it and one failed.
+        `sought`: what it is, where it's enough that they said so some seconds ago. Raises the first failure where none has it
+        and one failed.
         """
+        if sought is not None and self._absent.includes(sought, upstreams):
+            return None
         failure: UpstreamFailure | None = None
         for upstream in upstreams:
             try:
@@ -107,6 +122,8 @@ class Asking:
                 failure = failure or error
         if failure is not None:
             raise failure
+        if sought is not None:
+            self._absent.add(sought, upstreams)
         return None
 
     async def one(self, upstream: Upstream, work: Callable[[], Awaitable[_T]]) -> _T:

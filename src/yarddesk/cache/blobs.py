@@ -202,7 +202,11 @@ class CachedBlobs:
         )
 
     async def _ask_size(self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest) -> int | None:
-        found = await self._asking.first(upstreams, lambda upstream: upstream.repository(repository).blob_size(digest))
+        found = await self._asking.first(
+            upstreams,
+            lambda upstream: upstream.repository(repository).blob_size(digest),
+            sought=(repository, digest),
+        )
         if found is None:
             return None
         self._note_size(digest, found[1])  # before anybody can ask again

@@ -80,7 +80,7 @@ class Breaker:
                 retry_after_seconds=seconds,
                 codes=self._cause.codes,
             )
-        how = "is away" if _gave_none(self._cause) else "is in trouble"
+        how = "is away" if gave_none(self._cause) else "is in trouble"
         return UpstreamNotAsked(
             upstream.name,
             f"{upstream.registry} {how}.",
@@ -114,7 +114,7 @@ class Breaker:
         if self._cause is not None:
             return
         now = self._clock.monotonic()
-        if _gave_none(error):
+        if gave_none(error):
             self._open(upstream, error)
         elif error.status == 429 or (_in_trouble(error) and error.retry_after_seconds is not None):
             wait = _COME_AGAIN_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
@@ -190,7 +190,7 @@ class Breaker:
         except UpstreamFailure as error:
             _log.debug("%s is not back: %s", upstream.name, error)
             self._cause = error
-            return not _gave_none(error) and self._clock.monotonic() - self._opened >= _IN_TROUBLE_SECONDS
+            return not gave_none(error) and self._clock.monotonic() - self._opened >= _IN_TROUBLE_SECONDS
         _log.info("%s is asked again", upstream.name)
         return True
 
@@ -199,7 +199,7 @@ class Breaker:
         self._news = asyncio.Event()
 
 
-def _gave_none(error: UpstreamFailure) -> bool:
+def gave_none(error: UpstreamFailure) -> bool:
     """Whether it means that no answer came. To somebody who waits for a pull, one that breaks off or hangs is as good as away."""
     return isinstance(error, UpstreamAway | UpstreamBroken)
 

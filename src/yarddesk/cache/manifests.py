@@ -13,7 +13,7 @@ from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import FetchedManifest, ResolvedManifest
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure
+from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure, UpstreamNotAsked
 from yarddesk.errors import YarddeskError
 from yarddesk.events import EventBus, ImageSynced, ManifestStored
 from yarddesk.oci.descriptor import Descriptor
@@ -35,6 +35,7 @@ class CachedManifests:
         store: Store,
         routes: Routes,
         lifetimes: Lifetimes,
+        quota_floor: int,
         *,
         asking: Asking,
         shared: Shared,
@@ -47,6 +48,7 @@ class CachedManifests:
     ) -> None:
         self.routes = routes
         self.lifetimes = lifetimes
+        self.quota_floor = quota_floor
         self._store = store
         self._asking = asking
         self._shared = shared
@@ -116,9 +118,8 @@ class CachedManifests:
         if not upstreams or self._is_ours(repository, reference, await self._here(repository, reference)):
             return await self._from_here(repository, reference, stale=False)
         try:
-            manifest = await self._shared.do(
-                ("fetch", repository, reference), lambda: self._fetch(upstreams, repository, reference)
-            )
+            key = ("fetch", repository, reference, tuple(upstream.name for upstream in upstreams))
+            manifest = await self._shared.do(key, lambda: self._fetch(upstreams, repository, reference))
         except UpstreamFailure:
             found = await self._from_here(repository, reference, stale=True)
             if found is None:
@@ -134,6 +135,7 @@ class CachedManifests:
         Raises UpstreamFailure, whatever is here; StorageError where it can't be kept, and YarddeskError for a tag that is
         still on its way upstream.
         """
+        self._asking.appeared(repository)  # who asks for it like this wants it looked for
         if isinstance(reference, Digest):
             known = await self._known(repository, reference)
             return known or await self._renewed(repository, reference, self.routes.pull_upstreams(repository))
@@ -158,9 +160,12 @@ class CachedManifests:
     async def _renewed(
         self, repository: RepositoryName, digest: Digest, upstreams: Sequence[Upstream]
     ) -> Manifest | None:
-        manifest = await self._shared.do(
-            ("fetch", repository, digest), lambda: self._fetch(upstreams, repository, digest)
-        )
+        """Few pulls left are kept for clients. Raises UpstreamNotAsked."""
+        plenty = [upstream for upstream in upstreams if not self._is_scarce(upstream)]
+        if upstreams and not plenty:
+            raise self._scarce(upstreams[0], "They are kept for those who pull.")
+        key = ("fetch", repository, digest, tuple(upstream.name for upstream in plenty))
+        manifest = await self._shared.do(key, lambda: self._fetch(plenty, repository, digest))
         if manifest is not None and await self._known(repository, digest) is None:
             raise StorageError(f"Manifest {digest} came, and could not be kept.", hint="The log says why.")
         return manifest
@@ -175,11 +180,16 @@ class CachedManifests:
     async def _resolve(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
     ) -> Descriptor | None:
-        found = await self._asking.first(upstreams, lambda upstream: upstream.repository(repository).resolve(reference))
+        found = await self._asking.first(
+            upstreams,
+            lambda upstream: upstream.repository(repository).resolve(reference),
+            sought=(repository, reference),
+        )
         if found is None:
             return None
         upstream, there = found
         if isinstance(reference, Tag):
+            await self._refuse_where_scarce(upstream, repository, reference, there.digest)
             await self._told(repository, reference, there.digest, upstream.name)
         return there
 
@@ -199,7 +209,9 @@ class CachedManifests:
         if isinstance(reference, Tag) and await self._here(repository, reference) is not None:
             # A HEAD first: where nothing changed it is all, and Docker Hub counts it as no pull.
             asked = await self._asking.first(
-                upstreams, lambda upstream: upstream.repository(repository).resolve(reference)
+                upstreams,
+                lambda upstream: upstream.repository(repository).resolve(reference),
+                sought=(repository, reference),
             )
             if asked is None:
                 return None
@@ -208,14 +220,40 @@ class CachedManifests:
                 self._saw(repository, reference, known.digest, asked[0].name)
                 await self._follow(repository, reference, known.digest, asked[0].name)
                 return known
+            await self._refuse_where_scarce(asked[0], repository, reference, asked[1].digest)
         found = await self._asking.first(
-            upstreams, lambda upstream: upstream.repository(repository).fetch_manifest(reference)
+            upstreams,
+            lambda upstream: upstream.repository(repository).fetch_manifest(reference),
+            sought=(repository, reference),
         )
         if found is None:
             return None
         upstream, manifest = found
         await self._keep(repository, reference, manifest, upstream)
         return manifest
+
+    async def _refuse_where_scarce(
+        self, upstream: Upstream, repository: RepositoryName, tag: Tag, there: Digest
+    ) -> None:
+        """Raises UpstreamNotAsked where few pulls are left, a changed tag would cost one, and something is here to go on with."""
+        if not self._is_scarce(upstream) or await self._here(repository, there) is not None:
+            return
+        if await self._here(repository, tag) is not None:
+            raise self._scarce(upstream, "What is here is served instead.")
+
+    def _is_scarce(self, upstream: Upstream) -> bool:
+        quota = upstream.quota
+        return quota is not None and quota.remaining < self.quota_floor
+
+    def _scarce(self, upstream: Upstream, message: str) -> UpstreamNotAsked:
+        left = upstream.quota.remaining if upstream.quota is not None else 0
+        return UpstreamNotAsked(
+            upstream.name,
+            f"{upstream.registry} lets us pull {left} more images only.",
+            message,
+            hint="cache.quota_floor in the settings says how many are kept back; to sign in gives more.",
+            temporary=True,
+        )
 
     async def _keep(
         self, repository: RepositoryName, reference: Reference, manifest: Manifest, upstream: Upstream

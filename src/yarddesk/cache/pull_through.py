@@ -7,6 +7,7 @@ from typing import Self
 
 from yarddesk.cache.asking import Asking, Shared
 from yarddesk.cache.blobs import CachedBlobs
+from yarddesk.cache.breaker import gave_none
 from yarddesk.cache.ledger import Ledger
 from yarddesk.cache.lifetimes import Lifetimes
 from yarddesk.cache.lists import CachedLists
@@ -15,10 +16,17 @@ from yarddesk.cache.origins import ORIGINS_FILE, Origins
 from yarddesk.cache.prefetch import Prefetcher
 from yarddesk.cache.room import Room
 from yarddesk.content.clock import Clock, SystemClock
-from yarddesk.content.pull_through import BlobContent, FetchedManifest, ReferrerList, ResolvedManifest, TagPage
+from yarddesk.content.pull_through import (
+    BlobContent,
+    FetchedManifest,
+    PullHealth,
+    ReferrerList,
+    ResolvedManifest,
+    TagPage,
+)
 from yarddesk.content.store import Store
 from yarddesk.content.upstream import Routes, UpstreamFailure
-from yarddesk.events import EventBus, ImageSynced, ManifestStored, Subscription, UpstreamStateChanged
+from yarddesk.events import EventBus, ImageSynced, ManifestStored, PullHealthChanged, Subscription, UpstreamStateChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.settings.model import Settings
@@ -49,12 +57,13 @@ class CachedPulls:
         self._used = used
         self._origins = Origins(settings.data_dir / ORIGINS_FILE, clock.monotonic)
         self._room = room or Room(settings.cache, clock.monotonic, lambda: None)
-        self._asking = Asking(clock, offline=settings.cache.offline)
+        self._asking = Asking(clock, offline=settings.cache.offline, changed=self._tell)
         self._shared = Shared()
         self._manifests = CachedManifests(
             store,
             routes,
             Lifetimes(settings),
+            settings.cache.quota_floor,
             asking=self._asking,
             shared=self._shared,
             origins=self._origins,
@@ -97,13 +106,20 @@ class CachedPulls:
         self._manifests.routes = self._blobs.routes = self._lists.routes = routes
         self._manifests.lifetimes = Lifetimes(settings)
         self._room.settings = settings.cache
+        self._manifests.quota_floor = settings.cache.quota_floor
         self._lists.check_seconds = self._blobs.check_seconds = _check_seconds(settings)
         self._asking.offline = settings.cache.offline
         self._asking.forget()
 
-    def trouble(self, upstream: str) -> UpstreamFailure | None:
-        """Why an upstream is not asked just now; None where it is."""
-        return self._asking.trouble(upstream)
+    def look_again(self) -> None:
+        """Somebody signed in or out: what upstreams said before says nothing any more."""
+        self._asking.forget()
+
+    def health(self, upstream: str) -> PullHealth:
+        """How pulls from it go."""
+        known = self._manifests.routes.upstream(upstream)
+        trouble = self._asking.trouble(upstream)
+        return PullHealth(_state(trouble), str(trouble or ""), known.quota if known is not None else None)
 
     def is_fresh(self, repository: RepositoryName, tag: Tag) -> bool:
         return self._manifests.is_fresh(repository, tag)
@@ -147,15 +163,29 @@ class CachedPulls:
     async def referrers(self, repository: RepositoryName, digest: Digest, artifact_type: str = "") -> ReferrerList:
         return await self._lists.referrers(repository, digest, artifact_type)
 
+    def _tell(self, upstream: str, trouble: UpstreamFailure | None) -> None:
+        event = PullHealthChanged(upstream=upstream, state=_state(trouble), reason=str(trouble or ""))
+        self._events.publish(event)
+
     def _heard(self, event: ImageSynced | ManifestStored | UpstreamStateChanged) -> None:
         match event:
             case ImageSynced():
+                self._asking.appeared(event.repository)
                 self._manifests.synced(event)
-            case ManifestStored(origin="push"):
-                for tag in event.tags:
+            case ManifestStored():
+                self._asking.appeared(event.repository)
+                for tag in event.tags if event.origin == "push" else ():
                     self._origins.is_ours(event.repository, tag)
             case UpstreamStateChanged(state="ok"):
                 self._asking.returned(event.upstream)
+
+
+def _state(trouble: UpstreamFailure | None) -> str:
+    if trouble is None:
+        return "ok"
+    if gave_none(trouble):
+        return "away"
+    return "waits" if trouble.status == 429 else "trouble"
 
 
 def _check_seconds(settings: Settings) -> float | None:

@@ -88,6 +88,14 @@ def _status(options: argparse.Namespace) -> int:
         print(
             f"upstream   {upstream['name']} ({upstream['registry']}) {upstream['state'].replace('_', ' ')}{paused}{reason}"
         )
+        pulls = upstream["pulls"]
+        if pulls["state"] != "ok":
+            print(f"           pulls don't ask it: {pulls['reason']}")
+        if pulls["quota"]:
+            quota = pulls["quota"]
+            print(
+                f"           {quota['remaining']} of {quota['limit']} pulls left in {quota['window_seconds'] // 60} min"
+            )
     return 0
 
 

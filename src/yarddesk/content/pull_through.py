@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from yarddesk.content.upstream import Quota
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
@@ -69,6 +70,15 @@ class ReferrerList:
 
     descriptors: Sequence[Descriptor]
     stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PullHealth:
+    """How pulls from an upstream go. `state`: `ok`, `away`, `trouble` or `waits` (it asked to wait); `reason` in words."""
+
+    state: str = "ok"
+    reason: str = ""
+    quota: Quota | None = None
 
 
 class PullThrough(Protocol):

@@ -1,6 +1,7 @@
 """What the cache and the sync worker know of the registries behind us, and how those fail."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from yarddesk.content.target import MountingTarget
@@ -90,6 +91,15 @@ class UpstreamPage(UpstreamUntrue):
     """A web page, or the way to one, in a registry that answers as one otherwise. Temporary."""
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many pulls an upstream lets us do in a window of so many seconds, and how many are left, as it said last."""
+
+    limit: int
+    remaining: int
+    window_seconds: int
+
+
 class UpstreamRepository(MountingTarget, Protocol):
     """One repository of an upstream: a target, and what only a pull-through cache asks."""
 
@@ -118,6 +128,11 @@ class Upstream(Protocol):
 
     @property
     def pull(self) -> bool: ...
+
+    @property
+    def quota(self) -> Quota | None:
+        """None where it has said nothing of one."""
+        ...
 
     def repository(self, name: RepositoryName) -> UpstreamRepository:
         """The target for a repository of ours: prefix stripped, `path` put before. So is the source's name of a `mount`."""

@@ -106,7 +106,7 @@ class _Actions:
     async def status(self, _request: Request) -> Response:
         surface = self._surface
         snapshot = surface.sync.snapshot()
-        return _Json(status_document(snapshot, surface.url, cache_document(surface)))
+        return _Json(status_document(snapshot, surface.url, cache_document(surface), surface.pull_health))
 
     async def queue(self, _request: Request) -> Response:
         return _Json(queue_document(self._surface.sync.snapshot()))
@@ -133,7 +133,7 @@ class _Actions:
     async def metrics(self, _request: Request) -> Response:
         surface = self._surface
         snapshot = surface.sync.snapshot()
-        text = render_metrics(snapshot, surface.counters, cache_document(surface))
+        text = render_metrics(snapshot, surface.counters, cache_document(surface), surface.pull_health)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def pause(self, request: Request) -> Response:

@@ -1,12 +1,13 @@
 """The JSON documents of the control API, from snapshots. Times are RFC 3339 in UTC, sizes bytes; keys are only ever added."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from yarddesk import __version__
+from yarddesk.content.pull_through import PullHealth
 from yarddesk.control.event_log import Happened
 from yarddesk.control.surface import ControlSurface
 from yarddesk.events import Event
@@ -21,7 +22,9 @@ def timestamp(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
-def status_document(snapshot: SyncSnapshot, url: str, cache: Mapping[str, int]) -> dict[str, Any]:
+def status_document(
+    snapshot: SyncSnapshot, url: str, cache: Mapping[str, int], pull_health: Callable[[str], PullHealth]
+) -> dict[str, Any]:
     return {
         "url": url,
         "version": __version__,
@@ -43,6 +46,7 @@ def status_document(snapshot: SyncSnapshot, url: str, cache: Mapping[str, int]) 
                 "state": upstream.state,
                 "reason": upstream.reason,
                 "paused": upstream.paused,
+                "pulls": _pulls(pull_health(upstream.upstream)),
             }
             for upstream in snapshot.upstreams
         ],
@@ -52,6 +56,17 @@ def status_document(snapshot: SyncSnapshot, url: str, cache: Mapping[str, int]) 
 def cache_document(surface: ControlSurface) -> dict[str, int]:
     """`used` of `max` is what can be had again, `stored` all that is here; `max` 0 is no bound."""
     return {"used": surface.used_bytes(), "max": surface.max_bytes, "stored": surface.stored_bytes()}
+
+
+def _pulls(health: PullHealth) -> dict[str, Any]:
+    quota = health.quota
+    return {
+        "state": health.state,
+        "reason": health.reason,
+        "quota": {"limit": quota.limit, "remaining": quota.remaining, "window_seconds": quota.window_seconds}
+        if quota is not None
+        else None,
+    }
 
 
 def queue_document(snapshot: SyncSnapshot) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """The Prometheus text format (version 0.0.4)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 
 from yarddesk import __version__
+from yarddesk.content.pull_through import PullHealth
 from yarddesk.control.counters import SECONDS_BOUNDS, SyncCounters, UpstreamCounts
 from yarddesk.sync.snapshot import SyncSnapshot
 from yarddesk.sync.states import JobState
@@ -15,12 +16,18 @@ _HOOKS = ("command", "webhook")
 Sample = tuple[Mapping[str, str], float]
 
 
-def render_metrics(snapshot: SyncSnapshot, counters: SyncCounters, cache: Mapping[str, int]) -> str:
+def render_metrics(
+    snapshot: SyncSnapshot,
+    counters: SyncCounters,
+    cache: Mapping[str, int],
+    pull_health: Callable[[str], PullHealth],
+) -> str:
     """How the queue, the cache and the upstreams stand, and what was counted since the start."""
     text = _Text()
     text.gauge("yarddesk_info", "The version that runs.", [({"version": __version__}, 1)])
     _state(text, snapshot)
     _counts(text, counters.of([upstream.upstream for upstream in snapshot.upstreams]))
+    _pulls(text, {upstream.upstream: pull_health(upstream.upstream) for upstream in snapshot.upstreams})
     text.counter(
         "yarddesk_hook_failures_total",
         "Arrivals that a hook could not be told of, for good.",
@@ -63,6 +70,25 @@ def _state(text: "_Text", snapshot: SyncSnapshot) -> None:
             for upstream in snapshot.upstreams
             if upstream.state != "unknown"
         ],
+    )
+
+
+def _pulls(text: "_Text", upstreams: Mapping[str, PullHealth]) -> None:
+    text.gauge(
+        "yarddesk_upstream_pulls_up",
+        "Whether pulls ask an upstream; 0 while it's left alone.",
+        [({"upstream": name}, int(health.state == "ok")) for name, health in upstreams.items()],
+    )
+    quotas = {name: health.quota for name, health in upstreams.items() if health.quota is not None}
+    text.gauge(
+        "yarddesk_upstream_quota_limit",
+        "Pulls that an upstream allows in its window.",
+        [({"upstream": name}, quota.limit) for name, quota in quotas.items()],
+    )
+    text.gauge(
+        "yarddesk_upstream_quota_remaining",
+        "Pulls that are left in it.",
+        [({"upstream": name}, quota.remaining) for name, quota in quotas.items()],
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from yarddesk.content.pull_through import PullHealth
 from yarddesk.control.counters import SyncCounters
 from yarddesk.control.event_log import EventLog
 from yarddesk.control.works import Work
@@ -39,6 +40,10 @@ class ControlSurface(Protocol):
     @property
     def works(self) -> Mapping[str, Work]:
         """What takes a while, by the command's name: POST `/api/v1/NAME`."""
+        ...
+
+    def pull_health(self, upstream: str) -> PullHealth:
+        """How pulls from an upstream go."""
         ...
 
     def raise_window(self) -> bool:

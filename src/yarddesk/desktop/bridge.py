@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from yarddesk.desktop.core import Core, Problem
 from yarddesk.desktop.models.throughput import ThroughputLog
-from yarddesk.events import Event, HookFailed, SettingsChanged, StorageChanged, UpstreamStateChanged
+from yarddesk.events import Event, HookFailed, PullHealthChanged, SettingsChanged, StorageChanged, UpstreamStateChanged
 from yarddesk.sync.snapshot import SyncSnapshot
 
 SNAPSHOT_MILLISECONDS = 250
@@ -99,7 +99,7 @@ class Bridge(QObject):
     def _on_event(self, event: Event) -> None:
         if isinstance(event, StorageChanged):
             self._storage_moved = True
-        elif isinstance(event, (SettingsChanged, UpstreamStateChanged)):
+        elif isinstance(event, (SettingsChanged, UpstreamStateChanged, PullHealthChanged)):
             self._upstreams_moved = True
         elif isinstance(event, HookFailed):
             self.hook_failed.emit(event.what, event.image, event.reason)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from yarddesk.content.credentials import Secret
+from yarddesk.content.pull_through import PullHealth
 from yarddesk.engines.model import ContainerEngine, RegistryAddress
 from yarddesk.events import EventBus
 from yarddesk.service.front import Problem, Remedy, SignInResult
@@ -56,6 +57,10 @@ class Core(Protocol):
 
     def upstreams(self) -> Sequence[UpstreamSettings]:
         """In the order written; SettingsChanged tells of others."""
+        ...
+
+    def pull_health(self, upstream: str) -> PullHealth:
+        """How pulls from an upstream go; PullHealthChanged tells of another state."""
         ...
 
     @property

@@ -201,6 +201,15 @@ class UpstreamStateChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullHealthChanged(Event):
+    """Pulls ask an upstream again (`ok`), or leave it alone for a while: `away`, `trouble` or `waits` (it asked to wait)."""
+
+    upstream: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialRequired(Event):
     """An upstream asks for a user and password that we don't have, or refused those that we have."""
 

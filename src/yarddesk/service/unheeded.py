@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-from yarddesk.settings.model import CacheSettings, RequestLogSettings, Settings
+from yarddesk.settings.model import RequestLogSettings, Settings
 
 
 def unheeded_keys(settings: Settings) -> Sequence[str]:
     """The keys that differ from their defaults in vain."""
-    cache = CacheSettings()
     differs = {
         "server.log": settings.server.log != RequestLogSettings(),
-        "cache.quota_floor": settings.cache.quota_floor != cache.quota_floor,
         "upstreams[].create_repository": any(upstream.create_repository for upstream in settings.upstreams),
     }
     return [key for key, is_set in differs.items() if is_set]

@@ -15,6 +15,7 @@ from yarddesk.cache.eviction import Evictor, Known
 from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.content.clock import SystemClock
 from yarddesk.content.credentials import Credential, Secret
+from yarddesk.content.pull_through import PullHealth
 from yarddesk.control.app import control_app
 from yarddesk.control.counters import SyncCounters
 from yarddesk.control.event_log import EventLog
@@ -173,6 +174,9 @@ class Yard:
     def upstreams(self) -> Sequence[UpstreamSettings]:
         return self._settings.upstreams
 
+    def pull_health(self, upstream: str) -> PullHealth:
+        return self._parts.pulls.health(upstream)
+
     @property
     def engines(self) -> Sequence[ContainerEngine]:
         return self._engines
@@ -253,6 +257,7 @@ class Yard:
     async def account_changed(self, registry: str, *, retry: bool) -> int:
         """The keychain has other credentials for a registry; `retry`: what waits for any of its upstreams goes on."""
         self._routes.account_changed(registry)
+        self._parts.pulls.look_again()
         names = [upstream.name for upstream in upstreams_at(self._settings.upstreams, registry)] if retry else []
         return sum([await self.sync.retry(name) for name in names])
 

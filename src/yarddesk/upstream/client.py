@@ -23,6 +23,7 @@ from yarddesk.upstream.http import REDIRECTS, Answer, Body, Timeouts, Wire
 from yarddesk.upstream.origins import Origin, may_be_reached_from, same_owner, web_url
 from yarddesk.upstream.profiles import GENERIC, profile_for, recognized
 from yarddesk.upstream.proxies import Proxies
+from yarddesk.upstream.quota import QuotaMeter
 from yarddesk.upstream.reach import Reach
 from yarddesk.upstream.retry import Retry
 from yarddesk.upstream.tokens import Scopes, TokenClient
@@ -81,6 +82,7 @@ class RegistryClient:
         self.timeouts = timeouts or Timeouts()
         self.retry = retry or Retry()
         self.abilities = Abilities(monotonic)
+        self.quota = QuotaMeter(monotonic)
         self.profile = profile_for(host)
         self._warned: set[str] = set()
         self._secrets = SecretsSeen()
@@ -188,6 +190,7 @@ class RegistryClient:
     def forget_account(self) -> None:
         """Look for credentials anew with the next request: somebody signed in or out."""
         self._auth.forget_all()
+        self.quota.forget()
 
     async def is_reachable(self) -> bool:
         """Whether anybody answers there, whatever they say: nothing secret is sent, and nothing raises."""
@@ -277,6 +280,8 @@ class RegistryClient:
             )
             answer = await stack.enter_async_context(exchange)
             answer.sent_elsewhere = elsewhere
+            if not elsewhere:
+                self.quota.heard(answer.headers)
             if self.profile is GENERIC and not elsewhere:
                 self.profile = recognized(answer.headers) or GENERIC
             if request.method not in ("GET", "HEAD") or answer.status not in REDIRECTS:

@@ -8,7 +8,7 @@ from typing import Final
 
 from yarddesk.content.credentials import CredentialStore
 from yarddesk.content.registry_host import is_docker_hub, registry_key
-from yarddesk.content.upstream import Upstream
+from yarddesk.content.upstream import Quota, Upstream
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import InvalidName, RepositoryName
 from yarddesk.settings.model import UpstreamSettings
@@ -59,6 +59,10 @@ class RegistryUpstream:
     @property
     def pull(self) -> bool:
         return self._connection.settings.pull
+
+    @property
+    def quota(self) -> Quota | None:
+        return self._connection.client.quota.left
 
     @property
     def settings(self) -> UpstreamSettings:

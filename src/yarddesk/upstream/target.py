@@ -124,6 +124,7 @@ class RegistryRepository:
                 raise self._silent() from error
             if answer.status != 200:
                 raise await self._client.failure(answer, what)
+            self._client.quota.pulled(answer.headers)
             content = await self._client.read(answer, MAX_MANIFEST_BYTES, what)
             content_type = answer.headers.get("content-type", "")
         if isinstance(reference, Digest) and not reference.matches(content):

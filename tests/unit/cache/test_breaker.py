@@ -77,7 +77,7 @@ async def test_one_wait_and_then_none_until_a_probe_finds_it_back(cache: Cache, 
     assert cache.upstream.asked.total() == asked, "no pull was the probe"
     breaks_with(cache, None)
     cache.clock.advance(30)
-    await until_async(lambda: cache.pulls.trouble("corp") is None)
+    await until_async(lambda: cache.pulls.health("corp").state == "ok")
     assert await cache.pulled() == manifest
 
 
@@ -109,7 +109,7 @@ async def test_a_429_has_its_way_for_as_long_as_it_asks_and_is_passed_on_with_wh
     assert (cache.upstream.asked.total(), cache.upstream.pinged) == (asked, 0)
     breaks_with(cache, None)
     cache.clock.advance(50)
-    await until_async(lambda: cache.pulls.trouble("corp") is None)
+    await until_async(lambda: cache.pulls.health("corp").state == "ok")
     assert await cache.pulled() == manifest
 
 
@@ -161,7 +161,7 @@ async def test_one_that_answers_its_probe_and_fails_again_rests_at_once(cache: C
     for _ in range(3):
         await fails(cache)
     cache.clock.advance(1)
-    await until_async(lambda: cache.pulls.trouble("corp") is None)
+    await until_async(lambda: cache.pulls.health("corp").state == "ok")
     assert await fails(cache) is ODD
     assert isinstance(await fails(cache), UpstreamNotAsked)
 
@@ -176,7 +176,7 @@ async def test_one_that_answers_probes_with_errors_alone_gets_a_request_after_a_
         await pinged(cache, times)
     assert isinstance(await fails(cache), UpstreamNotAsked)
     cache.clock.advance(16)
-    await until_async(lambda: cache.pulls.trouble("corp") is None)
+    await until_async(lambda: cache.pulls.health("corp").state == "ok")
     assert await cache.pulled() == manifest
 
 
@@ -185,7 +185,7 @@ async def test_one_whose_certificate_is_not_trusted_is_there(cache: Cache) -> No
     await fails(cache)
     breaks_with(cache, UpstreamUntrusted("corp", "who?"), pings=UpstreamUntrusted("corp", "who?"))
     cache.clock.advance(1)
-    await until_async(lambda: cache.pulls.trouble("corp") is None)
+    await until_async(lambda: cache.pulls.health("corp").state == "ok")
     assert isinstance(await fails(cache), UpstreamUntrusted)
 
 

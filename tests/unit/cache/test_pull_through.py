@@ -231,7 +231,7 @@ async def test_an_upstream_that_is_known_to_be_away_is_left_alone_for_a_while(ca
     cache.upstream.away = False
     manifest = await cache.put_upstream(build_image("a"))
     cache.clock.advance(1)
-    await until_async(lambda: cache.pulls.trouble("corp") is None)
+    await until_async(lambda: cache.pulls.health("corp").state == "ok")
     assert await cache.pulled() == manifest
 
 

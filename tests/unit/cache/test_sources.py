@@ -65,7 +65,7 @@ async def test_an_upstream_that_is_back_after_a_moment_goes_on(cache: Cache) -> 
     del cache.routes.upstreams[1]
     cache.upstream.cut_after = HALF
     reading = asyncio.create_task(read(cache))
-    await until_async(lambda: cache.pulls.trouble("corp") is not None)
+    await until_async(lambda: cache.pulls.health("corp").state != "ok")
     cache.upstream.cut_after = None
     assert await while_time_goes_by(cache, _result(reading)) == BLOB
     assert cache.upstream.served == len(BLOB)
@@ -171,7 +171,7 @@ async def test_a_silent_upstream_has_its_time_and_then_the_next_one_is_asked(tmp
     cache.pulls.reload(cache.routes, settings)
     assert await read(cache) == BLOB
     assert (silent.asked["fetch"], cache.upstream.asked["fetch"]) == (1, 1)
-    assert cache.pulls.trouble("silent") is not None
+    assert cache.pulls.health("silent").state != "ok"
 
 
 async def _result(task: asyncio.Task[bytes]) -> bytes:

@@ -9,6 +9,8 @@ import pytest
 
 from yarddesk import __version__
 from yarddesk.content.credentials import Secret
+from yarddesk.content.pull_through import PullHealth
+from yarddesk.content.upstream import Quota
 from yarddesk.control.app import control_app
 from yarddesk.control.counters import SyncCounters
 from yarddesk.control.event_log import EventLog
@@ -112,6 +114,7 @@ class Surface:
         self.sync = Queue()
         self.shown = 0
         self.has_window = True
+        self.pulls = {"corp": PullHealth("waits", "corp asks to wait.", Quota(100, 3, 21600))}
         self.works: dict[str, Work] = {}
         self.events = EventBus()
         self.event_log = EventLog(self.events)
@@ -125,6 +128,9 @@ class Surface:
 
     async def pins(self):
         return [{"reference": "team/app:v1"}]
+
+    def pull_health(self, upstream):
+        return self.pulls.get(upstream, PullHealth())
 
     def raise_window(self):
         self.shown += 1
@@ -162,6 +168,14 @@ async def test_status_has_the_contracts_keys(client):
     assert [(upstream["name"], upstream["state"]) for upstream in status["upstreams"]] == [
         ("corp", "ok"),
         ("hub", "away"),
+    ]
+    assert [upstream["pulls"] for upstream in status["upstreams"]] == [
+        {
+            "state": "waits",
+            "reason": "corp asks to wait.",
+            "quota": {"limit": 100, "remaining": 3, "window_seconds": 21600},
+        },
+        {"state": "ok", "reason": "", "quota": None},
     ]
 
 

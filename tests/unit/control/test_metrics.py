@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tests.support import prometheus_text
 from tests.support.prometheus_text import Family
 from yarddesk import __version__
+from yarddesk.content.pull_through import PullHealth
+from yarddesk.content.upstream import Quota
 from yarddesk.control.counters import SyncCounters
 from yarddesk.control.metrics import render_metrics
 from yarddesk.events import Event, EventBus, HookFailed, PartEnded, TagConflict, TryBegun, TryFailed
@@ -24,6 +26,7 @@ class Yard:
         self.events = EventBus()
         self.counters = SyncCounters(self.events)
         self.upstreams = upstreams or ("corp",)
+        self.pulls = PullHealth()
 
     def tell(self, *events: Event) -> None:
         for event in events:
@@ -34,7 +37,7 @@ class Yard:
         health = tuple(UpstreamHealth(name, "registry.corp", "ok") for name in self.upstreams)
         aside = (SetAsideMarker("a.json.damaged", "It is too large."),)
         snapshot = SyncSnapshot(1, True, None, (), (), health, set_aside=aside)
-        return render_metrics(snapshot, self.counters, {"used": 600, "max": 1000, "stored": 700})
+        return render_metrics(snapshot, self.counters, {"used": 600, "max": 1000, "stored": 700}, lambda _: self.pulls)
 
     @property
     def families(self) -> dict[str, Family]:
@@ -152,3 +155,14 @@ def test_an_upstream_may_have_any_name(names: list[str]) -> None:
 def test_the_reader_is_strict(text: str) -> None:
     with pytest.raises(AssertionError):
         prometheus_text.read(text)
+
+
+def test_how_pulls_go_and_what_is_left_of_them(yard: Yard) -> None:
+    families = yard.families
+    assert families["yarddesk_upstream_pulls_up"].value(upstream="corp") == 1
+    assert not families["yarddesk_upstream_quota_limit"].samples
+    yard.pulls = PullHealth("waits", "corp asks to wait.", Quota(100, 3, 21600))
+    families = yard.families
+    assert families["yarddesk_upstream_pulls_up"].value(upstream="corp") == 0
+    assert families["yarddesk_upstream_quota_limit"].value(upstream="corp") == 100
+    assert families["yarddesk_upstream_quota_remaining"].value(upstream="corp") == 3

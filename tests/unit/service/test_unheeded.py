@@ -10,7 +10,7 @@ def test_the_defaults_need_no_word():
 
 def test_what_is_set_in_vain_is_named():
     environ = {
-        "YARDDESK_CACHE_QUOTA_FLOOR": "1",
+        "YARDDESK_SERVER_LOG_ENABLED": "true",
         "YARDDESK_SYNC_CONCURRENCY": "2",
     }
-    assert unheeded_keys(load_settings(environ).settings) == ["cache.quota_floor"]
+    assert unheeded_keys(load_settings(environ).settings) == ["server.log"]

@@ -4,6 +4,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
+from yarddesk.content.pull_through import PullHealth
 from yarddesk.desktop import words
 from yarddesk.desktop.actions import Actions
 from yarddesk.desktop.bridge import Bridge
@@ -94,6 +95,7 @@ class UpstreamsPage(QScrollArea):
         health = {each.upstream: each for each in snapshot.upstreams}
         for name, card in self.cards.items():
             card.show_health(health.get(name))
+            card.show_pulls(self._bridge.core.pull_health(name))
 
 
 class UpstreamCard(QFrame):
@@ -112,6 +114,8 @@ class UpstreamCard(QFrame):
         self.setAccessibleName(f"Upstream {words.plain(upstream.name, 80)}")
         self._glyph = GlyphLabel("clock", 20, "secondary")
         self._state = paragraph()
+        self._pulls = paragraph()
+        give_role(self._pulls, "role", "secondary")
         self.pause_button = Button("Pause")
         self.sign_in_button = Button("Sign in…")
         self.sign_out_button = Button("Sign out")
@@ -129,6 +133,7 @@ class UpstreamCard(QFrame):
         self.sign_out_button.clicked.connect(self._on_sign_out)
         self.remove_button.clicked.connect(self._on_remove)
         self.show_health(None)
+        self.show_pulls(PullHealth())
 
     def show_health(self, health: UpstreamHealth | None) -> None:
         """How it is, as last seen; None: nothing is known of it."""
@@ -146,6 +151,17 @@ class UpstreamCard(QFrame):
         give_role(self._state, "role", "needs_you" if asking else "secondary")
         give_role(self.sign_in_button, "face", "main" if health and health.needs_credentials else "")
         self.pause_button.setText("Resume" if paused else "Pause")
+
+    def show_pulls(self, health: PullHealth) -> None:
+        """How pulls from it go, where there is something to say."""
+        said = []
+        if self.upstream.pull and health.state != "ok":
+            said.append(words.sentence(f"Not asked for pulls for a while: {words.plain(health.reason, 300)}"))
+        if self.upstream.pull and health.quota is not None:
+            quota = health.quota
+            said.append(f"{quota.remaining} of {quota.limit} pulls left in {words.duration(quota.window_seconds)}.")
+        self._pulls.setText(" ".join(said))
+        self._pulls.setVisible(bool(said))
 
     def _title_row(self) -> QHBoxLayout:
         title = QHBoxLayout()
@@ -169,6 +185,7 @@ class UpstreamCard(QFrame):
         text.setSpacing(4)
         text.addWidget(self._route)
         text.addWidget(self._state)
+        text.addWidget(self._pulls)
         return text
 
     def _button_row(self) -> QHBoxLayout:
