@@ -152,6 +152,9 @@ def test_who_could_not_be_told_of_an_arrival_is_named_for_a_moment(with_front, y
         yard.tell(HookFailed(what="webhook", image=A, reason="example.com answered with status 500."))
         await front.settle()
         said = "team/app:v1 arrived, but the webhook could not be told: example.com answered with status 500."
+        assert front.window.toast.text() == f"{said} It’s tried again."
+        yard.tell(HookFailed(what="webhook", image=A, reason="example.com answered with status 500.", over=True))
+        await front.settle()
         assert front.window.toast.text() == said
 
     with_front(body)

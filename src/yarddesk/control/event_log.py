@@ -53,7 +53,7 @@ class EventLog:
             return happened
         try:
             async with asyncio.timeout(seconds):
-                while not self.closed and not self.since(sequence).events:
+                while not (self.closed or (self._kept and self._kept[-1].sequence > sequence)):
                     await self._news.wait()
                 if not self.closed:
                     await asyncio.sleep(_GATHERING_SECONDS)

@@ -32,8 +32,8 @@ class Bridge(QObject):
     storage_changed = Signal()
     upstreams_changed = Signal()
     problems_changed = Signal()
-    hook_failed = Signal(str, str, str)
-    """Who was to be told of an arrival, of which image, and why that failed."""
+    hook_failed = Signal(object)
+    """A HookFailed."""
     second_passed = Signal()
     """While somebody looks at something that says how long it takes."""
 
@@ -102,7 +102,7 @@ class Bridge(QObject):
         elif isinstance(event, (SettingsChanged, UpstreamStateChanged, PullHealthChanged)):
             self._upstreams_moved = True
         elif isinstance(event, HookFailed):
-            self.hook_failed.emit(event.what, event.image, event.reason)
+            self.hook_failed.emit(event)
         self._read_soon()
 
     def _read_soon(self) -> None:

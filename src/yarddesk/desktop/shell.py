@@ -28,6 +28,7 @@ from yarddesk.desktop.tasks import Tasks
 from yarddesk.desktop.tray import Tray
 from yarddesk.desktop.views.window import MainWindow
 from yarddesk.errors import YarddeskError
+from yarddesk.events import HookFailed
 from yarddesk.oci.name import Tag
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot
@@ -156,9 +157,10 @@ class Shell(QObject):
             # The panel ended: without this there would be no way back to the window.
             self.window.showMinimized()
 
-    def _on_hook_failed(self, what: str, image: str, reason: str) -> None:
-        said = f"{words.plain(image, 120)} arrived, but the {what} could not be told: {words.plain(reason, 300)}"
-        self.window.toast.say(said)
+    def _on_hook_failed(self, event: HookFailed) -> None:
+        again = "" if event.over else " It’s tried again."
+        image, reason = words.plain(event.image, 120), words.plain(event.reason, 300)
+        self.window.toast.say(f"{image} arrived, but the {event.what} could not be told: {reason}{again}")
 
     # Questions
 
