@@ -149,7 +149,7 @@ class Bridge(QObject):
 
     def _arm(self) -> None:
         """Start or stop the timers, by what there is to see and who looks."""
-        moving = any(state.is_active for state in self._snapshot.counts)
+        moving = bool(self._snapshot.tally.active)
         _run(self._poll, bool(self._lookers) and moving)
         _run(self._clock, bool(self._lookers))
 
@@ -164,7 +164,7 @@ class Bridge(QObject):
         snapshot = self._snapshot
         return (
             snapshot.paused_until is not None
-            or any(part.next_attempt is not None for job in snapshot.jobs for part in job.parts)
+            or snapshot.tally.is_timed
             or not self.throughput.is_flat(time.monotonic())
         )
 

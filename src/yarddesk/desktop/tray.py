@@ -127,7 +127,7 @@ class Tray(QObject):
     def _on_snapshot(self, snapshot: SyncSnapshot) -> None:
         said = headline(snapshot, self._bridge.now())
         _set_text(self.state_line, words.menu_text(said.line, 100))
-        active = [job for job in snapshot.jobs if any(part.state.is_active for part in job.parts)]
+        active = snapshot.tally.active
         for position, action in enumerate(self.transfers):
             job = active[position] if position < len(active) else None
             action.setVisible(job is not None)

@@ -115,9 +115,7 @@ class Job:
     replaces: Digest | None = None
     size: int | None = None
     sequence: int = 0
-    version: int = 0
     view: JobSnapshot | None = None
-    view_stamp: tuple[int, int] = (-1, -1)
     id: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -99,19 +99,21 @@ class Queue:
 
     def shown(self, job: Job, part: Part) -> Shown:
         """Pure of what is in memory."""
-        as_it_is = Shown(part.state, part.reason, part.next_attempt, part.needs_credentials)
-        if part.look is not None and part.state.is_active and part.state is not JobState.CANCELLING:
+        state = part.state
+        if part.look is not None and state.is_active and state is not JobState.CANCELLING:
             return Shown(JobState.BLOCKED, part.look.reason, None, part.look.needs_credentials)
-        if part.state not in (JobState.QUEUED, JobState.WAITING):
-            return as_it_is._replace(next_attempt=None)
+        if state is not JobState.QUEUED and state is not JobState.WAITING:
+            return Shown(state, part.reason, None, part.needs_credentials)
         if self.is_paused(job, part):
             return Shown(JobState.PAUSED, part.reason, None, False)
         gate = self.schedule.gate(part.upstream)
         if gate.is_open:
-            return Shown(JobState.QUEUED, "", None, False) if part.away else as_it_is
+            if part.away:
+                return Shown(JobState.QUEUED, "", None, False)
+            return Shown(state, part.reason, part.next_attempt, part.needs_credentials)
         if gate.state == "needs_you":
             return Shown(JobState.BLOCKED, gate.reason, None, gate.needs_credentials)
-        reason = part.reason if part.state is JobState.WAITING and part.reason else gate.reason
+        reason = part.reason if state is JobState.WAITING and part.reason else gate.reason
         return Shown(JobState.WAITING, reason, _later(part.next_attempt, gate.next_attempt), False)
 
     @contextmanager
@@ -134,7 +136,7 @@ class Queue:
         )
 
     def touch(self, job: Job) -> None:
-        job.version += 1
+        job.view = None
         self.changes += 1
         self.changed.set()
         self._let_go(job.id)
@@ -317,8 +319,9 @@ def _passes(tag: Tag, wanted: TagFilter) -> bool:
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:
-    moments = [moment for moment in (one, other) if moment is not None]
-    return max(moments, default=None)
+    if one is None or other is None:
+        return one or other
+    return max(one, other)
 
 
 def seconds_from(now: datetime, seconds: float) -> datetime:

@@ -4,14 +4,24 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import Final
 
+from yarddesk.oci.digest import Digest
 from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.outcomes import Attempt
-from yarddesk.sync.queue import Queue
+from yarddesk.sync.queue import Queue, Shown
 from yarddesk.sync.schedule import PartKey
-from yarddesk.sync.snapshot import JobSnapshot, SetAsideMarker, SyncSnapshot, UpstreamHealth, UpstreamPart
+from yarddesk.sync.snapshot import (
+    JobSnapshot,
+    SendPlan,
+    SetAsideMarker,
+    SyncSnapshot,
+    UpstreamHealth,
+    UpstreamPart,
+)
 
 _RECENT: Final = 50
+_MOST_ALIKE: Final = 4_000
 
+_Said = tuple[str, Shown, int, Digest | None, SendPlan | None, int | None]
 _Stamp = tuple[int, int, int, tuple[SetAsideMarker, ...]]
 _order: Final = attrgetter("order")
 
@@ -25,6 +35,9 @@ class Views:
         self._revision = 0
         self._stamp: _Stamp | None = None
         self._snapshot: SyncSnapshot | None = None
+        self._world = -1
+        self._parts: dict[_Said, UpstreamPart] = {}
+        self._lots: dict[tuple[int, ...], tuple[UpstreamPart, ...]] = {}
 
     def snapshot(self) -> SyncSnapshot:
         """Costs a look at the counters of what runs while nothing changes, and one pass over the queue otherwise."""
@@ -37,54 +50,89 @@ class Views:
             return self._snapshot
         self._stamp = stamp
         self._revision += 1
-        moving = {attempt.key.job_id for attempt in self._attempts.values()}
         self._snapshot = SyncSnapshot(
             revision=self._revision,
             paused=queue.pauses.everything,
             paused_until=queue.pauses.until,
             paused_repositories=queue.pauses.repositories,
             set_aside=queue.journal.set_aside,
-            jobs=tuple(self._job(job, job.id in moving) for job in sorted(queue.journal.jobs.values(), key=_order)),
+            jobs=self._jobs(),
             recent=tuple(queue.history.recent(_RECENT)),
             upstreams=self._upstreams(),
             bytes_per_second=rate,
         )
         return self._snapshot
 
-    def _job(self, job: Job, moving: bool) -> JobSnapshot:
-        stamp = (job.version, self._queue.world)
-        if moving or job.view is None or job.view_stamp != stamp:
-            job.view = JobSnapshot(
-                id=job.id,
-                repository=job.repository,
-                reference=job.reference,
-                digest=job.digest,
-                generation=job.generation,
-                created=job.created,
-                parts=tuple(self._part(job, part) for part in job.parts.values()),
-                paused=job.paused,
-                repository_paused=job.repository in self._queue.pauses.repositories,
-                priority=job.priority,
-            )
+    def _jobs(self) -> tuple[JobSnapshot, ...]:
+        queue = self._queue
+        jobs = list(
+            queue.journal.jobs.values()
+        )  # by sequence: whoever comes is put last, and a newer push in the older's place
+        if any(job.priority for job in jobs):
+            jobs.sort(key=_order)
+        if self._world != queue.world:
+            self._world = queue.world
+            self._forget_alike()
+            for job in jobs:
+                job.view = None
+        elif len(self._parts) + len(self._lots) > _MOST_ALIKE:
+            self._forget_alike()
+        views = tuple([job.view or self._viewed(job) for job in jobs])
+        for key in self._attempts:
             # What moves is made anew each time, and once more when it came to rest.
-            job.view_stamp = (-1, -1) if moving else stamp
+            if (moving := queue.journal.get(key.job_id)) is not None:
+                moving.view = None
+        return views
+
+    def _forget_alike(self) -> None:
+        self._parts.clear()
+        self._lots.clear()
+
+    def _viewed(self, job: Job) -> JobSnapshot:
+        job.view = JobSnapshot(
+            id=job.id,
+            repository=job.repository,
+            reference=job.reference,
+            digest=job.digest,
+            generation=job.generation,
+            created=job.created,
+            parts=self._parts_of(job),
+            paused=job.paused,
+            repository_paused=job.repository in self._queue.pauses.repositories,
+            priority=job.priority,
+        )
         return job.view
+
+    def _parts_of(self, job: Job) -> tuple[UpstreamPart, ...]:
+        """What says the same is the same object, for most images that wait: it's added up at once then (snapshot.add_up)."""
+        parts = tuple([self._part(job, part) for part in job.parts.values()])
+        for part in parts:
+            if part.progress is not None:
+                return parts
+        return self._lots.setdefault(tuple(map(id, parts)), parts)
 
     def _part(self, job: Job, part: Part) -> UpstreamPart:
         shown = self._queue.shown(job, part)
-        return UpstreamPart(
-            upstream=part.upstream,
-            registry=self._queue.registry_of(part.upstream),
-            state=shown.state,
-            reason=shown.reason,
-            tries=part.tries,
-            next_attempt=shown.next_attempt,
-            progress=part.meter.snapshot() if part.meter is not None else None,
-            needs_credentials=shown.needs_credentials,
-            conflict=part.conflict.there if part.asks and part.conflict else None,
-            plan=part.plan,
-            size=job.size,
-        )
+        conflict = part.conflict.there if part.asks and part.conflict else None
+        key = (part.upstream, shown, part.tries, conflict, part.plan, job.size)
+        made = self._parts.get(key) if part.meter is None else None
+        if made is None:
+            made = UpstreamPart(
+                upstream=part.upstream,
+                registry=self._queue.registry_of(part.upstream),
+                state=shown.state,
+                reason=shown.reason,
+                tries=part.tries,
+                next_attempt=shown.next_attempt,
+                progress=part.meter.snapshot() if part.meter is not None else None,
+                needs_credentials=shown.needs_credentials,
+                conflict=conflict,
+                plan=part.plan,
+                size=job.size,
+            )
+            if part.meter is None:
+                self._parts[key] = made
+        return made
 
     def _upstreams(self) -> tuple[UpstreamHealth, ...]:
         queue = self._queue

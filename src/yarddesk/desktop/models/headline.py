@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from yarddesk.desktop import words
-from yarddesk.desktop.models.row import speaking_part
 from yarddesk.sync.snapshot import OverallState, SyncSnapshot, overall_state
 from yarddesk.sync.states import JobState
 
@@ -53,18 +52,15 @@ def _until(moment: datetime | None, now: datetime) -> str:
 
 
 def _needs_you(snapshot: SyncSnapshot) -> str:
-    speaking = [part for job in snapshot.jobs if (part := speaking_part(job)) is not None]
-    stuck = [part for part in speaking if part.state in (JobState.BLOCKED, JobState.FAILED)]
-    asking = [words.plain(part.registry, 60) for part in stuck if part.needs_credentials]
-    if asking:
-        registries = list(dict.fromkeys(asking))
+    tally = snapshot.tally
+    if tally.asking:
+        registries = list(dict.fromkeys(words.plain(registry, 60) for registry in tally.asking))
         return f"{words.listed(registries)} {'asks' if len(registries) == 1 else 'ask'} you to sign in"
-    return f"{words.count(len(stuck), 'image needs', 'images need')} you"
+    return f"{words.count(tally.stuck, 'image needs', 'images need')} you"
 
 
 def _offline(snapshot: SyncSnapshot) -> str:
-    waiting = {part.registry for job in snapshot.jobs for part in job.parts if part.state is JobState.WAITING}
-    return f"Waiting for {words.listed(sorted(words.plain(registry, 60) for registry in waiting))}"
+    return f"Waiting for {words.listed(sorted(words.plain(registry, 60) for registry in snapshot.tally.awaited))}"
 
 
 def _waiting_images(snapshot: SyncSnapshot) -> str:
