@@ -28,6 +28,12 @@ class FakeUpstream:
     mounts: bool = True
     away: bool = False
     fault: Callable[[str, str], Exception | None] | None = None
+    lost: Callable[[str, str], Exception | None] | None = None
+    """As `fault`, asked when something is done already, and only its answer can be lost still."""
+    pace: Callable[[], float] | None = None
+    """How many seconds the next question, or its answer, is on its way."""
+    taken: Counter[tuple[RepositoryName, Digest]] = field(default_factory=Counter)
+    """How often each blob was sent here, whole."""
     held: asyncio.Event | None = None
     """While it's set to an event that isn't set, blobs stop after their first piece."""
     stops: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -93,6 +99,19 @@ class FakeUpstream:
     def abandon(self, name: RepositoryName, digest: Digest) -> None:
         self.abandoned.append(digest)
 
+    async def come(self, what: str, repository: str, of: str) -> None:
+        """A question on its way, and then asked."""
+        await asyncio.sleep(self.pace() if self.pace else 0)
+        self.ask(what, repository, of)
+
+    async def did(self, what: str, of: str) -> None:
+        """It's done, and the answer on its way back."""
+        if self.pace:
+            await asyncio.sleep(self.pace())
+        error = self.lost(what, of) if self.lost else None
+        if error is not None:
+            raise error
+
     def ask(self, what: str, repository: str, of: str) -> None:
         self.asked[what] += 1
         self.log.append((what, repository, of))
@@ -126,33 +145,28 @@ class FakeRepository:
         return self._upstream.blobs.setdefault(self._name, set())
 
     async def resolve(self, reference: Reference) -> Descriptor:
-        await asyncio.sleep(0)
-        self._upstream.ask("resolve", self._name, reference)
+        await self._upstream.come("resolve", self._name, reference)
         return await self._target.resolve(reference)
 
     async def exists(self, descriptor: Descriptor) -> bool:
-        await asyncio.sleep(0)
-        self._upstream.ask("exists", self._name, descriptor.digest)
+        await self._upstream.come("exists", self._name, descriptor.digest)
         if descriptor.is_manifest:
             return await self._target.exists(descriptor)
         await self._upstream.stop_at("exists")
         return descriptor.digest in self._blobs | self._upstream.claimed
 
     async def is_readable(self, descriptor: Descriptor) -> bool:
-        await asyncio.sleep(0)
-        self._upstream.ask("is_readable", self._name, descriptor.digest)
+        await self._upstream.come("is_readable", self._name, descriptor.digest)
         return descriptor.digest in self._blobs
 
     async def fetch_manifest(self, reference: Reference) -> Manifest:
-        await asyncio.sleep(0)
-        self._upstream.ask("fetch_manifest", self._name, reference)
+        await self._upstream.come("fetch_manifest", self._name, reference)
         await self._upstream.stop_at("fetch_manifest")
         return await self._target.fetch_manifest(reference)
 
     @asynccontextmanager
     async def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
-        await asyncio.sleep(0)
-        self._upstream.ask("fetch", self._name, descriptor.digest)
+        await self._upstream.come("fetch", self._name, descriptor.digest)
         await self._upstream.stop_at("fetch")
         if await self._upstream.store.blob_size(descriptor.digest) is None:
             raise NotFound(f"no {descriptor.digest}")
@@ -178,21 +192,20 @@ class FakeRepository:
             await asyncio.sleep(0)
 
     async def blob_size(self, digest: Digest) -> int:
-        await asyncio.sleep(0)
-        self._upstream.ask("blob_size", self._name, digest)
+        await self._upstream.come("blob_size", self._name, digest)
         size = await self._upstream.store.blob_size(digest)
         if size is None:
             raise NotFound(f"no {digest}")
         return size
 
     async def push(self, descriptor: Descriptor, source: ContentSource) -> None:
-        await asyncio.sleep(0)
         upstream = self._upstream
         what = "push_manifest" if descriptor.is_manifest else "push"
-        upstream.ask(what, self._name, descriptor.digest)
+        await upstream.come(what, self._name, descriptor.digest)
         if descriptor.is_manifest:
             await upstream.stop_at(what)
             await self._push_manifest(descriptor, await self._read(descriptor, source))
+            await upstream.did(what, descriptor.digest)
             return
         upstream.sending += 1
         upstream.most_at_once = max(upstream.most_at_once, upstream.sending)
@@ -207,6 +220,8 @@ class FakeRepository:
         await upload.write(content)
         await upload.commit(descriptor.digest)
         self._blobs.add(descriptor.digest)
+        upstream.taken[self._name, descriptor.digest] += 1
+        await upstream.did(what, descriptor.digest)
 
     async def _read(self, descriptor: Descriptor, source: ContentSource) -> bytes:
         content = b""
@@ -242,31 +257,29 @@ class FakeRepository:
             self._upstream.unlisted.discard(manifest.digest)
 
     async def tag(self, descriptor: Descriptor, tag: Tag) -> None:
-        await asyncio.sleep(0)
-        self._upstream.ask("tag", self._name, tag)
+        await self._upstream.come("tag", self._name, tag)
         await self._upstream.stop_at("tag")
         if self._upstream.fault and self._upstream.fault("forget_manifest", descriptor.digest):
             return
         await self._upstream.store.put_tag(self._name, tag, descriptor.digest)
+        await self._upstream.did("tag", tag)
 
     async def mount(self, descriptor: Descriptor, source: RepositoryName) -> bool:
-        await asyncio.sleep(0)
-        self._upstream.ask("mount", self._name, descriptor.digest)
+        await self._upstream.come("mount", self._name, descriptor.digest)
         await self._upstream.stop_at("mount")
         if not self._upstream.mounts or descriptor.digest not in self._upstream.blobs.get(source, ()):
             return False
         self._blobs.add(descriptor.digest)
+        await self._upstream.did("mount", descriptor.digest)
         return True
 
     async def referrers(self, digest: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
-        await asyncio.sleep(0)
-        self._upstream.ask("referrers", self._name, digest)
+        await self._upstream.come("referrers", self._name, digest)
         found = await self._target.referrers(digest, artifact_type)
         return [descriptor for descriptor in found if descriptor.digest not in self._upstream.unlisted]
 
     async def tags(self, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
-        await asyncio.sleep(0)
-        self._upstream.ask("tags", self._name, "")
+        await self._upstream.come("tags", self._name, "")
         return await self._upstream.store.tags(self._name, last=last, limit=limit)
 
 
