@@ -105,6 +105,30 @@ def test_an_image_is_moved_up_by_mouse_and_key(app, docker_registry, desktop):
     until(moved, 10, "the third goes first")
 
 
+def test_a_tag_that_somebody_else_moved_is_decided_about_from_the_keyboard(app, docker_registry, desktop):
+    app.configure(f"{push_everything_to(docker_registry.host)}\nsync:\n  on_conflict: ask\n")
+    app.restart()
+    ours, theirs, newer = (build_image(seed, (1000,)) for seed in ("ours", "theirs", "newer"))
+    app.push("team/app", "1", ours)
+    app.run("wait", "team/app:1", "--timeout", "30")
+    docker_registry.push("team/app", "1", theirs)
+    app.push("team/app", "1", newer)
+    until(lambda: '"conflict": {' in app.run("queue", "--json").stdout, 30, "it waits for a decision")
+    window = desktop.wait_for_window(*WINDOW)
+    desktop.activate(window.id)
+
+    def kept():
+        for keys in ("Escape", "ctrl+1", "Down", "Menu", "Down", "Return"):  # “Keep theirs” is the first of its menu
+            desktop.key(keys)
+        return json.loads(app.run("queue", "--json").stdout)["jobs"] == []
+
+    until(kept, 20, "nothing waits any more")
+    assert docker_registry.tagged("team/app", "1") == theirs.manifest.digest
+    newest = json.loads(app.run("history", "--json").stdout)["entries"][0]
+    assert newest["outcome"] == "cancelled"
+    assert newest["digest"] == newer.manifest.digest
+
+
 def test_where_there_is_no_tray_the_window_stays(make_yarddesk, tmp_path):
     from tests.peers.desktop import Desktop
 

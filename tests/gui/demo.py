@@ -257,7 +257,36 @@ def aside(yard: FakeYard) -> None:
     yard.shown_problems = (problem,)
 
 
+def readme(yard: FakeYard) -> None:
+    """README's picture."""
+    central, mirror = "registry.example.com", "mirror.example.com"
+    yard.listed += [upstream(central), upstream(mirror, prefix="tools", name="tools")]
+    plan = SendPlan(1200 * MB, 40 * MB, 16 * MB)
+    going = progress(212 * MB, 340 * MB, rate=18 * MB, layers=layers())
+    waiting = part(
+        JobState.WAITING,
+        mirror,
+        tries=2,
+        next_attempt=NOW + timedelta(seconds=40),
+        reason=f"{mirror} refused the connection. Nothing listens there",
+    )
+    done = tuple(replace(each, upstream=central, registry=central) for each in history())
+    yard.sync.show(
+        jobs=(
+            replace(job("team/app:2.4.1", part(JobState.TRANSFERRING, central, progress=going)), priority=1),
+            job("team/web:nightly", part(JobState.QUEUED, central, plan=plan)),
+            job("team/worker:2.4.1", part(JobState.BLOCKED, central, conflict=digest("theirs"))),
+            job("tools/lint:7", waiting),
+        ),
+        recent=done,
+        upstreams=(health(central), health("tools", "away", "connection refused")),
+        paused_repositories={RepositoryName.parse("team/legacy"): NOW + timedelta(hours=2)},
+        bytes_per_second=18.0 * MB,
+    )
+
+
 SCENES = {
+    "readme": readme,
     "planned": planned,
     "untrusted": untrusted,
     "aside": aside,

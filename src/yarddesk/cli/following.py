@@ -73,7 +73,8 @@ def _removed(event: Document) -> str:
 
 
 def _upstream(event: Document) -> str:
-    return f"is {event['state'].replace('_', ' ')}{': ' + event['reason'] if event['reason'] else ''}"
+    said = _STATES.get(event["state"], event["state"])
+    return f"{said}: {event['reason']}" if event["reason"] else said
 
 
 def _pause(event: Document) -> str:
@@ -85,6 +86,14 @@ def _hook(event: Document) -> str:
     again = "" if event["over"] else " It is tried again."
     return f"arrived, but the {event['what']} could not be told: {event['reason']}{again}"
 
+
+_STATES: dict[str, str] = {
+    "ok": "answers",
+    "away": "is out of reach",
+    "trouble": "is in trouble",
+    "needs_you": "needs you",
+    "unknown": "is to be asked anew",
+}
 
 _WORDS: dict[str, Callable[[Document], str]] = {
     "job_added": lambda _: "queued",
