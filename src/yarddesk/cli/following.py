@@ -73,7 +73,7 @@ def _removed(event: Document) -> str:
 
 
 def _upstream(event: Document) -> str:
-    said = _STATES.get(event["state"], event["state"])
+    said = _STATES.get(event["state"], str(event["state"]))
     return f"{said}: {event['reason']}" if event["reason"] else said
 
 
