@@ -20,6 +20,7 @@ from yarddesk.content.upstream import (
     UpstreamTimeout,
 )
 from yarddesk.oci.name import RepositoryName
+from yarddesk.progress.traffic import Traffic
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -37,11 +38,13 @@ class Asking:
         *,
         offline: bool = False,
         changed: Callable[[str, UpstreamFailure | None], None] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self.offline = offline
         self._clock = clock
         self._changed = changed
         self._absent = Absent(clock.monotonic)
+        self._traffic = traffic or Traffic()
         self._breakers: dict[str, Breaker] = {}
         self._waiting: Counter[str] = Counter()
         self._slow_until: dict[str, float] = {}
@@ -141,16 +144,27 @@ class Asking:
         if refusal is not None:
             raise refusal
         self._waiting[upstream.name] += 1
+        began = self._clock.monotonic()
+        failure = ""
         try:
             found = await work()
-        except (NotFound, UpstreamDenied, UpstreamRefused):
+        except NotFound:
+            self.returned(upstream.name)
+            raise
+        except (UpstreamDenied, UpstreamRefused) as error:
+            failure = _kind(error)
             self.returned(upstream.name)
             raise
         except UpstreamFailure as error:
+            failure = _kind(error)
             breaker.failed(upstream, error)
+            raise
+        except asyncio.CancelledError:
+            failure = "given_up"
             raise
         finally:
             self._waiting[upstream.name] -= 1
+            self._traffic.answered(upstream.name, self._clock.monotonic() - began, failure)
         self.returned(upstream.name)
         return found
 
@@ -167,6 +181,11 @@ class Asking:
     def _tell(self, upstream: str) -> None:
         if self._changed is not None:
             self._changed(upstream, self.trouble(upstream))
+
+
+def _kind(error: UpstreamFailure) -> str:
+    """What kind of failure it is, in a word for the metrics."""
+    return type(error).__name__.removeprefix("Upstream").lower()
 
 
 class Shared:

@@ -23,6 +23,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.media_types import OCTET_STREAM
 from yarddesk.oci.name import RepositoryName
+from yarddesk.progress.traffic import Traffic
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class CachedBlobs:
         shared: Shared,
         room: Room,
         clock: Clock,
+        traffic: Traffic | None = None,
     ) -> None:
         self.routes = routes
         self.check_seconds = check_seconds
@@ -50,7 +52,7 @@ class CachedBlobs:
         self._store = store
         self._asking = asking
         self._shared = shared
-        self._fills = Fills(store, _FILLS_AT_ONCE)
+        self._fills = Fills(store, _FILLS_AT_ONCE, traffic or Traffic())
         self._room = room
         self._liars = Liars(clock.monotonic)
         self._sizes: OrderedDict[Digest, int] = OrderedDict()

@@ -18,6 +18,7 @@ from yarddesk.content.target import ContentStream, NotFound
 from yarddesk.content.threads import in_thread
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
+from yarddesk.progress.traffic import Traffic
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +86,16 @@ class Fill:
     def left_bytes(self) -> int:
         """What is still to come."""
         return max(0, self.size - self._received)
+
+    @property
+    def received(self) -> int:
+        """Bytes that came so far."""
+        return self._received
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it's in the store."""
+        return self._complete
 
     @property
     def is_worth_ending(self) -> bool:
@@ -224,8 +235,9 @@ class FillEnded(Exception):
 class Fills:
     """The fills under way, by blob and where it may come from."""
 
-    def __init__(self, store: Store, at_once: int) -> None:
+    def __init__(self, store: Store, at_once: int, traffic: Traffic) -> None:
         self._store = store
+        self._traffic = traffic
         self._fills: dict[object, Fill] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(at_once)
@@ -259,6 +271,7 @@ class Fills:
         fill = self._fills[key] = Fill(self._store, repository, digest, size, open_source)
         fill.task = asyncio.create_task(self._run(fill), name=f"fill {digest.short}")
         self._tasks.add(fill.task)
+        self._traffic.fill_begun()
         fill.task.add_done_callback(lambda task: self._ended(key, fill, task))
         return fill
 
@@ -284,6 +297,7 @@ class Fills:
         self._tasks.discard(task)
         self._forget(key, fill)
         fill.end()
+        self._traffic.fill_ended(fill.received, whole=fill.is_whole)
 
     def _forget(self, key: object, fill: Fill) -> None:
         if self._fills.get(key) is fill:

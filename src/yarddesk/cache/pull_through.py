@@ -29,6 +29,7 @@ from yarddesk.content.upstream import Routes, UpstreamFailure
 from yarddesk.events import EventBus, ImageSynced, ManifestStored, PullHealthChanged, Subscription, UpstreamStateChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.progress.traffic import Lookup, Traffic
 from yarddesk.settings.model import Settings
 
 Used = Callable[[RepositoryName, Digest], None]
@@ -51,13 +52,15 @@ class CachedPulls:
         ledger: Ledger | None = None,
         room: Room | None = None,
         clock: Clock | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic = traffic or Traffic()
         clock = clock or SystemClock()
         self._events = events
         self._used = used
         self._origins = Origins(settings.data_dir / ORIGINS_FILE, clock.monotonic)
         self._room = room or Room(settings.cache, clock.monotonic, lambda: None)
-        self._asking = Asking(clock, offline=settings.cache.offline, changed=self._tell)
+        self._asking = Asking(clock, offline=settings.cache.offline, changed=self._tell, traffic=traffic)
         self._shared = Shared()
         self._manifests = CachedManifests(
             store,
@@ -81,6 +84,7 @@ class CachedPulls:
             shared=self._shared,
             room=self._room,
             clock=clock,
+            traffic=traffic,
         )
         self._lists = CachedLists(store, routes, _check_seconds(settings), asking=self._asking)
         self.prefetcher = Prefetcher(self._manifests, self._blobs, self._lists)
@@ -125,6 +129,10 @@ class CachedPulls:
         return self._manifests.is_fresh(repository, tag)
 
     def used(self, repository: RepositoryName, digest: Digest) -> None:
+        self._traffic.lookup("manifest", Lookup.HIT)
+        self._note_use(repository, digest)
+
+    def _note_use(self, repository: RepositoryName, digest: Digest) -> None:
         if self._used is not None:
             self._used(repository, digest)
 
@@ -139,14 +147,21 @@ class CachedPulls:
     async def resolve_manifest(
         self, repository: RepositoryName, reference: Reference, *, quick: bool
     ) -> ResolvedManifest | None:
-        return await self._manifests.resolve(repository, reference, quick=quick)
+        resolved = await self._manifests.resolve(repository, reference, quick=quick)
+        self._count_lookup(resolved)
+        return resolved
 
     async def fetch_manifest(self, repository: RepositoryName, reference: Reference) -> FetchedManifest | None:
         fetched = await self._manifests.fetch(repository, reference)
+        self._count_lookup(fetched)
         if fetched is not None:
             self._blobs.note_sizes(fetched.manifest)
-            self.used(repository, fetched.manifest.digest)
+            self._note_use(repository, fetched.manifest.digest)
         return fetched
+
+    def _count_lookup(self, found: ResolvedManifest | FetchedManifest | None) -> None:
+        came = Lookup.ABSENT if found is None else Lookup.STALE if found.stale else Lookup.MISS
+        self._traffic.lookup("manifest", came)
 
     async def blob_size(self, repository: RepositoryName, digest: Digest) -> int | None:
         return await self._blobs.size(repository, digest)

@@ -27,6 +27,7 @@ from yarddesk.control.documents import (
 )
 from yarddesk.control.metrics import render_metrics
 from yarddesk.control.surface import ControlSurface
+from yarddesk.control.traffic_metrics import render_traffic
 from yarddesk.control.works import WorkAnswer
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.json_bytes import json_bytes
@@ -134,6 +135,7 @@ class _Actions:
         surface = self._surface
         snapshot = surface.sync.snapshot()
         text = render_metrics(snapshot, surface.counters, cache_document(surface), surface.pull_health)
+        text += render_traffic(surface.traffic, [upstream.upstream for upstream in snapshot.upstreams])
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def pause(self, request: Request) -> Response:

@@ -1,19 +1,17 @@
-"""The Prometheus text format (version 0.0.4)."""
+"""What `/metrics` says of the queue, the upstreams and the store."""
 
-from collections.abc import Callable, Iterable, Mapping
-from itertools import accumulate
+from collections.abc import Callable, Mapping
 
 from yarddesk import __version__
 from yarddesk.content.pull_through import PullHealth
 from yarddesk.control.counters import SECONDS_BOUNDS, SyncCounters, UpstreamCounts
+from yarddesk.control.exposition import Text
 from yarddesk.sync.snapshot import SyncSnapshot
 from yarddesk.sync.states import JobState
 from yarddesk.sync.verdicts import FailureKind
 
 _OUTCOMES = tuple(state for state in JobState if state.is_over)
 _HOOKS = ("command", "webhook")
-
-Sample = tuple[Mapping[str, str], float]
 
 
 def render_metrics(
@@ -23,7 +21,7 @@ def render_metrics(
     pull_health: Callable[[str], PullHealth],
 ) -> str:
     """How the queue, the cache and the upstreams stand, and what was counted since the start."""
-    text = _Text()
+    text = Text()
     text.gauge("yarddesk_info", "The version that runs.", [({"version": __version__}, 1)])
     _state(text, snapshot)
     _counts(text, counters.of([upstream.upstream for upstream in snapshot.upstreams]))
@@ -39,7 +37,7 @@ def render_metrics(
     return text.whole()
 
 
-def _state(text: "_Text", snapshot: SyncSnapshot) -> None:
+def _state(text: Text, snapshot: SyncSnapshot) -> None:
     counts = snapshot.counts
     text.gauge(
         "yarddesk_sync_jobs",
@@ -73,7 +71,7 @@ def _state(text: "_Text", snapshot: SyncSnapshot) -> None:
     )
 
 
-def _pulls(text: "_Text", upstreams: Mapping[str, PullHealth]) -> None:
+def _pulls(text: Text, upstreams: Mapping[str, PullHealth]) -> None:
     text.gauge(
         "yarddesk_upstream_pulls_up",
         "Whether pulls ask an upstream; 0 while it's left alone.",
@@ -92,7 +90,7 @@ def _pulls(text: "_Text", upstreams: Mapping[str, PullHealth]) -> None:
     )
 
 
-def _counts(text: "_Text", upstreams: Mapping[str, UpstreamCounts]) -> None:
+def _counts(text: Text, upstreams: Mapping[str, UpstreamCounts]) -> None:
     def each(name: str, what: str, values: Mapping[str, float]) -> None:
         text.counter(name, what, [({"upstream": upstream}, value) for upstream, value in values.items()])
 
@@ -137,44 +135,6 @@ def _counts(text: "_Text", upstreams: Mapping[str, UpstreamCounts]) -> None:
     text.histogram(
         "yarddesk_sync_seconds",
         "How long images took from their first try until they were read back.",
-        upstreams,
+        SECONDS_BOUNDS,
+        [({"upstream": name}, counts.seconds, counts.seconds_sum) for name, counts in upstreams.items()],
     )
-
-
-class _Text:
-    """One family after the other."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-
-    def whole(self) -> str:
-        return "".join(f"{line}\n" for line in self._lines)
-
-    def gauge(self, name: str, what: str, samples: Iterable[Sample]) -> None:
-        self._family(name, "gauge", what, ((name, *sample) for sample in samples))
-
-    def counter(self, name: str, what: str, samples: Iterable[Sample]) -> None:
-        self._family(name, "counter", what, ((name, *sample) for sample in samples))
-
-    def histogram(self, name: str, what: str, upstreams: Mapping[str, UpstreamCounts]) -> None:
-        samples: list[tuple[str, Mapping[str, str], float]] = []
-        for upstream, counts in upstreams.items():
-            bounds = (*(f"{bound:g}" for bound in SECONDS_BOUNDS), "+Inf")
-            below = list(accumulate(counts.seconds))
-            samples += [
-                (f"{name}_bucket", {"upstream": upstream, "le": bound}, count)
-                for bound, count in zip(bounds, below, strict=True)
-            ]
-            samples.append((f"{name}_sum", {"upstream": upstream}, round(counts.seconds_sum, 3)))
-            samples.append((f"{name}_count", {"upstream": upstream}, below[-1]))
-        self._family(name, "histogram", what, samples)
-
-    def _family(self, name: str, kind: str, what: str, samples: Iterable[tuple[str, Mapping[str, str], float]]) -> None:
-        self._lines += [f"# HELP {name} {what}", f"# TYPE {name} {kind}"]
-        for sample, labels, value in samples:
-            named = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-            self._lines.append(f"{sample}{f'{{{named}}}' if named else ''} {value}")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -8,6 +8,7 @@ from yarddesk.content.pull_through import PullHealth
 from yarddesk.control.counters import SyncCounters
 from yarddesk.control.event_log import EventLog
 from yarddesk.control.works import Work
+from yarddesk.progress.traffic import Traffic
 from yarddesk.sync.snapshot import SyncController
 
 
@@ -33,6 +34,9 @@ class ControlSurface(Protocol):
 
     @property
     def counters(self) -> SyncCounters: ...
+
+    @property
+    def traffic(self) -> Traffic: ...
 
     @property
     def max_bytes(self) -> int: ...

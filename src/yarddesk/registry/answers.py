@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -13,6 +13,7 @@ from yarddesk.content.pull_through import BlobContent
 from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.error_codes import ErrorCode, ErrorInfo, render_errors
+from yarddesk.progress.traffic import Source
 from yarddesk.registry.exchange import SENDFILE, AnswerCut
 from yarddesk.registry.requests import described
 from yarddesk.registry.wire import JSON_TYPE, STANDING_HEADERS, Header, Outcome
@@ -60,6 +61,10 @@ def json_answer(document: object, *headers: Header, media_type: bytes = JSON_TYP
     return Answer(200, [(b"content-type", media_type), *headers], body)
 
 
+SOURCE: Final = "yarddesk.source"
+"""The key of the scope by which the answer to a GET of a blob says where its bytes come from."""
+
+
 @dataclass(slots=True)
 class FileAnswer:
     """A part of an open file, by the kernel where the server can; closes the file."""
@@ -71,6 +76,7 @@ class FileAnswer:
     count: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[SOURCE] = Source.STORE
         try:
             await send(_start(self.status, self.headers, self.count))
             if SENDFILE in scope.get("extensions", {}):
@@ -103,6 +109,7 @@ class StreamAnswer:
     source: AsyncExitStack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[SOURCE] = Source.STORE
         async with self.source:
             await send(_start(self.status, self.headers, self.count))
             with cutting(scope):
@@ -122,6 +129,7 @@ class GrowingAnswer:
     source: AsyncExitStack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[SOURCE] = Source.UPSTREAM
         async with self.source:
             await send(_start(self.status, self.headers, self.end - self.start))
             with cutting(scope):

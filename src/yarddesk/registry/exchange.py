@@ -55,13 +55,17 @@ class Exchange:
         "_pieces",
         "_started",
         "_waiter",
+        "began",
         "buffered",
         "complete",
         "disconnected",
         "keep_alive",
         "more_body",
+        "received",
         "scope",
         "sends_file",
+        "sent",
+        "status",
         "task",
     )
 
@@ -95,6 +99,9 @@ class Exchange:
         self._body_left = 0
         self.task: asyncio.Task[None] | None = None
         self.sends_file = False
+        self.began = connection.loop.time()
+        self.status = 0
+        self.received = self.sent = 0  # bytes of the bodies
 
     # The connection's side
 
@@ -112,6 +119,7 @@ class Exchange:
         return self.buffered >= BODY_HIGH_WATER * (2 if self.awaits_body else 1)
 
     def body_came(self, piece: bytes | memoryview) -> None:
+        self.received += len(piece)
         if self._dropped:
             return
         self._pieces.append(piece)
@@ -233,6 +241,7 @@ class Exchange:
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._started = True
+        self.status = status
         if status >= 400 and self.more_body:
             # What is left of the body would have to be read for nothing.
             self.keep_alive = False
@@ -256,6 +265,7 @@ class Exchange:
     async def _send_body(self, body: bytes, more_body: bool) -> None:
         if self.scope["method"] == "HEAD":
             body = b""
+        self.sent += len(body)
         if self._chunked:
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             body = framed if more_body else framed + b"0\r\n\r\n"
@@ -289,6 +299,7 @@ class Exchange:
                 )
             finally:
                 self.sends_file = False
+            self.sent += message["count"]
         self._flush_head()
         if not message.get("more_body", False):
             self._end()

@@ -25,6 +25,7 @@ from yarddesk.registry.chunked import InvalidChunk
 from yarddesk.registry.exchange import SENDFILE, Exchange, render_head
 from yarddesk.registry.heads import RequestHead
 from yarddesk.registry.limits import Limits
+from yarddesk.registry.observer import Observer
 from yarddesk.registry.unsent import unsent_bytes
 
 logger = logging.getLogger(__name__)
@@ -58,11 +59,13 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         limits: Limits | None = None,
         at_once: AnswerAtOnce | None = None,
         buffers: Buffers | None = None,
+        observer: Observer | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.limits = limits or Limits()
         self._at_once = at_once
         self._buffers = buffers or Buffers()
+        self._observer = observer
         self._room: memoryview | None = None
         self._body: IncomingBody | None = None
         self._head_tail = b""
@@ -276,6 +279,8 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             answer = self._at_once(scope)
             if answer is not None:
                 self._answer(answer, head_only=scope["method"] == "HEAD", keep_alive=keep_alive)
+                if self._observer is not None:
+                    self._observer.ended(scope, answer.status, 0, 0, 0.0)
                 return None
         exchange = Exchange(self, self._buffers, scope, keep_alive=keep_alive, expects_continue=head.expects_continue)
         self._receiving = exchange
@@ -329,6 +334,9 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def exchange_ended(self, exchange: Exchange) -> None:
         self.server_state.total_requests += 1
         self._running = None
+        if self._observer is not None:
+            seconds = self.loop.time() - exchange.began
+            self._observer.ended(exchange.scope, exchange.status, exchange.received, exchange.sent, seconds)
         if self.transport.is_closing():
             return
         if not exchange.keep_alive:
@@ -419,6 +427,8 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def _say_no(self, status: int, message: str) -> None:
         answer = refusal(status, message)
+        if self._observer is not None:
+            self._observer.refused(status)
         self.write(render_head(answer.status, answer.headers, self.date(), close=True) + answer.body)
 
     def _cut(self) -> None:

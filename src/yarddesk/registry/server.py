@@ -14,6 +14,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.registry.buffers import Buffers
 from yarddesk.registry.guard import GuardedApp
 from yarddesk.registry.limits import Limits
+from yarddesk.registry.observer import Observer
 from yarddesk.registry.protocol import RegistryProtocol
 from yarddesk.registry.sockets import bind
 
@@ -34,7 +35,7 @@ class EmbeddedServer:
     """Serves `app` on the running loop, whichever that is, from `start` to `stop`; also an asynchronous context manager.
 
     `host` and `port` as in the settings (`localhost`: both loopback addresses; empty: all interfaces; 0: any free port).
-    With `certfile` (and `keyfile`, where that is a file of its own) it speaks TLS alone.
+    `observer` hears of every request when it's over. With `certfile` (and `keyfile`, where that is a file of its own) it speaks TLS alone.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class EmbeddedServer:
         certfile: str = "",
         keyfile: str = "",
         limits: Limits | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._app = app
+        self._observer = observer
         self._host = host
         self._port = port
         self._certfile = certfile
@@ -91,7 +94,14 @@ class EmbeddedServer:
                 self._watch = loop.call_later(limits.watch_seconds, self._look_at_connections, limits.watch_seconds)
             at_once = self._app.answer_at_once
             return RegistryProtocol(
-                config, self._state, {}, loop, limits=limits, at_once=at_once, buffers=self._buffers
+                config,
+                self._state,
+                {},
+                loop,
+                limits=limits,
+                at_once=at_once,
+                buffers=self._buffers,
+                observer=self._observer,
             )
 
         handshake = _HANDSHAKE_SECONDS if config.ssl else None

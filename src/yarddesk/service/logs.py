@@ -45,11 +45,15 @@ def configure_logging(settings: LoggerSettings) -> None:
     for filter_ in [one for one in talker.filters if isinstance(one, _OnceInAWhile)]:
         talker.removeFilter(filter_)
     talker.addFilter(_OnceInAWhile())
-    set_level(settings.level)
+    _set_level(settings.level)
 
 
-def set_level(level: str) -> None:
-    """The level alone; applied while running."""
+def level_of(name: str) -> int:
+    """logging's number for a level of the settings."""
+    return _LEVELS[name]
+
+
+def _set_level(level: str) -> None:
     logging.getLogger().setLevel(_LEVELS[level])
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[level]))

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from yarddesk.settings.model import RequestLogSettings, Settings
+from yarddesk.settings.model import Settings
 
 
 def unheeded_keys(settings: Settings) -> Sequence[str]:
     """The keys that differ from their defaults in vain."""
     differs = {
-        "server.log": settings.server.log != RequestLogSettings(),
         "upstreams[].create_repository": any(upstream.create_repository for upstream in settings.upstreams),
     }
     return [key for key, is_set in differs.items() if is_set]

@@ -26,6 +26,8 @@ from yarddesk.engines import EngineEnvironment, detect
 from yarddesk.engines.model import ContainerEngine, RegistryAddress
 from yarddesk.errors import YarddeskError
 from yarddesk.events import EventBus, SettingsChanged
+from yarddesk.progress.traffic import Traffic
+from yarddesk.registry.access import Access, WithBodies
 from yarddesk.registry.app import RegistryApp
 from yarddesk.registry.guard import Guard, HostRules
 from yarddesk.registry.server import EmbeddedServer
@@ -38,10 +40,11 @@ from yarddesk.service.docker_logins import DockerLogins
 from yarddesk.service.front import Problem, Remedy, SignInResult
 from yarddesk.service.hooks import Hooks
 from yarddesk.service.keeping import Keeping, NotedArrivals
-from yarddesk.service.logs import set_level
+from yarddesk.service.logs import configure_logging
 from yarddesk.service.markers import marker_problem
 from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.reload import SettingsSource
+from yarddesk.service.request_log import request_log
 from yarddesk.service.routes import YardRoutes, make_routes, open_learned
 from yarddesk.service.surroundings import Surroundings
 from yarddesk.service.unheeded import unheeded_keys
@@ -81,6 +84,7 @@ class Parts:
     pulls: CachedPulls
     hooks: Hooks
     keeping: Keeping
+    traffic: Traffic
 
 
 class Yard:
@@ -101,12 +105,15 @@ class Yard:
         )
         self.evictor = self._new_evictor()
         self._guard = Guard(self._registry, HostRules(server.host, server.allowed_hosts))
+        self._access = Access(parts.traffic)
+        self._access.log = request_log(server.log)
         self._server = EmbeddedServer(
-            self._guard,
+            WithBodies(self._guard, self._access),
             host=server.host,
             port=server.port,
             certfile=server.certfile if server.tls else "",
             keyfile=server.keyfile if server.tls else "",
+            observer=self._access,
         )
         self._engines = detect(EngineEnvironment.current(), settings.data_dir / ENGINE_STATE)
         self._upkeep = Upkeep(
@@ -160,6 +167,10 @@ class Yard:
     @property
     def sync(self) -> SyncService:
         return self._parts.sync
+
+    @property
+    def traffic(self) -> Traffic:
+        return self._parts.traffic
 
     @property
     def max_bytes(self) -> int:
@@ -278,6 +289,8 @@ class Yard:
             try:
                 settings = await self._source.load()
                 refuse_s3(settings)
+                if settings.logger != self._settings.logger:
+                    await asyncio.to_thread(configure_logging, settings.logger)
             except SettingsError as error:
                 self._settings_problem = Problem(
                     "The settings file can't be used; the old settings stay in force.",
@@ -299,7 +312,7 @@ class Yard:
         if settings != wanted:
             _log.warning("the server's host, port and TLS, and data_dir, take effect at the next start")
         self._settings = settings
-        set_level(settings.logger.level)
+        self._access.log = request_log(settings.server.log)
         self._parts.hooks.follow(settings.sync.on_synced)
         self._guard.rules = HostRules(settings.server.host, settings.server.allowed_hosts)
         if (settings.upstreams, settings.check_timeout) != (old.upstreams, old.check_timeout):
@@ -396,6 +409,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         lock = await asyncio.to_thread(InstanceLock.acquire, settings.data_dir)
         stack.callback(lock.release)
         events = EventBus()
+        traffic = Traffic()
         # First of all, so that nothing is told before they listen.
         event_log, counters = EventLog(events), SyncCounters(events)
         stack.callback(event_log.close)
@@ -429,11 +443,26 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
             used=keeping.uses.used,
             ledger=keeping.ledger,
             room=keeping.room,
+            traffic=traffic,
         )
         yard = Yard(
             settings,
             source,
-            Parts(store, stored, events, event_log, counters, accounts, learned, routes, sync, pulls, hooks, keeping),
+            Parts(
+                store,
+                stored,
+                events,
+                event_log,
+                counters,
+                accounts,
+                learned,
+                routes,
+                sync,
+                pulls,
+                hooks,
+                keeping,
+                traffic,
+            ),
         )
         stack.push_async_callback(yard.close_routes)
         await stack.enter_async_context(hooks)

@@ -20,6 +20,7 @@ from yarddesk.events import EventBus, JobStateChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.progress import ProgressMeter
+from yarddesk.progress.traffic import Traffic
 from yarddesk.sync.snapshot import (
     ConflictChoice,
     HistoryEntry,
@@ -119,6 +120,7 @@ class Surface:
         self.events = EventBus()
         self.event_log = EventLog(self.events)
         self.counters = SyncCounters(self.events)
+        self.traffic = Traffic()
 
     def used_bytes(self):
         return 600
