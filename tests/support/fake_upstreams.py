@@ -280,6 +280,7 @@ class FakeRepository:
 
     async def tags(self, *, last: str = "", limit: int | None = None) -> Sequence[Tag]:
         await self._upstream.come("tags", self._name, "")
+        await self._upstream.stop_at("tags")
         return await self._upstream.store.tags(self._name, last=last, limit=limit)
 
 

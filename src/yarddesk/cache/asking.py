@@ -107,18 +107,19 @@ class Asking:
         work: Callable[[Upstream], Awaitable[_T]],
         *,
         sought: Sought | None = None,
+        seconds: float | None = None,
     ) -> tuple[Upstream, _T] | None:
         """What the first upstream says that has it; None where all say that there is no such thing.
 
-        `sought`: what it is, where it's enough that they said so some seconds ago. Raises the first failure where none has it
-        and one failed.
+        `sought`: what it is, where it's enough that they said so some seconds ago. `seconds`: how long each has. Raises the first
+        failure where none has it and one failed.
         """
         if sought is not None and self._absent.includes(sought, upstreams):
             return None
         failure: UpstreamFailure | None = None
         for upstream in upstreams:
             try:
-                return upstream, await self.one(upstream, lambda upstream=upstream: work(upstream))  # type: ignore[misc]
+                return upstream, await self.one(upstream, lambda: work(upstream), seconds=seconds)  # noqa: B023
             except NotFound:
                 continue
             except UpstreamFailure as error:
@@ -129,8 +130,11 @@ class Asking:
             self._absent.add(sought, upstreams)
         return None
 
-    async def one(self, upstream: Upstream, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Ask one, and learn from it whether it's there. Raises what stands against asking it, and what `work` raises."""
+    async def one(self, upstream: Upstream, work: Callable[[], Awaitable[_T]], *, seconds: float | None = None) -> _T:
+        """Ask one, and learn from it whether it's there. Raises what stands against asking it, and what `work` raises.
+
+        `seconds`: how long it has, before it's an UpstreamTimeout.
+        """
         if self.offline:
             raise UpstreamNotAsked(
                 upstream.name,
@@ -147,7 +151,7 @@ class Asking:
         began = self._clock.monotonic()
         failure = ""
         try:
-            found = await work()
+            found = await _in_time(upstream, work, seconds)
         except NotFound:
             self.returned(upstream.name)
             raise
@@ -188,6 +192,18 @@ def _kind(error: UpstreamFailure) -> str:
     return type(error).__name__.removeprefix("Upstream").lower()
 
 
+async def _in_time(upstream: Upstream, work: Callable[[], Awaitable[_T]], seconds: float | None) -> _T:
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await work()
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        message = f"Nothing for {seconds:g} s."
+        raise UpstreamTimeout(upstream.name, f"{upstream.registry} gave no answer.", message, temporary=True) from error
+
+
 class Shared:
     """Work that several ask for at once is done once, in a task that belongs to nobody who may go away."""
 
@@ -196,11 +212,15 @@ class Shared:
 
     async def do(self, key: object, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Join what goes on under this key, or begin it."""
+        return await asyncio.shield(self.begin(key, work))
+
+    def begin(self, key: object, work: Callable[[], Coroutine[Any, Any, _T]]) -> asyncio.Task[_T]:
+        """As `do`, for who doesn't wait for it."""
         task: asyncio.Task[_T] | None = self._tasks.get(key)
         if task is None:
             task = self._tasks[key] = asyncio.create_task(work())
             task.add_done_callback(lambda done: self._ended(key, done))
-        return await asyncio.shield(task)
+        return task
 
     async def close(self) -> None:
         """End all of it."""

@@ -161,7 +161,7 @@ class CachedManifests:
         self, repository: RepositoryName, digest: Digest, upstreams: Sequence[Upstream]
     ) -> Manifest | None:
         """Few pulls left are kept for clients. Raises UpstreamNotAsked."""
-        plenty = [upstream for upstream in upstreams if not self._is_scarce(upstream)]
+        plenty = [upstream for upstream in upstreams if not self.is_scarce(upstream)]
         if upstreams and not plenty:
             raise self._scarce(upstreams[0], "They are kept for those who pull.")
         key = ("fetch", repository, digest, tuple(upstream.name for upstream in plenty))
@@ -236,12 +236,13 @@ class CachedManifests:
         self, upstream: Upstream, repository: RepositoryName, tag: Tag, there: Digest
     ) -> None:
         """Raises UpstreamNotAsked where few pulls are left, a changed tag would cost one, and something is here to go on with."""
-        if not self._is_scarce(upstream) or await self._here(repository, there) is not None:
+        if not self.is_scarce(upstream) or await self._here(repository, there) is not None:
             return
         if await self._here(repository, tag) is not None:
             raise self._scarce(upstream, "What is here is served instead.")
 
-    def _is_scarce(self, upstream: Upstream) -> bool:
+    def is_scarce(self, upstream: Upstream) -> bool:
+        """Whether the pulls that it has left are to be spared."""
         quota = upstream.quota
         return quota is not None and quota.remaining < self.quota_floor
 

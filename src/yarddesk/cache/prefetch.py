@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from yarddesk.cache.blobs import CachedBlobs
-from yarddesk.cache.lists import CachedLists
 from yarddesk.cache.manifests import CachedManifests
+from yarddesk.cache.referrers import CachedReferrers
 from yarddesk.content.copying import in_pool
 from yarddesk.content.graph import MAX_DEPTH, MAX_MANIFESTS
 from yarddesk.content.target import NotFound
@@ -41,10 +41,10 @@ class Prefetched:
 class Prefetcher:
     """Over the same manifests, blobs and lists that clients pull through."""
 
-    def __init__(self, manifests: CachedManifests, blobs: CachedBlobs, lists: CachedLists) -> None:
+    def __init__(self, manifests: CachedManifests, blobs: CachedBlobs, referrers: CachedReferrers) -> None:
         self._manifests = manifests
         self._blobs = blobs
-        self._lists = lists
+        self._referrers = referrers
 
     async def pull(
         self,
@@ -91,7 +91,7 @@ class Prefetcher:
 
     async def about(self, repository: RepositoryName, digest: Digest) -> tuple[Sequence[Descriptor], bool]:
         """What refers to a manifest, and whether its upstream could be asked."""
-        found = await self._lists.referrers(repository, digest)
+        found = await self._referrers.referrers(repository, digest)
         return found.descriptors, not found.stale
 
 

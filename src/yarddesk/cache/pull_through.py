@@ -14,6 +14,7 @@ from yarddesk.cache.lists import CachedLists
 from yarddesk.cache.manifests import CachedManifests, TagSeen
 from yarddesk.cache.origins import ORIGINS_FILE, Origins
 from yarddesk.cache.prefetch import Prefetcher
+from yarddesk.cache.referrers import CachedReferrers
 from yarddesk.cache.room import Room
 from yarddesk.content.clock import Clock, SystemClock
 from yarddesk.content.pull_through import (
@@ -87,7 +88,15 @@ class CachedPulls:
             traffic=traffic,
         )
         self._lists = CachedLists(store, routes, _check_seconds(settings), asking=self._asking)
-        self.prefetcher = Prefetcher(self._manifests, self._blobs, self._lists)
+        self._referrers = CachedReferrers(
+            store,
+            routes,
+            _check_seconds(settings),
+            asking=self._asking,
+            manifests=self._manifests,
+            shared=self._shared,
+        )
+        self.prefetcher = Prefetcher(self._manifests, self._blobs, self._referrers)
         self._subscription: Subscription | None = None
 
     async def __aenter__(self) -> Self:
@@ -107,11 +116,12 @@ class CachedPulls:
 
     def reload(self, routes: Routes, settings: Settings) -> None:
         """Other settings are in force; what is under way goes on."""
-        self._manifests.routes = self._blobs.routes = self._lists.routes = routes
+        self._manifests.routes = self._blobs.routes = self._lists.routes = self._referrers.routes = routes
         self._manifests.lifetimes = Lifetimes(settings)
         self._room.settings = settings.cache
         self._manifests.quota_floor = settings.cache.quota_floor
-        self._lists.check_seconds = self._blobs.check_seconds = _check_seconds(settings)
+        check_seconds = _check_seconds(settings)
+        self._blobs.check_seconds = self._lists.check_seconds = self._referrers.check_seconds = check_seconds
         self._asking.offline = settings.cache.offline
         self._asking.forget()
 
@@ -176,7 +186,7 @@ class CachedPulls:
         return await self._lists.tags(repository, last=last, limit=limit)
 
     async def referrers(self, repository: RepositoryName, digest: Digest, artifact_type: str = "") -> ReferrerList:
-        return await self._lists.referrers(repository, digest, artifact_type)
+        return await self._referrers.referrers(repository, digest, artifact_type)
 
     def _tell(self, upstream: str, trouble: UpstreamFailure | None) -> None:
         event = PullHealthChanged(upstream=upstream, state=_state(trouble), reason=str(trouble or ""))

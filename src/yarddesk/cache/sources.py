@@ -15,7 +15,7 @@ from typing import Final, Self
 from yarddesk.cache.asking import Asking
 from yarddesk.content.clock import Clock
 from yarddesk.content.target import DigestMismatch, NotFound
-from yarddesk.content.upstream import Upstream, UpstreamFailure, UpstreamTimeout
+from yarddesk.content.upstream import Upstream, UpstreamFailure
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
@@ -145,22 +145,26 @@ class BlobSource:
 
     async def _open(self, upstreams: Sequence[Upstream]) -> bool:
         """Whether one of them has it; raises UpstreamFailure where none has, and one failed."""
-        found = await self._asking.first(upstreams, lambda upstream: self._opened(upstream, upstreams))
-        if found is None:
-            return False
-        self._current, self._pieces = found
-        return True
+        failure: UpstreamFailure | None = None
+        for upstream in upstreams:
+            # Whoever is the last has all the time that the registry's client gives it.
+            seconds = None if upstream is upstreams[-1] else self._check_seconds
+            try:
+                self._pieces = await self._asking.one(upstream, lambda: self._opened(upstream), seconds=seconds)  # noqa: B023
+            except NotFound:
+                continue
+            except UpstreamFailure as error:
+                failure = failure or error
+                continue
+            self._current = upstream
+            return True
+        if failure is not None:
+            raise failure
+        return False
 
-    async def _opened(self, upstream: Upstream, upstreams: Sequence[Upstream]) -> AsyncIterator[bytes]:
-        seconds = None if upstream is upstreams[-1] else self._check_seconds
+    async def _opened(self, upstream: Upstream) -> AsyncIterator[bytes]:
         source = upstream.repository(self._repository).fetch(self._blob, offset=self._position)
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._stack.enter_async_context(source)
-        except TimeoutError as error:
-            raise UpstreamTimeout(
-                upstream.name, f"{upstream.registry} gave no answer.", f"Nothing for {seconds:g} s.", temporary=True
-            ) from error
+        return await self._stack.enter_async_context(source)
 
     async def _let_go(self) -> None:
         stack, self._stack = self._stack, AsyncExitStack()
