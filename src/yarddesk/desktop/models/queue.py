@@ -12,9 +12,11 @@ DONE_TODAY = "Done today"
 MOST_DONE = 50
 
 
-def queue_lines(snapshot: SyncSnapshot, now: datetime) -> list[Line]:
-    """The images that wait or go, in the queue's order, then what was synced today."""
-    lines = [Line(f"job:{job.id}", job) for job in snapshot.jobs]
+def queue_lines(snapshot: SyncSnapshot, now: datetime, most: int | None = None) -> list[Line]:
+    """The images that wait or go, in the queue's order, then what was synced today. `most`: of more images the rest is a number."""
+    lines = [Line(f"job:{job.id}", job) for job in snapshot.jobs[:most]]
+    if most is not None and len(snapshot.jobs) > most:
+        lines.append(Line("title:more", f"{words.count(len(snapshot.jobs) - most, 'more image')} below"))
     today = [
         entry
         for entry in snapshot.recent

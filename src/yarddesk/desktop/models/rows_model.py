@@ -16,6 +16,9 @@ Index = QModelIndex | QPersistentModelIndex
 Subject = JobSnapshot | HistoryEntry | UpstreamPart | LayerProgress | str
 
 _NO_INDEX = QModelIndex()
+_NO_FLAGS = Qt.ItemFlag.NoItemFlags
+_TITLE_FLAGS = Qt.ItemFlag.ItemIsEnabled
+_ROW_FLAGS = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
 _TOP = 0  # the internal id of top-level indexes; a child's is its parent's serial number
 
 
@@ -70,7 +73,8 @@ class RowsModel(QAbstractItemModel):
         self._now = now
         changed = []
         for position, entry in enumerate(self._entries):
-            if _ticks(entry.subject):
+            # What nobody has looked at yet will be said anew anyway.
+            if (entry.row is not None or entry.child_rows) and _ticks(entry.subject):
                 entry.row = None
                 entry.child_rows.clear()
                 changed.append(position)
@@ -100,11 +104,15 @@ class RowsModel(QAbstractItemModel):
 
     # What Qt asks
 
+    # The view asks the first of these several times of each row whenever one comes or goes: they are kept short.
+
     def index(self, row: int, column: int, parent: Index = _NO_INDEX) -> QModelIndex:
+        if not parent.isValid():
+            if column == 0 and 0 <= row < len(self._entries):
+                return self.createIndex(row, 0, _TOP)
+            return QModelIndex()
         if column != 0 or row < 0 or row >= self.rowCount(parent):
             return QModelIndex()
-        if not parent.isValid():
-            return self.createIndex(row, 0, _TOP)
         return self.createIndex(row, 0, self._entries[parent.row()].serial)
 
     def parent(self, index: Index = _NO_INDEX) -> QModelIndex:  # type: ignore[override]
@@ -119,15 +127,23 @@ class RowsModel(QAbstractItemModel):
             return 0
         return len(self._entries[parent.row()].children)
 
+    def hasChildren(self, parent: Index = _NO_INDEX) -> bool:
+        return self.rowCount(parent) > 0
+
     def columnCount(self, parent: Index = _NO_INDEX) -> int:
         return 1
 
     def flags(self, index: Index) -> Qt.ItemFlag:
         if not index.isValid():
-            return Qt.ItemFlag.NoItemFlags
-        if isinstance(self.data(index, Role.SUBJECT), str):
-            return Qt.ItemFlag.ItemIsEnabled
-        return Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+            return _NO_FLAGS
+        return _TITLE_FLAGS if isinstance(self.shown_at(index), str) else _ROW_FLAGS
+
+    def shown_at(self, index: Index) -> Subject | None:
+        """What the row itself is about: for a layer's row the layer."""
+        entry = self._entry(index)
+        if entry is None or index.internalId() == _TOP:
+            return entry.subject if entry is not None else None
+        return entry.children[index.row()]
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         entry = self._entry(index)
@@ -135,7 +151,7 @@ class RowsModel(QAbstractItemModel):
             return None
         top = index.internalId() == _TOP
         if role == Role.SUBJECT:
-            return entry.subject if top else entry.children[index.row()]
+            return self.shown_at(index)
         row = self._top_row(entry) if top else self._child_row(entry, index.row())
         match role:
             case Role.ROW:

@@ -28,6 +28,12 @@ TOOLS = (
 )
 
 
+ROWS = 1000
+"""A list gets so many rows, and so many more as somebody comes near its end: each costs time whenever one comes or goes."""
+
+_NEAR = 50
+
+
 class QueuePage(QWidget):
     """Follows the bridge. An upstream for pushes is asked for in `add_wanted`."""
 
@@ -57,6 +63,8 @@ class QueuePage(QWidget):
         column.addWidget(self.view, 1)
         self.paused = PausedStrip()
         self.paused.resume_wanted.connect(actions.resume_repository)
+        self._most = ROWS
+        self.view.verticalScrollBar().valueChanged.connect(self._on_scroll)
         self._shown: QWidget | None = None
         self._stack = QStackedLayout()
         whole = QVBoxLayout(self)
@@ -86,10 +94,21 @@ class QueuePage(QWidget):
         return row
 
     def _on_snapshot(self, snapshot: SyncSnapshot) -> None:
-        self.rows.show(queue_lines(snapshot, self._bridge.now()), self._bridge.now())
+        self._most = _most_rows(self.view.lowest_row())
+        self._show_rows(snapshot)
         self._summary.set_text(_summary(snapshot))
         self.paused.show_snapshot(snapshot, self._bridge.now())
         self._choose_page()
+
+    def _show_rows(self, snapshot: SyncSnapshot) -> None:
+        self.rows.show(queue_lines(snapshot, self._bridge.now(), self._most), self._bridge.now())
+
+    def _on_scroll(self) -> None:
+        """Further down than before: there are to be rows before the end of them is in sight."""
+        most = _most_rows(self.view.lowest_row())
+        if most > self._most:
+            self._most = most
+            self._show_rows(self._bridge.snapshot)
 
     def _on_second(self) -> None:
         self.rows.tick(self._bridge.now())
@@ -150,6 +169,10 @@ class JobTools(QWidget):
         job = self._view.current_job()
         if job is not None:
             self._actions.perform(JobAction(self.sender().property("action")), job)
+
+
+def _most_rows(lowest: int) -> int:
+    return ROWS * (1 + (lowest + _NEAR) // ROWS)
 
 
 def _summary(snapshot: SyncSnapshot) -> str:

@@ -8,7 +8,7 @@ from yarddesk.desktop import theme
 from yarddesk.desktop.actions import JOB_DEEDS, JobAction, applicable
 from yarddesk.desktop.icons import glyph
 from yarddesk.desktop.models.row import Row, Tone
-from yarddesk.desktop.models.rows_model import Role
+from yarddesk.desktop.models.rows_model import Role, RowsModel
 from yarddesk.desktop.views import row_layout
 from yarddesk.desktop.views.row_layout import JobLayout, job_layout
 from yarddesk.progress import LayerProgress
@@ -23,6 +23,18 @@ _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _STATE = QStyle.StateFlag
 
 
+def _height(subject: object) -> int:
+    match subject:
+        case JobSnapshot() as job:
+            return row_layout.job_height(labelled=bool(label_of(job)))
+        case HistoryEntry():
+            return row_layout.line_height(row_layout.HISTORY_HEIGHT)
+        case str():
+            return row_layout.line_height(row_layout.TITLE_HEIGHT)
+        case _:
+            return row_layout.line_height(row_layout.LAYER_HEIGHT)
+
+
 class RowDelegate(QStyledItemDelegate):
     """Draws from a row's Row alone. `hovered_button` is the action under the mouse, in the row under it;
     `shows_focus` is set while the keyboard is in use."""
@@ -31,17 +43,20 @@ class RowDelegate(QStyledItemDelegate):
         super().__init__(parent)
         self.hovered_button: JobAction | str | None = None
         self.shows_focus = False
+        self._sizes: dict[tuple[type, bool], QSize] = {}
+
+    def forget_sizes(self) -> None:
+        """The rows are laid out anew: the font may be another one."""
+        self._sizes.clear()
 
     def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
-        match index.data(Role.SUBJECT):
-            case JobSnapshot() as job:
-                return QSize(0, row_layout.job_height(labelled=bool(label_of(job))))
-            case HistoryEntry():
-                return QSize(0, row_layout.line_height(row_layout.HISTORY_HEIGHT))
-            case str():
-                return QSize(0, row_layout.line_height(row_layout.TITLE_HEIGHT))
-            case _:
-                return QSize(0, row_layout.line_height(row_layout.LAYER_HEIGHT))
+        model = index.model()
+        subject = model.shown_at(index) if isinstance(model, RowsModel) else index.data(Role.SUBJECT)
+        kind = type(subject), isinstance(subject, JobSnapshot) and bool(label_of(subject))
+        size = self._sizes.get(kind)
+        if size is None:
+            size = self._sizes[kind] = QSize(0, _height(subject))
+        return size
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         row, subject = index.data(Role.ROW), index.data(Role.SUBJECT)

@@ -68,6 +68,11 @@ class RowView(QTreeView):
         """What can be done to an image of this list."""
         return applicable(job, self._rows.jobs())
 
+    def lowest_row(self) -> int:
+        """How far down somebody looks, or has chosen a row; counted from above, layers aside."""
+        seen = self.indexAt(QPoint(1, max(0, self.viewport().height() - 1)))
+        return max([_top(index).row() for index in (seen, *self.selectedIndexes()) if index.isValid()], default=0)
+
     def choose(self, key: str) -> None:
         """Make the row of that key the current one, and bring it into view."""
         index = self._rows.index_of(key)
@@ -102,6 +107,10 @@ class RowView(QTreeView):
         return rects.get(action, QRect())
 
     # What Qt calls
+
+    def doItemsLayout(self) -> None:
+        self._delegate.forget_sizes()
+        super().doItemsLayout()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         self._hover(event.position().toPoint())
@@ -207,7 +216,7 @@ class RowView(QTreeView):
     def rowsAboutToBeRemoved(self, parent: Index, start: int, end: int) -> None:
         """Qt would choose the next row: a key that was meant for the one that just went would then hit another image."""
         chosen = self.selectedIndexes()
-        top = chosen[0].parent() if chosen and chosen[0].parent().isValid() else chosen[0] if chosen else QModelIndex()
+        top = _top(chosen[0]) if chosen else QModelIndex()
         goes = not parent.isValid() and top.isValid() and start <= top.row() <= end
         super().rowsAboutToBeRemoved(parent, start, end)
         if goes or not chosen:
@@ -281,6 +290,11 @@ class RowView(QTreeView):
 
     def _on_choice(self) -> None:
         self.chosen.emit()
+
+
+def _top(index: QModelIndex) -> QModelIndex:
+    """The row itself, or that of the image whose layer it is."""
+    return index.parent() if index.parent().isValid() else index
 
 
 def _labelled(job: JobSnapshot) -> JobAction | str:
