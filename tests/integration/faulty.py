@@ -19,6 +19,7 @@ from tests.support.clocks import HandClock
 from tests.support.images import OCI_CONFIG, OCI_LAYER, Content, Graph, Image, Index, index_of, manifest_of
 from tests.support.upstreams import GivenCredentials, credential, settings_for
 from tests.support.waiting import until_async
+from yarddesk.content.credentials import AwsAccount
 from yarddesk.content.listener import ManifestPush
 from yarddesk.events import EventBus
 from yarddesk.oci.descriptor import Descriptor
@@ -32,6 +33,7 @@ from yarddesk.sync.snapshot import HistoryEntry, UpstreamPart
 from yarddesk.sync.states import JobState
 from yarddesk.upstream.client import RegistryClient
 from yarddesk.upstream.http import Timeouts
+from yarddesk.upstream.profiles import Profile
 from yarddesk.upstream.proxies import Proxies
 from yarddesk.upstream.routes import UpstreamRoutes
 
@@ -198,20 +200,29 @@ class FaultyYard:
 
 @asynccontextmanager
 async def faulty_yard(
-    folder: Path, host: str, timeouts: Timeouts | None = None, sync: SyncSettings | None = None
+    folder: Path,
+    host: str,
+    timeouts: Timeouts | None = None,
+    sync: SyncSettings | None = None,
+    *,
+    profile: Profile | None = None,
+    aws: AwsAccount | None = None,
+    **upstream: Any,
 ) -> AsyncIterator[FaultyYard]:
-    """timeouts: short ones where a stall is to be noticed."""
-    upstreams = (settings_for(host),)
+    """timeouts: short ones where a stall is to be noticed. profile: what the upstream is taken for."""
+    upstreams = (settings_for(host, **upstream),)
     credentials = GivenCredentials({host: credential(USER, PASSWORD)})
 
     def client(settings: Any, store: Any) -> RegistryClient:
-        return RegistryClient(settings, store, timeouts=timeouts, proxies=Proxies({}))
+        made = RegistryClient(settings, store, timeouts=timeouts, proxies=Proxies({}))
+        made.profile = profile or made.profile
+        return made
 
     settings = Settings(data_dir=folder, upstreams=upstreams, sync=sync or SyncSettings())
     clock = HandClock()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(FilesystemStore.open(folder))
-        routes = UpstreamRoutes(upstreams, credentials, make_client=client)
+        routes = UpstreamRoutes(upstreams, credentials, make_client=client, aws=aws)
         stack.push_async_callback(routes.aclose)
         service = SyncService(
             data_dir=folder, store=store, routes=routes, settings=settings, events=EventBus(), clock=clock

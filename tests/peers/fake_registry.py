@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,8 +63,9 @@ class Request:
 
 class FakeRegistry:
     """most_body_bytes: what stands before it takes, with 413 beyond. tokens: those that are good; `expire` makes all of them bad.
-    least_told: its OCI-Chunk-Min-Length. throttled: so many requests are answered with 429. cut_at: after so many bytes of a
-    blob its connection breaks, once; expire_at: it keeps those, and says once that the token is over."""
+    least_told: its OCI-Chunk-Min-Length. throttled: so many requests are answered with 429. made_elsewhere: the repositories
+    that another API made. cut_at: after so many bytes of a blob its connection breaks, once; expire_at: it keeps those, and
+    says once that the token is over."""
 
     def __init__(self, profile: Profile, *, most_body_bytes: int = 0, least_told: int = 0) -> None:
         self.profile = profile
@@ -73,6 +74,7 @@ class FakeRegistry:
         self.throttled = 0
         self.cut_at: int | None = None
         self.expire_at: int | None = None
+        self.made_elsewhere: Callable[[], Collection[str]] = tuple
         self.host = ""
         self.requests: list[Request] = []
         self.content: dict[str, bytes] = {}
@@ -226,6 +228,8 @@ class FakeRegistry:
             return self._refused(Refusal(404, "NAME_INVALID"))
         name, rest, parameters = route["name"], route["rest"], _parameters(query)
         known = self.repositories.get(name)
+        if known is None and name in self.made_elsewhere():
+            known = self.make(name)
         if known is None and head.method in ("POST", "PUT"):
             if self.profile.missing_repository is not None:
                 return self._refused(self.profile.missing_repository)

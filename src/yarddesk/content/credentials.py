@@ -44,6 +44,27 @@ class CredentialUnavailable(YarddeskError):
     """The place where credentials are kept can't be asked: locked, missing, refused. Not the same as having none."""
 
 
+@dataclass(frozen=True, slots=True)
+class AwsKeys:
+    """What requests to AWS are signed with; `session_token` is empty for keys that don't end."""
+
+    access_key: str
+    secret_key: Secret
+    session_token: Secret
+
+
+class AwsAccount(Protocol):
+    """Whose account requests to AWS are made with."""
+
+    def endpoint(self, service: str) -> str:
+        """The URL to use in place of a service's own; empty where there is none."""
+        ...
+
+    async def keys(self) -> AwsKeys | None:
+        """None where there are none. Raises CredentialUnavailable."""
+        ...
+
+
 class CredentialStore(Protocol):
     """Credentials by registry (`host[:port]`, lower case; Docker Hub is `docker.io`)."""
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from yarddesk.content.credentials import Credential, CredentialStore
+from yarddesk.content.credentials import AwsAccount, Credential, CredentialStore
 from yarddesk.content.registry_host import registry_key
 from yarddesk.content.upstream import UpstreamDenied, UpstreamFailure
+from yarddesk.credentials.aws import AwsConfiguration
 from yarddesk.credentials.chain import CredentialChain
 from yarddesk.credentials.docker_config import DockerKeychain
 from yarddesk.credentials.keychain import KeychainStore
@@ -22,6 +23,7 @@ class Accounts:
         self._keychain = KeychainStore()
         docker = DockerKeychain()
         self.docker_config = docker.path
+        self.aws: AwsAccount = AwsConfiguration()
         self.credentials: CredentialStore = CredentialChain(self._keychain, (docker,))
 
     async def __aenter__(self) -> Self:

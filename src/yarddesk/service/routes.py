@@ -52,7 +52,11 @@ class YardRoutes(Routes):
 def make_routes(settings: Settings, accounts: Accounts, learned: Learned | None = None) -> YardRoutes:
     """The upstreams of these settings, with a client for each; to be closed. learned: what is known of them from before."""
     routes = UpstreamRoutes(
-        settings.upstreams, accounts.credentials, check_timeout=settings.check_timeout, learned=learned
+        settings.upstreams,
+        accounts.credentials,
+        check_timeout=settings.check_timeout,
+        learned=learned,
+        aws=accounts.aws,
     )
     return YardRoutes(routes)
 

@@ -10,11 +10,11 @@ from typing import Final
 
 import httpx
 
-from yarddesk.content.credentials import CredentialStore
+from yarddesk.content.credentials import CredentialStore, Secret
 from yarddesk.content.registry_host import DOCKER_HUB, DOCKER_HUB_HOST, is_docker_hub
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamFailure, UpstreamPage
-from yarddesk.settings.model import UpstreamSettings
+from yarddesk.settings.model import TlsSettings, UpstreamSettings
 from yarddesk.upstream.abilities import Abilities
 from yarddesk.upstream.auth import Authenticator, Authorization, SecretsSeen
 from yarddesk.upstream.encodings import Undecodable, decoded, read_short
@@ -87,14 +87,21 @@ class RegistryClient:
         self._warned: set[str] = set()
         self._secrets = SecretsSeen()
         self.failures = Failures(settings.name, self.registry, self._secrets)
-        self._wire = Wire(
-            settings.tls, self.failures, timeouts=self.timeouts, proxies=proxies or Proxies.from_environment()
-        )
+        self._proxies = proxies or Proxies.from_environment()
+        self._wire = self.wire_to_others(settings.tls)
         self._reach = Reach(self._wire, self.failures, self.url(""))
         tokens = TokenClient(self._wire, self.failures, monotonic)
         self._auth = Authenticator(
             settings.auth, self.origin, credentials, tokens, self.failures, self._secrets, monotonic=monotonic
         )
+
+    def wire_to_others(self, tls: TlsSettings) -> Wire:
+        """A way to who isn't this registry, by the same proxies and with the same patience; to be closed."""
+        return Wire(tls, self.failures, timeouts=self.timeouts, proxies=self._proxies)
+
+    def keep_out_of_words(self, secret: Secret) -> None:
+        """What others say is shown and logged: this must not be in it."""
+        self._secrets.add(secret.reveal())
 
     def url(self, path: str) -> httpx.URL:
         """The URL of a path below `/v2/`."""

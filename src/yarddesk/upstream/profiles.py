@@ -109,7 +109,7 @@ PROFILES: Final = (
         no_mounts=Refusal(405, "UNSUPPORTED", "mounting is not enabled"),  # aws/containers-roadmap#1459
         missing_repository=Refusal(404, "NAME_UNKNOWN", "The repository does not exist in the registry"),
         missing_repository_help=(
-            "ECR makes none by itself: aws ecr create-repository --repository-name NAME, or let a repository creation template do it."
+            "ECR makes none by itself: set create_repository for this upstream, or aws ecr create-repository --repository-name NAME."
         ),
         immutable_tag=Refusal(
             400, "TAG_INVALID", "The image tag already exists and cannot be overwritten: the tag is immutable."

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from yarddesk.content.credentials import CredentialStore
+from yarddesk.content.credentials import AwsAccount, CredentialStore
 from yarddesk.content.registry_host import is_docker_hub, registry_key
 from yarddesk.content.upstream import Quota, Upstream
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import InvalidName, RepositoryName
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.upstream.client import RegistryClient
+from yarddesk.upstream.creation import RepositoryMaker
 from yarddesk.upstream.learned import Learned
 from yarddesk.upstream.referrers_tag import ReferrersTags
 from yarddesk.upstream.target import RegistryRepository
@@ -31,6 +32,7 @@ class _Connection:
     client: RegistryClient
     uploader: Uploader
     referrers: ReferrersTags
+    maker: RepositoryMaker | None
     check_timeout: timedelta
 
 
@@ -130,13 +132,18 @@ class UpstreamRoutes:
         check_timeout: timedelta = timedelta(seconds=5),
         make_client: ClientFactory = RegistryClient,
         learned: Learned | None = None,
+        aws: AwsAccount | None = None,
     ) -> None:
+        """`aws`: whose account repositories are made with that settings want to be made."""
         learned = learned or Learned()
         self._connections = []
         for settings in upstreams:
             client = make_client(settings, credentials)
-            uploader = Uploader(client, learned, learned.of(_place(settings)))
-            self._connections.append(_Connection(settings, client, uploader, ReferrersTags(client), check_timeout))
+            maker = RepositoryMaker(client, aws) if settings.create_repository and aws is not None else None
+            uploader = Uploader(client, learned, learned.of(_place(settings)), maker.make if maker else None)
+            self._connections.append(
+                _Connection(settings, client, uploader, ReferrersTags(client), maker, check_timeout)
+            )
 
     def push_upstreams(self, repository: RepositoryName) -> Sequence[Upstream]:
         """Those of the route with `push`, in the order written; none for a name that can't be one there."""
@@ -198,6 +205,8 @@ class UpstreamRoutes:
         """Close the connections; those in use when their requests end."""
         await asyncio.gather(*(connection.uploader.aclose() for connection in self._connections))
         for connection in self._connections:
+            if connection.maker is not None:
+                await connection.maker.aclose()
             await connection.client.aclose()
 
     def _views(self, repository: RepositoryName, *, for_pulls: bool) -> list[RegistryUpstream]:

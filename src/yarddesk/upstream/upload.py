@@ -7,7 +7,7 @@ nowhere. What ended by a lack of connection, or by a pause, is kept for an hour,
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -22,6 +22,7 @@ from yarddesk.content.upstream import (
     UpstreamDenied,
     UpstreamFailure,
     UpstreamFull,
+    UpstreamMissing,
     UpstreamRefused,
     UpstreamStalled,
     UpstreamTrouble,
@@ -64,9 +65,17 @@ class _Kept:
 class Uploader:
     """Uploads to the repositories of one registry, and the clearing away of those that ended badly."""
 
-    def __init__(self, client: RegistryClient, learned: Learned | None = None, lessons: Lessons | None = None) -> None:
+    def __init__(
+        self,
+        client: RegistryClient,
+        learned: Learned | None = None,
+        lessons: Lessons | None = None,
+        make: Callable[[RepositoryName, UpstreamMissing], Awaitable[None]] | None = None,
+    ) -> None:
+        """`make` makes a repository that was found to be missing, where that is asked for."""
         learned = learned or Learned()
         self._client = client
+        self._make = make
         self._ladder = Ladder(lambda: client.profile, lessons or Lessons(), learned.now)
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._cancelling: set[asyncio.Task[None]] = set()
@@ -75,7 +84,9 @@ class Uploader:
     async def push(self, repository: RepositoryName, descriptor: Descriptor, source: ContentSource) -> None:
         """Send a blob. Raises DigestMismatch, before it is complete there, when the source's bytes are not the descriptor's."""
         key = (repository, descriptor.digest)
-        upload = _Upload(self._client, self._ladder, self._cancel, repository, descriptor, source, self._taken(key))
+        upload = _Upload(
+            self._client, self._ladder, self._begin, self._cancel, repository, descriptor, source, self._taken(key)
+        )
         try:
             await upload.run()
         except BaseException as error:
@@ -117,6 +128,15 @@ class Uploader:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    async def _begin(self, repository: RepositoryName, algorithm: str) -> UploadSession:
+        try:
+            return await UploadSession.start(self._client, repository, algorithm)
+        except UpstreamMissing as missing:
+            if self._make is None:
+                raise
+            await self._make(repository, missing)
+        return await UploadSession.start(self._client, repository, algorithm)
 
     async def _mount(self, url: httpx.URL, repository: RepositoryName, scopes: Scopes, digest: Digest) -> bool:
         async with self._client.request("POST", url, scopes, repeatable=True) as answer:
@@ -165,6 +185,7 @@ class _Upload:
         self,
         client: RegistryClient,
         ladder: Ladder,
+        begin: Callable[[RepositoryName, str], Awaitable[UploadSession]],
         end: Callable[[UploadSession], None],
         repository: RepositoryName,
         descriptor: Descriptor,
@@ -174,6 +195,7 @@ class _Upload:
         self.session = kept.session if kept else None
         self._client = client
         self._ladder = ladder
+        self._begin = begin
         self._end = end
         self._repository = repository
         self._descriptor = descriptor
@@ -214,7 +236,7 @@ class _Upload:
         """Send what is left, and close it."""
         digest, size = self._descriptor.digest, self._descriptor.size
         if self.session is None:
-            self.session = await UploadSession.start(self._client, self._repository, digest.algorithm)
+            self.session = await self._begin(self._repository, digest.algorithm)
             self._outflow.given = 0
         session = self.session
         while session.acknowledged < size or not size:

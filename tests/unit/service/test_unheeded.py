@@ -14,6 +14,7 @@ def test_what_is_set_in_vain_is_named_and_nothing_else():
     environ = {"YARDDESK_SERVER_LOG_ENABLED": "true", "YARDDESK_CACHE_MAX_SIZE": "1GB"}
     settings = load_settings(environ).settings
     assert unheeded_keys(settings) == []
-    first, *others = settings.upstreams
-    settings = replace(settings, upstreams=(replace(first, create_repository=True), *others))
-    assert unheeded_keys(settings) == ["upstreams[].create_repository"]
+    first, second = (replace(upstream, create_repository=True) for upstream in settings.upstreams)
+    ecr = replace(second, registry="123456789012.dkr.ecr.eu-central-1.amazonaws.com")
+    settings = replace(settings, upstreams=(first, ecr))
+    assert unheeded_keys(settings) == [f"upstreams[].create_repository of {first.name}"]
