@@ -5,7 +5,8 @@ loop's thread, but for `copy`'s result, which nobody changes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
@@ -13,6 +14,9 @@ from yarddesk.oci.manifest import Manifest, parse_manifest
 from yarddesk.oci.media_types import ALL_MANIFESTS
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.storage.references import Packed, named_in, packed
+
+_CONFIGS: Final = (b'"application/vnd.oci.image.config.v1+json"', b'"application/vnd.docker.container.image.v1+json"')
+_MORE: Final = (b"manifests", b"subject", b"\\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,7 @@ class ContentIndex:
         self.complete = True
         self._told.clear()
         self._told_blobs.clear()
+        self._interned.clear()  # what comes from now on is little
         self._changes()
 
     def copy(self) -> "ContentIndex":
@@ -168,12 +173,15 @@ class ContentIndex:
         before = manifests.get(digest)
         if before is not None:
             self._count(before.names, -1)
-        names = tuple(self._interned.setdefault(name, name) for name in held.names)
-        manifests[digest] = Held(held.size, held.stored, names, held.children, held.subject, held.readable)
-        self._count(names, 1)
+        if not self.complete:
+            names = tuple(self._interned.setdefault(name, name) for name in held.names)
+            held = replace(held, names=names)
+        manifests[digest] = held
+        self._count(held.names, 1)
 
     def _blob(self, name: Packed, size: int, *, filled: bool) -> None:
-        name = self._interned.setdefault(name, name)
+        if not self.complete:
+            name = self._interned.setdefault(name, name)
         self.blobs[name] = size
         if filled:
             self.filled.add(name)
@@ -187,8 +195,6 @@ class ContentIndex:
                 self.references[name] = count
             else:
                 self.references.pop(name, None)
-                if name not in self.blobs:
-                    self._interned.pop(name, None)
 
     def _prune(self, repository: RepositoryName) -> None:
         contents = self.repositories.get(repository)
@@ -222,14 +228,22 @@ def held_of(manifest: Manifest, stored: float) -> Held:
     )
 
 
-def held_on_disk(digest: Digest, content: bytes, media_type: str, stored: float) -> Held:
+def held_on_disk(digest: Digest, content: bytes, media_type: Callable[[], str], stored: float) -> Held:
     """What a manifest's file says; of one that is damaged, or of a type that isn't known to us, only what it names."""
-    try:
-        if digest.matches(content):
-            return held_of(parse_manifest(content, media_type, digest=digest, lenient=True), stored)
-    except YarddeskError:
-        pass
-    return Held(len(content), stored, tuple(dict.fromkeys(named_in(content))), readable=False)
+    names = tuple(dict.fromkeys(named_in(content)))
+    if digest.matches(content):
+        if _is_plain_image(content):  # as most are: there is nothing more to find in it
+            return Held(len(content), stored, names)
+        try:
+            return held_of(parse_manifest(content, media_type(), digest=digest, lenient=True), stored)
+        except YarddeskError:
+            pass
+    return Held(len(content), stored, names, readable=False)
+
+
+def _is_plain_image(content: bytes) -> bool:
+    """Whether it's certainly one that lists no manifests and is about none."""
+    return any(kind in content for kind in _CONFIGS) and not any(word in content for word in _MORE)
 
 
 def unpacked(name: Packed) -> Digest:

@@ -148,7 +148,7 @@ class ManifestFiles:
         content, stored = self.read_content(repository, digest), self.modified(repository, digest)
         if content is None or stored is None:
             return None
-        return held_on_disk(digest, content, self._read_type(repository, digest), stored)
+        return held_on_disk(digest, content, lambda: self._read_type(repository, digest), stored)
 
     def modified(self, repository: RepositoryName, digest: Digest) -> float | None:
         """When the manifest was put here last, in seconds of the epoch."""
