@@ -54,7 +54,8 @@ def disk(make_yarddesk, docker_registry, tmp_path) -> SmallDisk:
     mounted = tmp_path / "disk"
     mounted.mkdir()
     within = ["unshare", "--mount", "sh", "-c", MOUNT, "sh", str(mounted)]
-    serve = make_yarddesk(within=within, data_dir=mounted / "data", config=push_everything_to(docker_registry.host))
+    config = push_everything_to(docker_registry.host) + "cache: {min_free: 0}\n"  # it's to be filled
+    serve = make_yarddesk(within=within, data_dir=mounted / "data", config=config)
     serve.data_dir = Path(f"/proc/{serve.pid}/root{serve.data_dir}")  # the disk as its mount namespace has it
     serve.push("team/app", "1", BEFORE)
     serve.run("wait", "team/app:1", "--timeout", "30")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from yarddesk.content.errors import StorageError
 from yarddesk.content.threads import in_thread
 from yarddesk.storage import durable
 from yarddesk.storage.layout import BESIDE_PREFIX
@@ -61,9 +60,7 @@ class Lines:
             assert self._writing is not None
             await asyncio.wait([self._writing])
             if self._failure is not None:
-                raise StorageError(
-                    f"{self._path} can't be written.", self._failure.strerror or str(self._failure), temporary=True
-                ) from self._failure
+                raise durable.storage_error(self._failure, str(self._path.parent)) from self._failure
 
     async def close(self) -> None:
         """Return when all is on disk that can be."""

@@ -83,6 +83,11 @@ class History:
         """What last became of this image on its way to this upstream, as far as is remembered."""
         return self._latest.get((repository, reference, upstream))
 
+    def synced_of(self, repository: RepositoryName) -> list[Reference]:
+        """The tags and digests of a repository that were synced to some upstream, as far as is remembered."""
+        done = (entry for entry in self._latest.values() if entry.outcome is JobState.DONE)
+        return list(dict.fromkeys(entry.reference for entry in done if entry.repository == repository))
+
     def _keep(self, entry: HistoryEntry) -> None:
         if len(self._entries) == self._entries.maxlen:
             oldest = self._entries[0]

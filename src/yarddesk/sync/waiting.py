@@ -126,7 +126,10 @@ class Waiting:
             try:
                 references += await self._queue.store.tags(repository)
             except NotFound:
-                return SyncOutcome(False, f"{repository} is not here.")
+                # It may have gone to make room, once it was upstream.
+                references += self._queue.history.synced_of(repository)
+                if not references:
+                    return SyncOutcome(False, f"{repository} is not here.")
         for reference in references:
             outcome = await self._settled(repository, reference)
             if not outcome.synced:
@@ -136,10 +139,14 @@ class Waiting:
     async def _settled(self, repository: RepositoryName, reference: Reference) -> SyncOutcome:
         name = format_reference(repository, reference)
         try:
-            digest = (await self._queue.store.resolve(repository, reference)).digest
+            digest: Digest | None = (await self._queue.store.resolve(repository, reference)).digest
         except NotFound:
-            return SyncOutcome(False, f"{name} is not here.")
+            digest = None
         wanted = set(self._queue.upstreams_of(repository, reference))
+        if digest is None:
+            if wanted and all(self._was_synced(repository, reference, upstream) for upstream in wanted):
+                return SyncOutcome(True)
+            return SyncOutcome(False, f"{name} is not here.")
         if not wanted:
             return SyncOutcome(False, f"{name} has no push upstream: it stays here.")
         for upstream in self._queue.routes.push_upstreams(repository):
@@ -148,6 +155,11 @@ class Waiting:
                 if not outcome.synced:
                     return outcome
         return SyncOutcome(True)
+
+    def _was_synced(self, repository: RepositoryName, reference: Reference, upstream: str) -> bool:
+        """Whether that is the last that is known of it: what is upstream may have gone here, to make room."""
+        latest = self._queue.history.latest(repository, reference, upstream)
+        return latest is not None and latest.outcome is JobState.DONE
 
     async def _is_there(
         self, upstream: Upstream, repository: RepositoryName, reference: Reference, digest: Digest
