@@ -95,8 +95,7 @@ class FilesystemStore:
         self._uploads = Uploads(root, self._upload_files, self._threads.transfers, self._finishing, self._committed)
         self._promises = Promises()
         self._owed = Owed()
-        self._removal = asyncio.Lock()
-        self._removing: set[Digest] = set()
+        self._removing: dict[Digest, asyncio.Future[None]] = {}
         self._removed: Recent[Digest, bool] = Recent(_LATELY_REMOVED)
         self.garbage = Garbage(
             self._blobs, self._repositories, self._quarantine, self._threads, self._promises, self._remove_blobs
@@ -149,9 +148,8 @@ class FilesystemStore:
 
     async def blob_size(self, digest: Digest) -> int | None:
         while True:
-            if digest in self._removing:
-                async with self._removal:
-                    pass
+            while (removal := self._removing.get(digest)) is not None:
+                await asyncio.shield(removal)
             known = self._sizes.get(digest)
             if known is not None:
                 return known
@@ -333,22 +331,24 @@ class FilesystemStore:
             raise _missing(digest)
 
     async def _remove_blobs(self, digests: Sequence[Digest], before: float) -> list[int]:
-        """Nobody is told meanwhile that one of them is here."""
-        return await self._finishing.run(self._remove_old(digests, before))
+        """From this moment on nobody is told that one of them is here before that is decided."""
+        over = asyncio.get_running_loop().create_future()
+        self._removing.update(dict.fromkeys(digests, over))
+        return await self._finishing.run(self._remove_old(digests, before, over))
 
-    async def _remove_old(self, digests: Sequence[Digest], before: float) -> list[int]:
-        async with self._removal:
-            self._removing.update(digests)
+    async def _remove_old(self, digests: Sequence[Digest], before: float, over: asyncio.Future[None]) -> list[int]:
+        self._deletions += 1
+        try:
+            sizes = await self._threads.small(self._blobs.remove_old, digests, before)
+        finally:
+            for digest in digests:
+                self._sizes.drop(digest)
+                self._removed.put(digest, True)
+                if self._removing.get(digest) is over:
+                    del self._removing[digest]
             self._deletions += 1
-            try:
-                sizes = await self._threads.small(self._blobs.remove_old, digests, before)
-            finally:
-                for digest in digests:
-                    self._sizes.drop(digest)
-                    self._removed.put(digest, True)
-                self._deletions += 1
-                self._removing.clear()
-                await self._look_again(digests)
+            over.set_result(None)
+            await self._look_again(digests)
         self._usage_changed()
         return sizes
 

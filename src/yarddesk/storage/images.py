@@ -60,8 +60,8 @@ class StoredImages:
         size = sum(contents.manifests[digest].size for digest in manifests)
         if not await self._repositories.delete_tagged(repository, tags, manifests, revision):
             return None
-        # A pull may have brought another manifest meanwhile that names one of them.
-        unnamed = [digest for digest in blobs if not self._is_named(digest)]
+        # A pull may have brought another manifest meanwhile that names one of them, or a client may have asked for one.
+        unnamed = [digest for digest in blobs if not self._is_named(digest) and not self.is_wanted(digest)]
         return size + sum(await self._remove(unnamed, time.time() + _ANY_AGE_SECONDS) if unnamed else [])
 
     async def remove_left_over(self, most: int) -> int:
