@@ -183,9 +183,9 @@ class Model:
                 assert there == digest, f"{repository}:{tag} is ours, and names {there}"
             elif there != digest:
                 del self.tags[repository, tag]
-        for repository, tags in walked.tags.items():
-            for tag, digest in tags.items():
-                assert digest in walked.manifests[repository], f"{repository}:{tag} leads nowhere"
+        for name, tags in walked.tags.items():
+            for text, named in tags.items():
+                assert named in walked.manifests[name], f"{name}:{text} leads nowhere"
         assert (await self.yard.evictor.survey()).used == walked.can_be_had_again(self.may_go)
         assert await self.yard.store.used_bytes() == sum(size for size, _ in walked.blobs.values()) + sum(
             size for manifests in walked.manifests.values() for _, size in manifests.values()
