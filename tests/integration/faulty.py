@@ -113,7 +113,7 @@ class FaultyYard:
 
     async def push(self, image: Graph, repository: str, tag: str = "v1", *, only: Sequence[Content] = ()) -> None:
         """As a client's push: durable, and in the queue. Nothing of it goes on before all is here, unless `only` some of its
-        manifests are pushed."""
+        manifests are pushed. An empty tag: by its digest alone."""
         name = RepositoryName.parse(repository)
         if not only:
             await self.sync.pause()
@@ -124,7 +124,7 @@ class FaultyYard:
         for content in only or image.manifests:
             manifest = parse_manifest(content.content, content.media_type)
             await self.store.put_manifest(name, manifest)
-            tags = (Tag.parse(tag),) if content is image.manifest else ()
+            tags = (Tag.parse(tag),) if tag and content is image.manifest else ()
             pushed = ManifestPush(name, manifest, tags)
             await self.sync.manifest_pushed(pushed)
             for each in tags:

@@ -403,7 +403,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
     """Start everything, in order, and end it in the reverse order. Raises YarddeskError."""
     refuse_s3(settings)
     for key in unheeded_keys(settings):
-        _log.warning("%s is set, and this version does not act on it yet", key)
+        _log.warning("%s is set in vain: repositories are made at private registries of ECR alone", key)
     os.umask(0o077)
     async with AsyncExitStack() as stack:
         lock = await asyncio.to_thread(InstanceLock.acquire, settings.data_dir)
