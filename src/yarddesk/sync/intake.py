@@ -122,14 +122,21 @@ class Intake:
         written = [await self._queue.journal.save(job) for job in carriers]
         return any(written) and all(self._queue.journal.is_current(job) for job in carriers)
 
-    async def orphaned(self, index: Job) -> None:
-        """An index left before it was synced: what it took along and is wanted by itself gets jobs of its own."""
+    async def orphaned(self, index: Job, *, goes_on: bool = False) -> None:
+        """An index is about to leave before it was synced: what it took along and is wanted by itself gets jobs of its own.
+
+        Called before its marker goes, so that no moment is without either. `goes_on`: it stays, with what it still takes along.
+        """
         queue, repository = self._queue, index.repository
-        for text in index.extra.pop(ALSO_WANTED, ()):
+        stays = queue.carries.get(index.id, frozenset()) if goes_on else frozenset()
+        for text in [text for text in index.extra.get(ALSO_WANTED, ()) if text not in stays]:
             try:
                 digest = Digest.parse(text)
                 upstreams = queue.upstreams_of(repository, digest)
-                if queue.carriers(repository, digest) or not upstreams or queue.journal.get(f"{repository}@{digest}"):
+                if not upstreams or queue.journal.get(f"{repository}@{digest}"):
+                    continue
+                others = [job for job in queue.carriers(repository, digest) if job is not index]
+                if others and await self._promised(others, digest):
                     continue
                 manifest = await queue.store.get_manifest(repository, digest)
                 carried = await self._carried(repository, manifest)
@@ -139,6 +146,18 @@ class Intake:
             except (YarddeskError, OSError) as error:
                 _log.error("%s of %s could not be queued by itself: %s", text, index.id, error)
         self._worker.wake.set()
+
+    async def _let_go(self, job: Job) -> None:
+        """What an earlier content of its tag took along, and this one doesn't, was seen to: its marker need not say so any more."""
+        wanted = job.extra.get(ALSO_WANTED, [])
+        carries = self._queue.carries.get(job.id, frozenset())
+        if all(text in carries for text in wanted):
+            return
+        job.extra[ALSO_WANTED] = [text for text in wanted if text in carries]
+        try:
+            await self._queue.journal.save(job)
+        except YarddeskError as error:
+            _log.error("the marker of %s could not be written: %s", job.id, error)  # the next start sees to it again
 
     async def _carried(self, repository: RepositoryName, manifest: Manifest) -> set[Digest]:
         if not manifest.manifests:
@@ -196,6 +215,7 @@ class Intake:
             queue.ended(*entries)
             await queue.history.write()
             await self.orphaned(old)
+            await self._let_go(job)
 
     async def _supersede(self, index: Job) -> None:
         """Children that were queued by digest go on as part of their index's job, with what they are sending right now."""
@@ -240,14 +260,21 @@ class Intake:
         for aside in queue.journal.set_aside:
             queue.events.publish(MarkerSetAside(file=aside.file, reason=aside.reason))
         found = await self._found(markers)
-        jobs = []
+        jobs, gone = [], []
         for marker, content in zip(markers, found, strict=True):
-            job = await self._take_up(marker, content)
-            if job is not None:
+            if content is None:
+                gone.append(marker)
+            elif (job := await self._take_up(marker, content)) is not None:
                 jobs.append(job)
         for job in jobs:
             if job.media_type in media_types.INDEXES:
                 await self._carry_again(job)
+        for job in jobs:
+            if job.extra.get(ALSO_WANTED):
+                await self.orphaned(job, goes_on=True)
+                await self._let_go(job)
+        for marker in gone:
+            await self._gone(marker)
         for job in jobs:
             if queue.journal.is_current(job):
                 for part in job.open_parts:
@@ -287,11 +314,8 @@ class Intake:
             _log.warning("%s is looked at image by image: %s", repository, error)
             return [None] * len(references)
 
-    async def _take_up(self, marker: Marker, content: Descriptor | Exception | None) -> Job | None:
+    async def _take_up(self, marker: Marker, content: Descriptor | Exception) -> Job | None:
         """The job for a marker and what was found of its image."""
-        if content is None:
-            await self._gone(marker)
-            return None
         if not isinstance(content, Exception):
             return await self._adopt(marker, content)
         name = format_reference(marker.repository, marker.reference)
@@ -329,14 +353,16 @@ class Intake:
         queue = self._queue
         words = "The image was deleted here before it was synced."
         _log.warning("%s leaves the queue: %s", format_reference(marker.repository, marker.reference), words)
+        ended = marker.digest and job_of(marker, marker.digest, "", marker.upstreams or {}, marker.generation)
+        if ended:
+            await self.orphaned(ended)
         try:
             await queue.journal.discard(marker)
         except YarddeskError as error:
             _log.error("its marker could not be removed: %s", error)
             return
-        if marker.digest is not None and marker.upstreams:
-            job = job_of(marker, marker.digest, "", marker.upstreams, marker.generation)
-            queue.ended(*(queue.entry(job, part, JobState.CANCELLED, words) for part in job.open_parts))
+        if ended:
+            queue.ended(*(queue.entry(ended, part, JobState.CANCELLED, words) for part in ended.open_parts))
             await queue.history.write()
 
     async def _adopt(self, marker: Marker, content: Descriptor) -> Job:

@@ -127,7 +127,10 @@ class Journal:
                 job.generation = old.generation + 1
                 job.paused, job.paused_until, job.priority = old.paused, old.paused_until, old.priority
                 job.extra = dict(old.extra)
-                job.extra.pop(ALSO_WANTED, None)
+                # Other content's children are wanted still, until they have jobs of their own.
+                wanted = job.extra.pop(ALSO_WANTED, None)
+                if wanted and old.digest != job.digest:
+                    job.extra[ALSO_WANTED] = list(wanted)
                 job.replaces = old.digest
                 if old.digest == job.digest:  # what it may have replaced there already is not to be forgotten
                     for name in job.parts.keys() & old.parts.keys():

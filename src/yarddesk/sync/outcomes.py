@@ -64,7 +64,8 @@ class Attempt:
 
 
 class Outcomes:
-    """`answered` is called for an attempt whose upstream did what it was asked, `orphaned` for jobs that leave while others stay."""
+    """`answered` is called for an attempt whose upstream did what it was asked, `orphaned` for jobs that are about to leave while
+    others stay."""
 
     def __init__(
         self, queue: Queue, answered: Callable[[Attempt], None], orphaned: Callable[[Job], Awaitable[None]]
@@ -115,20 +116,21 @@ class Outcomes:
         with queue.changing(job, [part]):
             part.move(JobState.CANCELLING)
             part.move(JobState.CANCELLED)
+        if job.is_over:
+            await self._orphaned(job)
         try:
             await queue.out_or_saved(job)
         except YarddeskError as failure:
             self._not_written(attempt, failure)
         queue.changes += 1
         await queue.history.write()
-        if queue.journal.get(job.id) is None:
-            await self._orphaned(job)
 
     async def gone(self, job: Job, error: LocalContentGone) -> None:
         """There is nothing left to sync."""
         queue = self._queue
         _log.warning("%s leaves the queue: %s", job.id, in_words(error))
         entries = [queue.entry(job, part, JobState.CANCELLED, in_words(error)) for part in job.open_parts]
+        await self._orphaned(job)
         if await queue.journal.remove(job):
             queue.ended(*entries)
             queue.left(job, "gone")

@@ -26,7 +26,7 @@ _END_SECONDS: Final = 0.9
 
 
 class Steering:
-    """Implements SyncController's commands. `orphaned` is told of jobs that were cancelled while others stay."""
+    """Implements SyncController's commands. `orphaned` is told of jobs that are about to be cancelled while others stay."""
 
     def __init__(self, queue: Queue, worker: Worker, orphaned: Callable[[Job], Awaitable[None]]) -> None:
         self._queue = queue
@@ -200,10 +200,10 @@ class Steering:
 
     async def cancel_jobs(self, jobs: list[Job], reason: str, *, alone: bool = True) -> int:
         """Whole jobs; how many there still were. Not `alone`: also what they take along. Raises StorageError."""
+        for job in jobs if alone else ():
+            await self._orphaned(job)
         gone = await self._queue.journal.remove_many(jobs) if jobs else []
         await self._cancelled(gone, reason)
-        for job in gone if alone else ():
-            await self._orphaned(job)
         return len(gone)
 
     async def deleted_by_hand(self, jobs: list[Job]) -> None:
@@ -253,9 +253,9 @@ class Steering:
 
     async def end_part(self, job: Job, part: Part, reason: str) -> None:
         """One upstream's part is cancelled for this reason, and the job with it if it was the last. Raises StorageError."""
-        await self._cancel_part(job, part, reason)
-        if self._queue.journal.get(job.id) is None:
+        if all(each is part or each.state.is_over for each in job.parts.values()):
             await self._orphaned(job)
+        await self._cancel_part(job, part, reason)
 
     async def _cancel_part(self, job: Job, part: Part, reason: str = "Cancelled.") -> None:
         queue = self._queue

@@ -69,7 +69,7 @@ class Worker:
         self._known: dict[str, KnownContent] = {}
         self._hints: dict[str, asyncio.Task[None]] = {}
         self.orphaned: Callable[[Job], Awaitable[None]] | None = None
-        """Told of jobs that leave while others, that they took along, stay."""
+        """Told of jobs that are about to leave while others, that they took along, stay."""
         self._outcomes = Outcomes(queue, self.answered, self._orphaned)
         self.attempts: dict[PartKey, Attempt] = {}
         self.wake = queue.wake

@@ -230,7 +230,7 @@ class QueueModel:
         self.nothing_is_sent_twice()
         self.states_and_words_agree()
         self.markers_say_what_is_queued()
-        assert self.wrong == []  # nothing was asked that is paused
+        assert self.wrong == [], self.wrong
 
     def nothing_is_lost(self) -> None:
         queued = self.queued()

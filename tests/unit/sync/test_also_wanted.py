@@ -1,0 +1,92 @@
+"""A platform that was pushed by itself while its index is queued goes up with it; whatever becomes of the index, it isn't lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.fake_upstreams import FakeUpstream
+from tests.support.images import build_image, build_index
+from tests.unit.sync.yard import REPOSITORY, Yard, parse_digest, running, settle
+
+INDEX = build_index("two platforms", layer_sizes=(50,))
+PLATFORM = INDEX.images[0]
+ALONE = f"team/app@{PLATFORM.manifest.digest}"
+
+
+async def pushed_both(yard: Yard) -> None:
+    """The index, then one of its platforms by itself, while the upstream is away."""
+    yard.upstream.away = True
+    await yard.push(INDEX)
+    await yard.push_manifest(PLATFORM.manifest)
+    await yard.until_state("waiting")
+    assert yard.job(ALONE) is None
+
+
+async def arrives(yard: Yard) -> None:
+    yard.upstream.away = False
+    await yard.service.retry()
+    await yard.until_empty()
+    held = await yard.upstream.store.resolve(REPOSITORY, parse_digest(PLATFORM.manifest.digest))
+    assert held.digest == PLATFORM.manifest.digest
+
+
+async def vanish(yard: Yard) -> None:
+    """The index's manifest is gone, and nobody was told."""
+    del yard.store._manifests[REPOSITORY][parse_digest(INDEX.manifest.digest)]
+
+
+async def test_the_index_is_gone_when_it_is_tried(tmp_path: Path) -> None:
+    async with running(tmp_path) as yard:
+        await pushed_both(yard)
+        await vanish(yard)
+        await arrives(yard)
+
+
+async def test_the_index_is_gone_at_the_start(tmp_path: Path) -> None:
+    async with running(tmp_path) as yard:
+        await pushed_both(yard)
+        await vanish(yard)
+        await yard.restart()
+        assert yard.job() is None
+        assert yard.job(ALONE) is not None
+        await arrives(yard)
+
+
+async def test_another_image_takes_the_tag(tmp_path: Path) -> None:
+    async with running(tmp_path) as yard:
+        await pushed_both(yard)
+        await yard.push(build_image("another"))
+        assert yard.job(ALONE) is not None
+        await arrives(yard)
+
+
+async def test_another_index_that_takes_it_along_takes_the_tag_and_is_cancelled(tmp_path: Path) -> None:
+    async with running(tmp_path) as yard:
+        await pushed_both(yard)
+        other = build_index("two platforms", ["linux/amd64", "linux/arm64", "linux/riscv64"], (50,))
+        assert PLATFORM.manifest in other.manifests
+        # The client leaves out what is here already.
+        await yard.put_blobs(other)
+        await yard.push_manifest(other.images[2].manifest)
+        await yard.push_manifest(other.manifest, "v1")
+        await yard.service.cancel("team/app:v1")
+        assert yard.job(ALONE) is not None
+        await arrives(yard)
+
+
+async def test_the_process_dies_while_the_index_leaves(tmp_path: Path) -> None:
+    """The platform's own marker is there before that of its index goes."""
+    async with running(tmp_path, upstreams=[FakeUpstream()]) as yard:
+        await pushed_both(yard)
+        orders: list[tuple[bool, bool]] = []
+        removed = yard.service._queue.journal.remove_many
+
+        async def remove_many(jobs: list[object]) -> object:
+            orders.append((yard.marker().exists(), yard.job(ALONE) is not None))
+            return await removed(jobs)
+
+        yard.service._queue.journal.remove_many = remove_many
+        await yard.service.cancel("team/app:v1")
+        await settle()
+        assert orders == [(True, True)]
+        await arrives(yard)
