@@ -7,11 +7,13 @@ import pytest
 from PySide6.QtCore import Qt
 
 from tests.gui.front import Front
-from tests.support.fake_yard import MB, job, part, progress
+from tests.support.fake_yard import MB, entry, job, part, progress
+from yarddesk.content.target import NotFound
 from yarddesk.desktop.actions import JobAction, applicable, tomorrow_morning
 from yarddesk.desktop.dialogs.confirm import Confirm
 from yarddesk.desktop.dialogs.details import Details
 from yarddesk.desktop.views.row_view import CHEVRON
+from yarddesk.oci.name import ImageReference
 from yarddesk.sync.snapshot import JobSnapshot
 from yarddesk.sync.states import JobState
 
@@ -121,7 +123,16 @@ def test_the_context_menu_has_every_action_of_the_row(with_front, yard):
         menu = front.queue.view.context_menu(front.queue.view.model().index(1, 0))
         assert menu is not None
         texts = {action.text(): action for action in menu.actions() if action.text()}
-        assert set(texts) == {"Try now", "Pause", "Move up", "Cancel", "Details…", "Copy name", "Copy digest"}
+        assert set(texts) == {
+            "Try now",
+            "Pause",
+            "Move up",
+            "Cancel",
+            "Keep here",
+            "Details…",
+            "Copy name",
+            "Copy digest",
+        }
         texts["Try now"].trigger()
         await front.settle()
         assert yard.sync.calls == [("retry", B)]
@@ -279,5 +290,42 @@ def test_actions_that_do_not_apply_are_off(with_front):
         await front.show_snapshot(jobs=two())
         assert front.actions.cancel_all.isEnabled()
         assert front.actions.retry_all.isEnabled()
+
+    with_front(body)
+
+
+@pytest.mark.parametrize("page", ["queue", "activity"])
+def test_an_image_is_pinned_and_let_go_where_it_is_listed(with_front, yard, page):
+    yard.sync.entries = [entry(A)]
+
+    async def body(front: Front):
+        await front.show_snapshot(jobs=(job(A, part(JobState.QUEUED)),))
+        front.window.show_page(page)
+        view = front.queue.view if page == "queue" else front.window.activity_page.view
+        for stays, text in ((True, "Keep here"), (False, "Don’t keep here")):
+            await front.shows(lambda: view.model().rowCount() > 0)
+            row = next(index for index in map(view.model().index, range(3), (0, 0, 0)) if view.context_menu(index))
+            menu = view.context_menu(row)
+            assert menu is not None
+            next(action for action in menu.actions() if action.text() == text).trigger()
+            menu.close()
+            await front.settle()
+            assert yard.pinned == ({ImageReference.parse(A)} if stays else set())
+            assert A in front.window.toast.text()
+
+    with_front(body)
+
+
+def test_an_image_that_cannot_be_pinned_is_told_of(with_front, yard):
+    yard.refuse = NotFound(f"There is no {A} here.")
+
+    async def body(front: Front):
+        await front.show_snapshot(jobs=(job(A, part(JobState.QUEUED)),))
+        menu = front.queue.view.context_menu(front.queue.view.model().index(0, 0))
+        assert menu is not None
+        next(action for action in menu.actions() if action.text() == "Keep here").trigger()
+        menu.close()
+        await front.shows(front.window.banner.isVisible)
+        assert f"There is no {A} here." in front.window.banner.text
 
     with_front(body)

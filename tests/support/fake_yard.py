@@ -25,7 +25,7 @@ from yarddesk.engines.model import (
 from yarddesk.errors import YarddeskError
 from yarddesk.events import Event, EventBus, JobStateChanged, SettingsChanged
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import RepositoryName, Tag, parse_reference
+from yarddesk.oci.name import ImageReference, RepositoryName, Tag, parse_reference
 from yarddesk.progress import LayerProgress, LayerState, TransferProgress
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamHealth, UpstreamPart
@@ -217,10 +217,22 @@ class FakeYard:
         self.right_password = "right"
         self.engines: Sequence[ContainerEngine] = (FakeEngine("docker", "Docker Engine"),)
         self.engine_address = RegistryAddress("localhost", 5050)
+        self.pinned: set[ImageReference] = set()
         self.refuse: YarddeskError | None = None
 
     def used_bytes(self) -> int:
         return self.stored
+
+    def stored_bytes(self) -> int:
+        return 2 * self.stored
+
+    def is_pinned(self, image: ImageReference) -> bool:
+        return image in self.pinned
+
+    async def pin(self, image: ImageReference, *, stays: bool) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        (self.pinned.add if stays else self.pinned.remove)(image)
 
     def pull_health(self, upstream: str) -> PullHealth:
         return self.pulls.get(upstream, PullHealth())

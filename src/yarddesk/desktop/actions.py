@@ -13,8 +13,8 @@ from yarddesk.desktop import words
 from yarddesk.desktop.bridge import Bridge
 from yarddesk.desktop.core import Core
 from yarddesk.desktop.tasks import Tasks
-from yarddesk.oci.name import Tag
-from yarddesk.sync.snapshot import ConflictChoice, JobSnapshot
+from yarddesk.oci.name import ImageReference, Tag
+from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, JobSnapshot
 from yarddesk.sync.states import JobState
 
 MORNING_HOUR = 8
@@ -32,6 +32,8 @@ class JobAction(StrEnum):
     PAUSE = "pause"
     MOVE_UP = "move_up"
     CANCEL = "cancel"
+    PIN = "pin"
+    UNPIN = "unpin"
     DETAILS = "details"
     COPY_NAME = "copy_name"
     COPY_DIGEST = "copy_digest"
@@ -59,6 +61,10 @@ JOB_DEEDS: dict[JobAction, Deed] = {
     JobAction.PAUSE: Deed("Pause", "pause", "Space", "Keep this image back for a while"),
     JobAction.MOVE_UP: Deed("Move up", "to-top", "Ctrl+Up", "Sync this image before all others"),
     JobAction.CANCEL: Deed("Cancel", "cancel", "Del", "Don’t sync this image; it stays here"),
+    JobAction.PIN: Deed("Keep here", "pin", "", "Keep this image here, whatever room is needed"),
+    JobAction.UNPIN: Deed(
+        "Don’t keep here", "pin", "", "Let this image go when room is needed and it can be had again"
+    ),
     JobAction.DETAILS: Deed("Details…", "info", "Ctrl+I", "All that is known about it"),
     JobAction.COPY_NAME: Deed("Copy name", "copy", "Ctrl+C", "Its name, as you would pull it from here"),
     JobAction.COPY_DIGEST: Deed("Copy digest", "copy", "", "The digest of its manifest"),
@@ -67,6 +73,9 @@ JOB_DEEDS: dict[JobAction, Deed] = {
 
 DECISIONS = (JobAction.KEEP_THEIRS, JobAction.OVERWRITE, JobAction.OTHER_TAG)
 """What can become of a tag that somebody else moved."""
+
+
+PINNING = (JobAction.PIN, JobAction.UNPIN)
 
 
 _IN_LINE = frozenset({JobState.QUEUED, JobState.WAITING, JobState.PAUSED, JobState.PREPARING, JobState.TRANSFERRING})
@@ -184,12 +193,29 @@ class Actions(QObject):
             case JobAction.CANCEL:
                 said = f"{job.name} won’t be synced. It stays here; push it again to sync it."
                 self._steer(self._core.sync.cancel(job.id), f"Cancelling {job.name}", said)
+            case JobAction.PIN | JobAction.UNPIN:
+                self.pin(job, action is JobAction.PIN)
             case JobAction.DETAILS:
                 self.details_asked.emit(job)
             case JobAction.COPY_NAME:
                 self.copy(f"{self._core.address}/{job.name}", "Name copied")
             case JobAction.COPY_DIGEST:
                 self.copy(job.digest, "Digest copied")
+
+    def is_pinned(self, image: JobSnapshot | HistoryEntry) -> bool:
+        """Whether it stays here, whatever room is needed."""
+        return self._core.is_pinned(ImageReference(image.repository, image.reference))
+
+    def pin(self, image: JobSnapshot | HistoryEntry, stays: bool) -> None:
+        """Have it stay here whatever room is needed, or not any more."""
+        said = f"{image.name} stays here, whatever room is needed"
+        if not stays:
+            said = f"{image.name} may go when room is needed and it can be had again"
+        self._tasks.spawn(self._pin(image, stays, said), what=f"Keeping {image.name}")
+
+    async def _pin(self, image: JobSnapshot | HistoryEntry, stays: bool, said: str) -> None:
+        await self._core.pin(ImageReference(image.repository, image.reference), stays=stays)
+        self.noticed.emit(said)
 
     def overwrite(self, job: JobSnapshot) -> None:
         """Once the person has said yes."""

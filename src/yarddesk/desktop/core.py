@@ -8,6 +8,7 @@ from yarddesk.content.credentials import Secret
 from yarddesk.content.pull_through import PullHealth
 from yarddesk.engines.model import ContainerEngine, RegistryAddress
 from yarddesk.events import EventBus
+from yarddesk.oci.name import ImageReference
 from yarddesk.service.front import Problem, Remedy, SignInResult
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import SyncController
@@ -52,7 +53,15 @@ class Core(Protocol):
         ...
 
     def used_bytes(self) -> int:
-        """What is stored, in bytes, as last counted; StorageChanged tells of another figure."""
+        """What can be had again, in bytes, as last counted; StorageChanged tells of another figure."""
+        ...
+
+    def stored_bytes(self) -> int:
+        """All that is stored; as `used_bytes`."""
+        ...
+
+    def is_pinned(self, image: ImageReference) -> bool:
+        """Whether a person wants it to stay here, by its tag or digest or with its whole repository."""
         ...
 
     def upstreams(self) -> Sequence[UpstreamSettings]:
@@ -75,6 +84,10 @@ class Core(Protocol):
 
     def problems(self) -> Sequence[Problem]:
         """What stops everything right now, worst first; usually nothing."""
+        ...
+
+    async def pin(self, image: ImageReference, *, stays: bool) -> None:
+        """Have an image stay here whatever room is needed, or not any more. Raises NotFound where it isn't here."""
         ...
 
     async def add_upstream(

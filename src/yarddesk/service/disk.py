@@ -28,6 +28,7 @@ def disk_problem(data_dir: Path, min_free: int) -> Problem | None:
             hint="Pulls go through to the upstreams until there is more room than cache.min_free in the settings asks for.",
             details=str(data_dir),
             remedy=Remedy.OPEN_DATA_FOLDER,
+            stops=False,
         )
     return Problem(
         f"The disk is nearly full: {free // 1_000_000} MB are left.",

@@ -21,15 +21,19 @@ class Pinning:
         text = parameters.get("reference")
         if not isinstance(text, str):
             raise YarddeskError("reference is a text.")
-        named = ImageReference.parse(text)
-        pin = ImageReference(self._around.routes().canonical(named.repository), named.reference)
-        if parameters.get("remove") is True:
-            if not await self._pins.remove(pin):
-                raise NotFound(f"{pin} is not pinned.", hint="`yarddesk pin --list` shows what is.")
-            return {"reference": str(pin), "pinned": False}
-        await self._check_here(pin)
-        await self._pins.add(pin)
-        return {"reference": str(pin), "pinned": True}
+        stays = parameters.get("remove") is not True
+        pin = await self.change(ImageReference.parse(text), stays=stays)
+        return {"reference": str(pin), "pinned": stays}
+
+    async def change(self, image: ImageReference, *, stays: bool) -> ImageReference:
+        """Pin it, or don't any more; as it's called here. Raises NotFound, StorageError."""
+        pin = ImageReference(self._around.routes().canonical(image.repository), image.reference)
+        if stays:
+            await self._check_here(pin)
+            await self._pins.add(pin)
+        elif not await self._pins.remove(pin):
+            raise NotFound(f"{pin} is not pinned.", hint="`yarddesk pin --list` shows what is.")
+        return pin
 
     async def pins(self, _parameters: Document, _report: Report) -> Document:
         """All of them, with what each names now."""

@@ -26,6 +26,7 @@ from yarddesk.engines import EngineEnvironment, detect
 from yarddesk.engines.model import ContainerEngine, RegistryAddress
 from yarddesk.errors import YarddeskError
 from yarddesk.events import EventBus, SettingsChanged
+from yarddesk.oci.name import ImageReference
 from yarddesk.progress.traffic import Traffic
 from yarddesk.registry.access import Access, WithBodies
 from yarddesk.registry.app import RegistryApp
@@ -236,7 +237,14 @@ class Yard:
         keeping.room.lacking = evictor.make_room
         return evictor
 
+    def is_pinned(self, image: ImageReference) -> bool:
+        pins = self._parts.keeping.pins.of(self._routes.canonical(image.repository))
+        return image.reference in pins or None in pins
+
     # What the front-end changes.
+
+    async def pin(self, image: ImageReference, *, stays: bool) -> None:
+        await self._upkeep.pinning.change(image, stays=stays)
 
     async def add_upstream(
         self, url: str, *, prefix: str = "", push: bool = True, pull: bool = True

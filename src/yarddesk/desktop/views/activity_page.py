@@ -44,6 +44,8 @@ class ActivityPage(QWidget):
         self.rows = RowsModel(bridge.now(), self)
         self.view = RowView(self.rows, "What was synced")
         self.view.details_wanted.connect(actions.details_asked)
+        self.view.pin_wanted.connect(actions.pin)
+        self.view.is_pinned = actions.is_pinned
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search")
         self.search.setAccessibleName("Search the activity")

@@ -48,6 +48,8 @@ class QueuePage(QWidget):
         self.view = RowView(self.rows, "Images in the queue")
         self.view.job_action.connect(actions.perform)
         self.view.details_wanted.connect(actions.details_asked)
+        self.view.pin_wanted.connect(actions.pin)
+        self.view.is_pinned = actions.is_pinned
         self.tools = JobTools(self.view, actions)
         self._summary = ElidedLabel(colour="secondary")
         self._list = QWidget()

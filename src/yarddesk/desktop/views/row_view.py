@@ -1,13 +1,13 @@
 """A list of rows that open: mouse, keyboard and context menu reach the same actions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QEvent, QItemSelectionModel, QModelIndex, QPoint, QRect, Qt, Signal
 from PySide6.QtGui import QAction, QContextMenuEvent, QFocusEvent, QHelpEvent, QKeyEvent, QKeySequence, QMouseEvent
 from PySide6.QtWidgets import QAbstractItemView, QMenu, QToolTip, QTreeView, QWidget
 
 from yarddesk.desktop import words
-from yarddesk.desktop.actions import DECISIONS, JOB_DEEDS, JobAction, applicable, told
+from yarddesk.desktop.actions import DECISIONS, JOB_DEEDS, PINNING, JobAction, applicable, told
 from yarddesk.desktop.icons import glyph_icon
 from yarddesk.desktop.models.rows_model import Index, Role, RowsModel
 from yarddesk.desktop.theme import tokens
@@ -30,6 +30,8 @@ class RowView(QTreeView):
     """A JobAction and its JobSnapshot."""
     details_wanted = Signal(object)
     """A JobSnapshot or HistoryEntry."""
+    pin_wanted = Signal(object, bool)
+    """A JobSnapshot or HistoryEntry, and whether it's to stay here."""
     chosen = Signal()
     """Another row is chosen, or what it says changed."""
 
@@ -37,6 +39,7 @@ class RowView(QTreeView):
         super().__init__(parent)
         self.setObjectName("rows")
         self.setAccessibleName(name)
+        self.is_pinned: Callable[[JobSnapshot | HistoryEntry], bool] = lambda _: False
         self._rows = rows
         self._delegate = RowDelegate(self)
         self._pressed: tuple[str, JobAction | str] | None = None
@@ -190,9 +193,10 @@ class RowView(QTreeView):
         subject = self._rows.subject_of(index)
         if not isinstance(subject, (JobSnapshot, HistoryEntry)):
             return None
-        return self._menu(
-            subject, self.applicable(subject) if isinstance(subject, JobSnapshot) else (JobAction.DETAILS,)
-        )
+        fitting = self.applicable(subject) if isinstance(subject, JobSnapshot) else (JobAction.DETAILS,)
+        at = fitting.index(JobAction.DETAILS)
+        pinning = JobAction.UNPIN if self.is_pinned(subject) else JobAction.PIN
+        return self._menu(subject, (*fitting[:at], pinning, *fitting[at:]))
 
     def decision_menu(self, index: QModelIndex) -> QMenu | None:
         """What a person can decide about a row's image; None for any other row. Deletes itself when it closes."""
@@ -277,7 +281,9 @@ class RowView(QTreeView):
 
     def _on_menu(self, item: QAction) -> None:
         action, subject = item.data()
-        if isinstance(subject, JobSnapshot):
+        if action in PINNING:
+            self.pin_wanted.emit(subject, action is JobAction.PIN)
+        elif isinstance(subject, JobSnapshot):
             self.job_action.emit(action, subject)
         else:
             self.details_wanted.emit(subject)

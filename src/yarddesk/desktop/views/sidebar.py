@@ -167,8 +167,8 @@ class Sidebar(QWidget):
             button.set_narrow(narrow)
         self._foot.set_narrow(narrow)
 
-    def show_usage(self, used: int, bound: int) -> None:
-        self._foot.show_usage(used, bound)
+    def show_usage(self, used: int, bound: int, stored: int) -> None:
+        self._foot.show_usage(used, bound, stored)
 
     def show_throughput(self, values: tuple[float, ...]) -> None:
         self._foot.sparkline.show_values(values)
@@ -194,14 +194,14 @@ class _Foot(QWidget):
         self._column.addWidget(self._bar)
         self._full = ""
 
-    def show_usage(self, used: int, bound: int) -> None:
-        stored = words.size(used)
-        self._full = f"{stored} of {words.size(bound)}" if bound else f"{stored} stored"
+    def show_usage(self, used: int, bound: int, stored: int) -> None:
+        self._full = f"{words.size(used)} of {words.size(bound)}" if bound else f"{words.size(stored)} stored"
+        told = f"Can be had again: {self._full}. Stored in all: {words.size(stored)}." if bound else self._full
         self._text.set_text(self._full)
         self._bar.setVisible(bool(bound))
         self._bar.show_fraction(used / bound if bound else 0.0)
-        self.setToolTip(words.tooltip(f"Stored here: {self._full}"))
-        self.setAccessibleName(f"Stored here: {self._full}")
+        self.setToolTip(words.tooltip(told))
+        self.setAccessibleName(told)
 
     def set_narrow(self, narrow: bool) -> None:
         self._column.setContentsMargins(0 if narrow else 8, 0, 0 if narrow else 8, 0)

@@ -202,7 +202,7 @@ class MainWindow(QMainWindow):
 
     def _on_storage(self) -> None:
         core = self._bridge.core
-        self.sidebar.show_usage(core.used_bytes(), core.max_bytes)
+        self.sidebar.show_usage(core.used_bytes(), core.max_bytes, core.stored_bytes())
 
     def _on_remedy(self, remedy: Remedy) -> None:
         actions = self._actions
