@@ -229,6 +229,25 @@ async def test_over_tls_all_but_the_blobs_goes_over_http2_where_it_is_spoken(
     assert {each.version for each in others} == {"1.1" if disabled else "2.0"}
 
 
+async def test_a_registry_that_ends_its_http2_connections_as_it_is_restarted_is_asked_anew(
+    make_registry: MakeRegistry, tmp_path: Path
+) -> None:
+    certificate, key, authority = private_authority(tmp_path)
+    http = {"addr": "127.0.0.1:0", "secret": "x", "tls": {"certificate": str(certificate), "key": str(key)}}
+    registry = make_registry(settings={"http": http})
+    image = build_image("restarted")
+    async with opened_upstream(registry.host, tls=TlsSettings(ca_file=str(authority))) as repository:
+        await push_image(repository, image)
+        for _ in range(2):
+            registry.stop()
+            registry.settings = {"http": {**http, "addr": registry.host}}
+            registry.start()
+            found = await asyncio.gather(*(repository.resolve(LATEST) for _ in range(5)))
+            assert {each.digest for each in found} == {image.manifest.digest}
+        await repository.push(descriptor(image.manifest), source_of(image.manifest.content))
+    assert {each.version for each in registry.seen("HEAD")} == {"2.0"}
+
+
 async def test_a_registry_that_went_away_and_came_back(docker_registry: DockerRegistry) -> None:
     async with opened_upstream(docker_registry.host) as repository:
         await repository.push(blob(b"x"), source_of(b"x"))

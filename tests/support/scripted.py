@@ -68,7 +68,7 @@ class ScriptedServer:
         self.host = ""
 
     async def __aenter__(self) -> ScriptedServer:
-        self._server = await asyncio.start_server(self._connected, self._address, 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self.connected, self._address, 0, ssl=self._tls)
         self.host = f"{self._address}:{self._server.sockets[0].getsockname()[1]}"
         return self
 
@@ -84,7 +84,7 @@ class ScriptedServer:
         """The requests with this method and with `part` in their path."""
         return [each for each in self.asked if each.method == method and part in each.path]
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

@@ -17,7 +17,8 @@ from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamR
 from h2.exceptions import ProtocolError
 
 from tests.support.certificates import private_authority
-from tests.support.scripted import Asked, Reply
+from tests.support.scripted import Asked, Reply, ScriptedServer
+from tests.support.waiting import until_async
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Http2Server:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[Http2Server]:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
+        server = await asyncio.start_server(self.connected, "127.0.0.1", 0, ssl=self._tls)
         self.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self
@@ -72,7 +73,7 @@ class Http2Server:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -193,3 +194,23 @@ async def scripted_http2(script: Script, folder: Path) -> AsyncIterator[tuple[Ht
     context, authority = server_context(folder, "h2")
     async with Http2Server(script, context).listening() as server:
         yield server, authority
+
+
+@contextlib.asynccontextmanager
+async def both_protocols(
+    script: Callable[[Asked], Reply | Awaitable[Reply]], context: ssl.SSLContext
+) -> AsyncIterator[tuple[Http2Server, ScriptedServer]]:
+    """One port, on which each connection gets what it agreed to; the two may be given scripts of their own."""
+    http2, http1 = Http2Server(script, context), ScriptedServer(script)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        agreed = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+        await (http2.connected if agreed == "h2" else http1.connected)(reader, writer)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    http2.host = http1.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield http2, http1
+    finally:
+        server.close()
+        await until_async(lambda: not http2.open_connections and not http1.open_connections)

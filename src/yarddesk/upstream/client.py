@@ -90,7 +90,7 @@ class RegistryClient:
         self._proxies = proxies or Proxies.from_environment()
         self._wire = self.wire_to_others(settings.tls)
         self._reach = Reach(self._wire, self.failures, self.url(""))
-        tokens = TokenClient(self._wire, self.failures, monotonic)
+        tokens = TokenClient(self._wire, self.failures, monotonic, self.retry)
         self._auth = Authenticator(
             settings.auth, self.origin, credentials, tokens, self.failures, self._secrets, monotonic=monotonic
         )

@@ -12,11 +12,12 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from yarddesk.content.credentials import Credential, Secret
-from yarddesk.content.upstream import UpstreamDenied
+from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamDenied
 from yarddesk.upstream.encodings import ASKED, read_short
 from yarddesk.upstream.failures import Failures
 from yarddesk.upstream.http import Body, Wire
 from yarddesk.upstream.origins import Origin
+from yarddesk.upstream.retry import Retry
 from yarddesk.upstream.words import is_page, said
 
 Scopes = frozenset[str]
@@ -90,9 +91,16 @@ class TokenCache:
 class TokenClient:
     """Asks a token server. Redirects aren't followed: they would take credentials along."""
 
-    def __init__(self, wire: Wire, failures: Failures, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        failures: Failures,
+        monotonic: Callable[[], float] = time.monotonic,
+        retry: Retry | None = None,
+    ) -> None:
         self._wire = wire
         self._failures = failures
+        self._retry = retry or Retry()
         self._monotonic = monotonic
 
     async def fetch(self, server: TokenServer, scopes: Scopes, credential: Credential | None) -> Token:
@@ -126,7 +134,15 @@ class TokenClient:
         query = urlencode(fields, quote_via=quote)
         before = str(server.realm)
         joint = "" if not query else "&" if "?" in before else "?"
-        return await self._ask("GET", httpx.URL(f"{before}{joint}{query}"), headers, None, credential)
+        url, tried = httpx.URL(f"{before}{joint}{query}"), 0
+        while True:
+            try:
+                return await self._ask("GET", url, headers, None, credential)
+            except (UpstreamAway, UpstreamBroken) as failure:
+                # A connection that was kept since the last token may have ended meanwhile.
+                tried += 1
+                if not self._retry.again(failure, tried):
+                    raise
 
     async def _post(self, server: TokenServer, scopes: Scopes, refresh_token: Secret) -> bytes:
         fields = {

@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 
-from tests.support.scripted import Asked, Reply, ScriptedServer, scripted
+from tests.support.scripted import RESET, Asked, Reply, ScriptedServer, scripted
 from tests.support.upstreams import GivenCredentials, blob, credential, opened_upstream, settings_for, source_of
 from yarddesk.content.credentials import CredentialUnavailable, Secret
 from yarddesk.content.upstream import (
+    UpstreamBroken,
     UpstreamDenied,
     UpstreamFailure,
     UpstreamRefused,
@@ -342,6 +343,24 @@ async def test_a_token_server_in_trouble() -> None:
             with pytest.raises(UpstreamTrouble) as caught:
                 await repository.resolve(LATEST)
             assert caught.value.retry_after_seconds == 7
+
+
+@pytest.mark.parametrize("breaks", [1, 2])
+async def test_a_kept_connection_to_the_token_server_may_have_ended(breaks: int) -> None:
+    registry = TokenRegistry()
+    left = [RESET] * breaks
+
+    def script(asked: Asked) -> Reply:
+        return left.pop() if left and asked.path.startswith("/token") else registry(asked)
+
+    async with scripted(script) as server:
+        store = await with_tokens(server, registry)
+        async with opened_upstream(server.host, store) as repository:
+            if breaks == 1:
+                await repository.resolve(LATEST)
+            else:
+                with pytest.raises(UpstreamBroken):
+                    await repository.resolve(LATEST)
 
 
 async def test_credentials_never_go_to_a_foreign_realm() -> None:

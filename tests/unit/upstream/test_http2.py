@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from h2.errors import ErrorCodes
 
-from tests.support.scripted import Asked, Reply, ScriptedServer, scripted
+from tests.support.scripted import Asked, Reply, scripted
 from tests.support.scripted_http2 import (
     Action,
     GivesUp,
     GoesAway,
     Http2Server,
     Script,
+    both_protocols,
     scripted_http2,
     server_context,
 )
@@ -196,7 +197,7 @@ async def test_a_server_that_goes_away_under_many_requests_gets_them_again(tmp_p
 
 async def test_a_server_that_wants_http1_for_something_gets_it(tmp_path: Path) -> None:
     context, authority = server_context(tmp_path, "h2", "http/1.1")
-    async with _both(lambda _: FOUND, context) as (server, other):
+    async with both_protocols(lambda _: FOUND, context) as (server, other):
         server.script = lambda _: GivesUp(ErrorCodes.HTTP_1_1_REQUIRED)
         async with opened_upstream(server.host, tls=TlsSettings(ca_file=str(authority))) as repository:
             for _ in range(3):
@@ -230,7 +231,7 @@ async def test_plain_http_stays_http1() -> None:
 async def test_blobs_stay_on_http1(tmp_path: Path) -> None:
     """The two kinds of connection are made at the same time: neither may offer what the other speaks."""
     context, authority = server_context(tmp_path, "h2", "http/1.1")
-    async with _both(manifest_or_layer, context) as (server, other):
+    async with both_protocols(manifest_or_layer, context) as (server, other):
         async with opened_upstream(server.host, tls=TlsSettings(ca_file=str(authority))) as repository:
             for _ in range(3):
                 repository._client.forget_connections()
@@ -253,7 +254,10 @@ async def test_through_a_proxy(tmp_path: Path) -> None:
 
 async def test_through_a_proxy_over_tls_that_would_speak_http2_itself(tmp_path: Path) -> None:
     context, authority = server_context(tmp_path, "h2", "http/1.1")
-    async with _both(manifest_or_layer, context) as (server, _), _tunnel(server.host, context) as (address, asked):
+    async with (
+        both_protocols(manifest_or_layer, context) as (server, _),
+        _tunnel(server.host, context) as (address, asked),
+    ):
         proxies = Proxies({"https": f"https://{address}"})
         async with opened_upstream(
             "registry.test", proxies=proxies, tls=TlsSettings(ca_file=str(authority))
@@ -324,24 +328,6 @@ async def test_five_hundred_cancelled_questions_leave_nothing_behind(tmp_path: P
         found = await asyncio.wait_for(asyncio.gather(*(repository.resolve(LATEST) for _ in range(8))), 30)
         assert {each.digest for each in found} == {IMAGE.digest}
         await until_async(lambda: server.open_connections <= 1, what="what cancelled requests had opened is closed")
-
-
-@contextlib.asynccontextmanager
-async def _both(script: Callable[[Asked], Reply], context: Any) -> AsyncIterator[tuple[Http2Server, ScriptedServer]]:
-    """One port, on which each connection gets what it agreed to."""
-    http2, http1 = Http2Server(script, context), ScriptedServer(script)
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        agreed = writer.get_extra_info("ssl_object").selected_alpn_protocol()
-        await (http2 if agreed == "h2" else http1)._connected(reader, writer)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
-    http2.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        yield http2, http1
-    finally:
-        server.close()
-        await until_async(lambda: not http2.open_connections and not http1.open_connections)
 
 
 @contextlib.asynccontextmanager
