@@ -110,7 +110,9 @@ class _Actions:
         return _Json(status_document(snapshot, surface.url, cache_document(surface), surface.pull_health))
 
     async def queue(self, _request: Request) -> Response:
-        return _Json(queue_document(self._surface.sync.snapshot()))
+        snapshot = self._surface.sync.snapshot()
+        # Thousands of images take a tenth of a second to be put down: others are not to wait for that.
+        return await asyncio.to_thread(lambda: _Json(queue_document(snapshot)))
 
     async def history(self, request: Request) -> Response:
         limit = _whole(request, "limit", 100)
