@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 FIRST_BACKOFF_SECONDS: Final = 5.0
 LONGEST_BACKOFF_SECONDS: Final = 300.0
 
+_STALE_AT_LEAST: Final = 100
+
 
 class PartKey(NamedTuple):
     """One upstream's part of one job."""
@@ -136,19 +138,21 @@ class Schedule:
 
     def next_in_line(self, upstream: str, count: int) -> list[PartKey]:
         """The first of those that only wait for room, or for the gate or a pause to end, in the order in which they go."""
-        ready = self._lane(upstream).ready
-        found: list[PartKey] = []
-        # The heap's own order, as far as it's asked for. What is stale costs a step as well.
+        lane = self._lane(upstream)
+        ready, found, stale = lane.ready, list[PartKey](), 0
+        # The heap's own order, as far as it's asked for.
         heads = [(ready[0], 0)] if ready else []
-        for _ in range(4 * count):
-            if not heads or len(found) == count:
-                break
+        while heads and len(found) < count:
             (_, ticket, key), index = heapq.heappop(heads)
             if self._is_valid(key, ticket):
                 found.append(key)
+            else:
+                stale += 1
             for child in (2 * index + 1, 2 * index + 2):
                 if child < len(ready):
                     heapq.heappush(heads, (ready[child], child))
+        if stale > count:  # they would cost as much with each look
+            self._tidy(lane)
         return found
 
     def lacks_room(self, upstream: str) -> bool:
@@ -181,6 +185,8 @@ class Schedule:
             heapq.heappush(lane.ready, (order, self._ticket, key))
         else:
             heapq.heappush(lane.later, (at, order, self._ticket, key))
+        if len(lane.ready) + len(lane.later) > 2 * len(self._tickets) + _STALE_AT_LEAST:
+            self._tidy(lane)
 
     def reorder(self, key: PartKey, order: Order) -> None:
         """Another place for what is to be tried; not before the time that was set for it. What runs, or isn't here, stays so."""
@@ -257,6 +263,13 @@ class Schedule:
             heapq.heappop(lane.ready)
         while lane.later and not self._is_valid(lane.later[0][3], lane.later[0][2]):
             heapq.heappop(lane.later)
+
+    def _tidy(self, lane: _Lane) -> None:
+        """Forget all that is stale, not only what has come to the front."""
+        lane.ready = [entry for entry in lane.ready if self._is_valid(entry[2], entry[1])]
+        lane.later = [entry for entry in lane.later if self._is_valid(entry[3], entry[2])]
+        heapq.heapify(lane.ready)
+        heapq.heapify(lane.later)
 
     def _is_valid(self, key: PartKey, number: int) -> bool:
         """Whether it's the last that was said of this part."""

@@ -152,6 +152,8 @@ class Reach:
 
     async def _addresses(self, host: str, port: int) -> list[_Address]:
         """Of the host by its name, looked up in a thread that ends with the process at the latest. Raises OSError."""
+        with suppress(OSError, UnicodeError):  # it is a name, no address
+            return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
         if self._lookups >= _MOST_LOOKUPS:
             return []
         loop = asyncio.get_running_loop()

@@ -161,6 +161,22 @@ def test_next_in_line_are_those_that_are_taken_next_in_that_order(
     assert schedule.next_in_line("corp", 100) == []
 
 
+def test_what_is_said_of_a_part_again_and_again_takes_no_more_room() -> None:
+    schedule = Schedule(1)
+    for turn in range(50):
+        for number in range(200):
+            schedule.add(key(str(number)), at_place(number), None if turn % 3 else turn + 1.0)
+    lane = schedule._lane("corp")
+    assert len(lane.ready) + len(lane.later) <= 2 * 200 + 100
+    assert schedule.next_in_line("corp", 3) == [key("0"), key("1"), key("2")]
+    taken = []
+    while some := schedule.take(0):
+        taken += some
+        for each in some:
+            schedule.finished(each)
+    assert taken == [key(str(number)) for number in range(200)]
+
+
 def test_what_is_shut_out_or_has_room_does_not_lack_room() -> None:
     schedule = Schedule(1)
     schedule.add(key("a"), at_place(1))
