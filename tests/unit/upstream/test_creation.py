@@ -110,7 +110,7 @@ async def test_what_is_asked() -> None:
         (error("ServerException", "internal"), UpstreamTrouble, "could not create"),
         (Reply(503, {"Retry-After": "7"}, b"later"), UpstreamTrouble, "later [503]"),
         (Reply(403, {}, b"<Error>not you</Error>"), UpstreamMissing, "not you"),
-        (RESET, UpstreamTrouble, "broke"),
+        (RESET, UpstreamTrouble, "could not create"),
     ],
 )  # fmt: skip
 async def test_what_aws_says_has_its_failure(reply: Reply, kind: type[UpstreamFailure], words: str) -> None:
@@ -124,6 +124,15 @@ async def test_what_aws_says_has_its_failure(reply: Reply, kind: type[UpstreamFa
             assert json.loads(reply.body)["message"] in said
         if kind is UpstreamMissing:
             assert "aws ecr create-repository --region eu-central-1 --repository-name team/app" in said
+
+
+async def test_an_api_that_is_out_of_reach_says_nothing_of_the_registry() -> None:
+    async with scripted(lambda _: RESET) as api:
+        pass
+    async with maker_for(Account(f"http://{api.host}", KEYS)) as maker:
+        with pytest.raises(UpstreamTrouble) as caught:
+            await maker.make(NAME, MISSING)
+        assert "refused the connection" in caught.value.message
 
 
 async def test_one_that_is_there_by_now_is_made() -> None:

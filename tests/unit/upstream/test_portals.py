@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scripted import Asked, Reply, ScriptedServer, scripted
+from tests.support.scripted import RESET, Asked, Reply, ScriptedServer, scripted
 from tests.support.upstreams import GivenCredentials, blob, credential, manifest, opened_upstream, source_of
 from yarddesk.content.upstream import UpstreamPage, UpstreamPortal
 from yarddesk.oci.digest import Digest
@@ -108,7 +108,11 @@ async def test_redirects_without_an_end() -> None:
 
 
 @EACH
-@pytest.mark.parametrize("base", [Reply(200, {}, b"{}"), ASKS, Reply(307, {"Location": "/elsewhere/v2/"})], ids=str)
+@pytest.mark.parametrize(
+    "base",
+    [Reply(200, {}, b"{}"), ASKS, Reply(307, {"Location": "/elsewhere/v2/"}), Reply(503), RESET],
+    ids=["open", "asks who is there", "moved", "in trouble", "breaks"],
+)
 async def test_a_page_from_a_registry_is_its_trouble(
     operation: Callable[[RegistryRepository], Any], base: Reply
 ) -> None:
