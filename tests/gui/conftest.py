@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication
 
 from tests.gui.front import Front
 from tests.support.fake_yard import FakeYard, upstream
+from yarddesk.desktop import theme
 from yarddesk.desktop.app import DesktopApplication
 from yarddesk.desktop.loop import run
+from yarddesk.desktop.theme import Tokens
 
 LIMIT_SECONDS = 30
+
+LIGHT = {"window": "#efefef", "base": "#ffffff", "text": "#000000"}
+DARK = {"window": "#2a2e32", "base": "#1b1e20", "text": "#fcfcfc"}
+ODD = {"window": "#d8c8a0", "base": "#fff8e0", "text": "#332200"}
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +65,19 @@ def with_front(on_loop, yard):
         return on_loop(whole)
 
     return functools.partial(go)
+
+
+@pytest.fixture(params=[LIGHT, DARK, ODD], ids=["light", "dark", "odd"])
+def tokens(request, qapp) -> Iterator[Tokens]:
+    """The colours of a platform that is light, dark, or odd; in force meanwhile."""
+    before = QApplication.palette()
+    palette = QPalette(before)
+    for role, name in (
+        (QPalette.ColorRole.Window, "window"),
+        (QPalette.ColorRole.Base, "base"),
+        (QPalette.ColorRole.Text, "text"),
+    ):
+        palette.setColor(role, QColor(request.param[name]))
+    QApplication.setPalette(palette)
+    yield theme.tokens()
+    QApplication.setPalette(before)

@@ -4,7 +4,8 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from PySide6.QtGui import QFont
+from PySide6.QtCore import QRect
+from PySide6.QtGui import QFont, QImage
 from PySide6.QtWidgets import QApplication, QMenu
 
 from tests.gui.front import Front
@@ -98,6 +99,38 @@ def test_nothing_in_the_row_touches_or_clips_anything_else_in_the_smallest_windo
         with_front(body)
     finally:
         qapp.setFont(font)
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_around_the_button_and_the_words_nothing_else_is_painted(with_front, tokens, ratio):
+    def painted(picture: QImage, rect: QRect) -> set[str]:
+        columns = range(rect.left() * ratio, (rect.right() + 1) * ratio)
+        rows = range(rect.top() * ratio, (rect.bottom() + 1) * ratio)
+        assert columns
+        assert rows
+        return {picture.pixelColor(x, y).name() for x in columns for y in rows}
+
+    async def body(front: Front):
+        front.window.resize(640, 420)
+        elsewhere = part(JobState.DONE, "ghcr.io")
+        await front.show_snapshot(jobs=(moved(), replace(moved(), id="two", parts=(*moved().parts, elsewhere))))
+        view, ground = front.queue.view, {tokens.surface.name()}
+        picture = QImage(view.viewport().size() * ratio, QImage.Format.Format_RGB32)
+        picture.setDevicePixelRatio(ratio)
+        view.viewport().render(picture)
+        for position, row in enumerate(front.rows()):
+            index = view.model().index(position, 0)
+            rect = view.visualRect(index)
+            where = layout_of(rect, row, index.data(Role.SUBJECT))
+            button, words = where.labelled, where.status
+            assert painted(picture, QRect(button.left(), button.bottom() + 1, button.width(), 3)) == ground
+            assert painted(picture, QRect(button.left(), rect.top(), button.width(), 3)) == ground
+            assert painted(picture, button.adjusted(2, 5, 8 - button.width(), -5)) == ground
+            assert painted(picture, QRect(words.left(), words.bottom() + 1, words.width(), 3)) == ground
+            assert painted(picture, words) > ground
+            assert painted(picture, button) > ground
+
+    with_front(body)
 
 
 def test_overwriting_is_asked_about_and_return_would_leave_it(with_front, yard):

@@ -1,30 +1,9 @@
 """Light and dark: what is written can be read, and the tokens are those of the page that gives them."""
 
-import pytest
-from PySide6.QtGui import QColor, QFont, QPalette
-from PySide6.QtWidgets import QApplication
+from PySide6.QtGui import QFont
 
 from yarddesk.desktop import theme
 from yarddesk.desktop.style import style_sheet
-
-LIGHT = {"window": "#efefef", "base": "#ffffff", "text": "#000000"}
-DARK = {"window": "#2a2e32", "base": "#1b1e20", "text": "#fcfcfc"}
-ODD = {"window": "#d8c8a0", "base": "#fff8e0", "text": "#332200"}
-
-
-@pytest.fixture(params=[LIGHT, DARK, ODD], ids=["light", "dark", "odd"])
-def tokens(request, qapp):
-    before = QApplication.palette()
-    palette = QPalette(before)
-    for role, name in (
-        (QPalette.ColorRole.Window, "window"),
-        (QPalette.ColorRole.Base, "base"),
-        (QPalette.ColorRole.Text, "text"),
-    ):
-        palette.setColor(role, QColor(request.param[name]))
-    QApplication.setPalette(palette)
-    yield theme.tokens()
-    QApplication.setPalette(before)
 
 
 def test_words_have_a_contrast_of_four_and_a_half_on_every_surface(tokens):
