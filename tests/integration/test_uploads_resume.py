@@ -16,6 +16,7 @@ from tests.peers.yarddesk import YarddeskProcess
 from tests.support.registry_client import RegistryClient
 from tests.support.upstreams import blob, opened_upstream, source_of
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken
+from yarddesk.upstream import ladder
 from yarddesk.upstream.target import RegistryRepository
 
 pytestmark = pytest.mark.xdist_group("uploads that resume")
@@ -165,3 +166,25 @@ async def test_a_break_that_comes_every_time_is_left_to_the_worker(docker_regist
         proxy.heal()
         await repository.push(blob(content), source_of(content))
         check(docker_registry, "again/app", content)
+
+
+@pytest.mark.parametrize("name", ["yarddesk", "docker_registry"])
+async def test_a_large_layer_lets_others_have_their_turn(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer: YarddeskProcess | DockerRegistry = request.getfixturevalue(name)
+    monkeypatch.setattr(ladder, "TURN_BYTES", SIZE // 5)
+    content = content_of(5, "turns")
+    turns: list[int] = []
+
+    async def turn() -> None:
+        turns.append(sent(proxy))
+        # A connection that stood still for long is one that is gone.
+        proxy.go_away()
+        proxy.come_back()
+
+    async with behind(peer, "turns/app") as (proxy, repository):
+        await repository.push(blob(content), source_of(content), turn=turn)
+        check(peer, "turns/app", content)
+        assert turns == [SIZE // 5 * number for number in range(1, 5)]
+        assert sent(proxy) == SIZE

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from yarddesk.content.target import ContentSource, DigestMismatch, NotFound
+from yarddesk.content.target import ContentSource, DigestMismatch, NotFound, Turn
 from yarddesk.content.upstream import Quota, UpstreamAway, UpstreamBroken, UpstreamUntrue
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -50,6 +50,8 @@ class FakeUpstream:
     piece_bytes: int = 64 * 1024
     hold_after: int = 1
     """A blob that is fetched is held before the piece that begins at or behind this byte."""
+    takes_pieces: bool = False
+    """Whether others get their turn between two pieces of a blob."""
     cut_after: int | None = None
     corrupt: bool = False
     served: int = 0
@@ -198,7 +200,7 @@ class FakeRepository:
             raise NotFound(f"no {digest}")
         return size
 
-    async def push(self, descriptor: Descriptor, source: ContentSource) -> None:
+    async def push(self, descriptor: Descriptor, source: ContentSource, *, turn: Turn | None = None) -> None:
         upstream = self._upstream
         what = "push_manifest" if descriptor.is_manifest else "push"
         await upstream.come(what, self._name, descriptor.digest)
@@ -210,7 +212,7 @@ class FakeRepository:
         upstream.sending += 1
         upstream.most_at_once = max(upstream.most_at_once, upstream.sending)
         try:
-            content = await self._read(descriptor, source)
+            content = await self._read(descriptor, source, turn)
         except asyncio.CancelledError:
             upstream.cut_off += 1
             raise
@@ -223,12 +225,14 @@ class FakeRepository:
         upstream.taken[self._name, descriptor.digest] += 1
         await upstream.did(what, descriptor.digest)
 
-    async def _read(self, descriptor: Descriptor, source: ContentSource) -> bytes:
+    async def _read(self, descriptor: Descriptor, source: ContentSource, turn: Turn | None = None) -> bytes:
         content = b""
         async with source(0) as pieces:
             async for piece in pieces:
                 content += piece
                 await asyncio.sleep(0)
+                if turn is not None and self._upstream.takes_pieces and len(content) < descriptor.size:
+                    await turn()
                 if self._upstream.held is not None and not descriptor.is_manifest:
                     await self._upstream.held.wait()
         if not descriptor.digest.matches(content):

@@ -1,6 +1,6 @@
 """`Target`: one repository's content, wherever it lies (our store, an upstream, a layout on disk)."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -15,6 +15,10 @@ ContentStream = AbstractAsyncContextManager[AsyncIterator[bytes]]
 
 ContentSource = Callable[[int], ContentStream]
 """Opens the content at an offset in bytes, as often as need be: a body that may have to be sent again."""
+
+
+Turn = Callable[[], Awaitable[None]]
+"""Awaited where a push may stand still for as long as others want: between two of its requests."""
 
 
 class NotFound(YarddeskError):
@@ -65,7 +69,12 @@ class Target(Protocol):
 
 
 class MountingTarget(Target, Protocol):
-    """A target that may have a blob under another repository's name already, and may say that it has what it lost."""
+    """A target that may have a blob under another repository's name already, and may say that it has what it lost.
+
+    Its pushes may take long: `turn` is awaited between the pieces that a blob goes in, where it goes in several.
+    """
+
+    async def push(self, descriptor: Descriptor, source: ContentSource, *, turn: Turn | None = None) -> None: ...
 
     async def is_readable(self, descriptor: Descriptor) -> bool:
         """Whether a blob's bytes can be had, from a look at the first: `exists` may answer from what was true once."""

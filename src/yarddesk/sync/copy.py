@@ -72,7 +72,9 @@ async def copy_upstream(
         raise ChildrenMissing(missing)
 
 
-async def list_with_subjects(source: Target, destination: Target, there: Iterable[Node], bandwidth: Bandwidth) -> None:
+async def list_with_subjects(
+    source: Target, destination: MountingTarget, there: Iterable[Node], bandwidth: Bandwidth
+) -> None:
     """See to it that what is about another manifest is listed among its referrers there, though it was there already.
 
     A try that ended between the two may have left it there and not listed: it's put once more, which lists it.
@@ -168,8 +170,8 @@ class _UpstreamCarrier:
         async def send(transfer: Transfer) -> None:
             source = Outgoing(self._source, blob, self._wires.bandwidth, transfer)
             holder = self._way.holder
-            async with self._wires.slots.slot(holder.upstream, holder.job_id, self._way.priority):
-                await source.push_to(self._destination)
+            async with self._wires.slots.slot(holder.upstream, holder.job_id, self._way.priority) as slot:
+                await source.push_to(self._destination, slot.turn)
             self._way.known.add(blob.digest, self._way.repository)
 
         return send

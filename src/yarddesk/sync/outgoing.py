@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
-from yarddesk.content.target import ContentSource, Damaged, DigestMismatch, NotFound, Target
+from yarddesk.content.target import ContentSource, Damaged, DigestMismatch, MountingTarget, NotFound, Target, Turn
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.sync.errors import LocalContentDamaged, LocalContentMissing
 from yarddesk.sync.slots import Bandwidth
@@ -23,11 +23,11 @@ class Outgoing:
         self._transfer = transfer
         self._gone: LocalContentMissing | LocalContentDamaged | None = None
 
-    async def push_to(self, destination: Target) -> None:
+    async def push_to(self, destination: MountingTarget, turn: Turn | None = None) -> None:
         """Raises LocalContentMissing, LocalContentDamaged, and what the destination raises."""
         opener: ContentSource = self._open
         try:
-            await destination.push(self._descriptor, opener)
+            await destination.push(self._descriptor, opener, turn=turn)
         except DigestMismatch as error:
             raise LocalContentDamaged(
                 f"Our copy of {self._descriptor.digest} is damaged and was not sent.",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,11 +20,23 @@ class _Waiter:
     granted: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+class Slot:
+    """One of the slots, while a transfer has it."""
+
+    def __init__(self, waiter: _Waiter, turn: Callable[["Slot"], Awaitable[None]]) -> None:
+        self.waiter = waiter
+        self._turn = turn
+
+    async def turn(self) -> None:
+        """A piece of a large blob has gone: others first, if one is next. Back with a slot."""
+        await self._turn(self)
+
+
 class TransferSlots:
     """`total` transfers at once, fairly between images: who holds fewest is next, of those who was served longest ago.
 
-    So an image of many layers gets one slot in each round, as do the small ones beside it. What a person moved up goes before
-    that, and the last slot is kept for an upstream that holds none.
+    So an image of many layers gets one slot in each round, as do the small ones beside it, and the same goes for the pieces of
+    a large layer. What a person moved up goes before that, and the last slot is kept for an upstream that holds none.
     """
 
     def __init__(self, total: int) -> None:
@@ -47,21 +59,22 @@ class TransferSlots:
         return self._held_by_upstream.total()
 
     @asynccontextmanager
-    async def slot(self, upstream: str, holder: str, priority: Callable[[], int] = lambda: 0) -> AsyncIterator[None]:
+    async def slot(self, upstream: str, holder: str, priority: Callable[[], int] = lambda: 0) -> AsyncIterator[Slot]:
         """One of the slots, for a transfer of the job `holder`."""
-        waiter = _Waiter(upstream, holder, priority)
-        self._waiters.append(waiter)
+        slot = Slot(_Waiter(upstream, holder, priority), self._next_piece)
+        self._waiters.append(slot.waiter)
         if holder not in self._turns:
             self._take_turn(holder)
         self._grant()
         try:
-            await waiter.granted
-            yield
+            await slot.waiter.granted
+            yield slot
         finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            if slot.waiter in self._waiters:
+                self._waiters.remove(slot.waiter)
             else:
-                self._give_back(waiter)
+                self._give_back(slot.waiter)
+                self._grant()
             if not self._held_by_holder[holder] and all(other.holder != holder for other in self._waiters):
                 self._turns.pop(holder, None)
 
@@ -70,7 +83,16 @@ class TransferSlots:
             held[key] -= 1
             if not held[key]:
                 del held[key]
+
+    async def _next_piece(self, slot: Slot) -> None:
+        before = slot.waiter
+        self._give_back(before)
+        slot.waiter = _Waiter(before.upstream, before.holder, before.priority)
+        # Before what else the same image has to send: what was begun comes to its end first.
+        self._waiters.insert(0, slot.waiter)
+        self._take_turn(before.holder)
         self._grant()
+        await slot.waiter.granted
 
     def _grant(self) -> None:
         while self.held < self._total:

@@ -3,6 +3,9 @@
 One streamed PATCH is how Docker and podman send, so every registry takes it from them; then one PUT; then chunks, which is also
 how an upload goes on that has bytes already. What was too large, or took too long, is halved; what went well several times is
 doubled, until nothing bounds it any more.
+
+A large blob goes in several pieces where that is known to work, so that others get their turn between two of them: a stream, and
+chunks after it.
 """
 
 from collections.abc import Callable
@@ -16,6 +19,9 @@ SMALL_BYTES: Final = 4 * MIB
 """Up to here a PUT is as good as a PATCH, and a request cheaper."""
 
 LARGEST_PIECE_BYTES: Final = 64 * MIB
+TURN_BYTES: Final = 64 * MIB
+"""How much of a blob goes before others get their turn."""
+
 SMALLEST_PIECE_BYTES: Final = 64 * 1024
 GOOD_PIECES: Final = 8
 """After so many in a row the next are twice as large."""
@@ -54,11 +60,20 @@ class Ladder:
                 return Step(Rung.WHOLE, 0, size)
             for rung in self._profile().ladder:
                 if rung is not Rung.CHUNKS and fits and self._is_open(rung):
-                    return Step(rung, 0, size)
+                    return Step(rung, 0, self._before_a_turn(size, least) if rung is Rung.STREAM else size)
         piece = self._bound(least, self._profile().most_chunk_bytes)
         if not offset:
             piece = piece or LARGEST_PIECE_BYTES
-        return Step(Rung.CHUNKS, offset, min(size - offset, piece or size))
+        return Step(Rung.CHUNKS, offset, min(size - offset, piece or self._before_a_turn(size - offset, least)))
+
+    def _before_a_turn(self, left: int, least: int) -> int:
+        """How much of what is left goes in one request: all, where chunks are peculiar (or there are none), or it's not much more."""
+        profile = self._profile()
+        is_peculiar = profile.least_chunk_bytes or profile.most_chunk_bytes or not profile.range_is_true
+        if is_peculiar or not self._is_open(Rung.CHUNKS):
+            return left
+        piece = max(TURN_BYTES, least)
+        return piece if left > piece + piece // 2 else left
 
     @property
     def goes_on(self) -> bool:

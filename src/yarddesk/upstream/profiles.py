@@ -195,6 +195,7 @@ PROFILES: Final = (
     Profile(
         "gar",
         hosts=("*-docker.pkg.dev", "gcr.io", "*.gcr.io"),
+        ladder=(Rung.STREAM, Rung.WHOLE),  # its documentation: no chunked uploads; dotnet/sdk-container-builds#287
         location=LocationForm.RELATIVE,  # as its redirects of blobs: sonatype/nexus-public#1061
         missing_repository=Refusal(404, "NAME_UNKNOWN", "Repository not found"),
         missing_repository_help="Artifact Registry makes none by itself: create it with gcloud artifacts repositories create",

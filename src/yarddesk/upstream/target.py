@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import quote
 
-from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound
+from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound, Turn
 from yarddesk.content.threads import in_thread
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamRefused, UpstreamTimeout
 from yarddesk.oci.descriptor import Descriptor
@@ -143,9 +143,9 @@ class RegistryRepository:
         url = self._client.url(f"{self._name}/{kind}/{descriptor.digest}")
         return Download(self._client, url, self._reading, descriptor, offset)
 
-    async def push(self, descriptor: Descriptor, source: ContentSource) -> None:
+    async def push(self, descriptor: Descriptor, source: ContentSource, *, turn: Turn | None = None) -> None:
         if not descriptor.is_manifest:
-            await self._uploader.push(self._name, descriptor, source)
+            await self._uploader.push(self._name, descriptor, source, turn)
             return
         content = await _whole(descriptor, source)
         subject_taken = await self._put_manifest(descriptor.digest, descriptor, content)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
-from yarddesk.content.target import ContentSource, NotFound
+from yarddesk.content.target import ContentSource, NotFound, Turn
 from yarddesk.content.upstream import (
     UpstreamAway,
     UpstreamBroken,
@@ -26,6 +26,7 @@ from yarddesk.content.upstream import (
     UpstreamRefused,
     UpstreamStalled,
     UpstreamTrouble,
+    UpstreamUntrue,
 )
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
@@ -81,11 +82,21 @@ class Uploader:
         self._cancelling: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
-    async def push(self, repository: RepositoryName, descriptor: Descriptor, source: ContentSource) -> None:
+    async def push(
+        self, repository: RepositoryName, descriptor: Descriptor, source: ContentSource, turn: Turn | None = None
+    ) -> None:
         """Send a blob. Raises DigestMismatch, before it is complete there, when the source's bytes are not the descriptor's."""
         key = (repository, descriptor.digest)
         upload = _Upload(
-            self._client, self._ladder, self._begin, self._cancel, repository, descriptor, source, self._taken(key)
+            self._client,
+            self._ladder,
+            self._begin,
+            self._cancel,
+            repository,
+            descriptor,
+            source,
+            turn,
+            self._taken(key),
         )
         try:
             await upload.run()
@@ -190,6 +201,7 @@ class _Upload:
         repository: RepositoryName,
         descriptor: Descriptor,
         source: ContentSource,
+        turn: Turn | None,
         kept: _Kept | None,
     ) -> None:
         self.session = kept.session if kept else None
@@ -199,6 +211,7 @@ class _Upload:
         self._end = end
         self._repository = repository
         self._descriptor = descriptor
+        self._turn = turn
         self._outflow = Outflow(source, descriptor, kept.marks if kept else None)
         self._step: Step | None = None
         self._furthest = 0
@@ -206,6 +219,8 @@ class _Upload:
         self._resumes = 0
         self._was_renewed = False
         self._was_closed = False
+        self._sent_chunks = False
+        self._losses = 0
 
     @property
     def marks(self) -> HashMarks:
@@ -224,8 +239,14 @@ class _Upload:
             except UploadLost as lost:
                 if await self._is_there_already():
                     return
+                self._lost()
                 self._begin_again()
                 self._broke(lost.failure)
+            except UpstreamUntrue:
+                # The pieces may have been put together wrongly: the next try sends it as a whole, where there is a way.
+                if self._was_closed:
+                    self._refuse_chunks()
+                raise
             except (UpstreamBroken, UpstreamTrouble, UpstreamRefused) as failure:
                 if await self._answered(failure):
                     return
@@ -241,6 +262,7 @@ class _Upload:
         session = self.session
         while session.acknowledged < size or not size:
             step = self._step = self._ladder.step(size, session.acknowledged, session.least_bytes)
+            self._sent_chunks = self._sent_chunks or step.rung is Rung.CHUNKS
             body = Body(partial(self._outflow.stretch, step.offset, step.end), step.length)
             try:
                 if step.rung is Rung.WHOLE:
@@ -253,6 +275,8 @@ class _Upload:
                 session.reached = max(session.reached, self._outflow.given)
             self._ladder.took(step)
             self._was_renewed = False
+            if self._turn is not None and session.acknowledged < size:
+                await self._turn()
         self._step, self._was_closed = None, True
         await session.put(None, digest)
 
@@ -274,7 +298,8 @@ class _Upload:
             _log.info("%s takes less than %d bytes at once: %s", self._client.registry, step.length, failure)
             await self._resume_or_begin()
             return False
-        if failure.status not in _NO_SUCH_WAY and "UNSUPPORTED" not in failure.codes:
+        is_failed_piece = failure.status == 500 and step.rung is Rung.CHUNKS
+        if failure.status not in _NO_SUCH_WAY and "UNSUPPORTED" not in failure.codes and not is_failed_piece:
             raise failure
         if failure.status == 416 and step.rung is Rung.CHUNKS and await self._is_elsewhere(step):
             self._broke(failure)
@@ -298,6 +323,17 @@ class _Upload:
     async def _resume_or_begin(self) -> None:
         if self.session is not None and not (await self.session.ask() and (self._ladder.goes_on or not self._place)):
             self._begin_again()
+
+    def _lost(self) -> None:
+        """A registry that loses an upload between two pieces, twice, takes none."""
+        if self._step is not None and self._step.rung is Rung.CHUNKS:
+            self._losses += 1
+            if self._losses > 1:
+                self._refuse_chunks()
+
+    def _refuse_chunks(self) -> None:
+        if self._sent_chunks:
+            self._ladder.refused(Step(Rung.CHUNKS, 0, self._descriptor.size))
 
     def _begin_again(self) -> None:
         if self.session is not None:

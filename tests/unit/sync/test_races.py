@@ -15,7 +15,7 @@ from tests.support.fake_upstreams import FakeRepository, FakeRoutes, FakeUpstrea
 from tests.support.images import Content, build_image, build_index
 from tests.unit.sync.yard import REPOSITORY, Yard, parse_digest, running, settle
 from yarddesk.content.graph import Graph, Node
-from yarddesk.content.target import ContentSource
+from yarddesk.content.target import ContentSource, Turn
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
@@ -38,9 +38,9 @@ class LingeringUpstream(FakeUpstream):
 
 
 class _LingeringRepository(FakeRepository):
-    async def _read(self, descriptor: Descriptor, source: ContentSource) -> bytes:
+    async def _read(self, descriptor: Descriptor, source: ContentSource, turn: Turn | None = None) -> bytes:
         try:
-            return await super()._read(descriptor, source)
+            return await super()._read(descriptor, source, turn)
         except asyncio.CancelledError:
             assert isinstance(self._upstream, LingeringUpstream)
             await self._upstream.let_go.wait()

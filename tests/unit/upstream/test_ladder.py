@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yarddesk.upstream.ladder import GOOD_PIECES, LARGEST_PIECE_BYTES, SMALL_BYTES, Ladder, Step
+from yarddesk.upstream.ladder import GOOD_PIECES, LARGEST_PIECE_BYTES, SMALL_BYTES, TURN_BYTES, Ladder, Step
 from yarddesk.upstream.learned import REMEMBERED_SECONDS, Lessons
 from yarddesk.upstream.profiles import GENERIC, MIB, PROFILES, Profile, Rung
 
@@ -57,6 +57,8 @@ def ladder_of(profile: Profile = GENERIC, lessons: Lessons | None = None, now: f
 @settings(max_examples=60, deadline=None)
 @given(SIZES, st.sets(st.sampled_from(Rung), min_size=1), st.sampled_from(PROFILES))
 def test_whatever_way_a_registry_has_is_found_and_remembered(size: int, ways: set[Rung], profile: Profile) -> None:
+    if not ways.intersection(profile.ladder):
+        return  # two things that contradict each other
     lessons = Lessons()
     registry = Registry(frozenset(ways), 0)
     assert registry.send(ladder_of(profile, lessons), size)
@@ -68,7 +70,7 @@ def test_whatever_way_a_registry_has_is_found_and_remembered(size: int, ways: se
 @settings(max_examples=60, deadline=None)
 @given(SIZES, st.integers(512 * 1024, 512 * MIB), st.sampled_from(PROFILES))
 def test_a_limit_on_bodies_is_found_and_kept_to(size: int, limit: int, profile: Profile) -> None:
-    if limit < profile.least_chunk_bytes:
+    if limit < profile.least_chunk_bytes or (limit < size and Rung.CHUNKS not in profile.ladder):
         return  # two things that contradict each other
     lessons = Lessons()
     registry = Registry(frozenset(profile.ladder), limit, profile.most_chunk_bytes)
@@ -111,13 +113,32 @@ def test_time_outs_halve_and_success_doubles_until_nothing_bounds_it() -> None:
         step = ladder.step(1024 * MIB, 0)
         ladder.took_long(step)
         sizes.append(ladder.step(1024 * MIB, 0).length)
-    assert sizes == [64 * MIB, 32 * MIB, 16 * MIB]
-    for expected in (16, 32, 64):
+    assert sizes == [32 * MIB, 16 * MIB, 8 * MIB]
+    for expected in (8, 16, 32, 64):
         for _ in range(GOOD_PIECES):
             step = ladder.step(1024 * MIB, 5)
             assert step.length == expected * MIB
             ladder.took(step)
-    assert ladder.step(1024 * MIB, 0) == Step(Rung.STREAM, 0, 1024 * MIB)
+    assert not lessons.piece_bytes
+    assert ladder.step(1024 * MIB, 0) == Step(Rung.STREAM, 0, TURN_BYTES)
+
+
+def test_a_large_blob_goes_in_pieces_between_which_others_get_their_turn() -> None:
+    ladder = ladder_of()
+    first = ladder.step(1024 * MIB, 0)
+    assert first == Step(Rung.STREAM, 0, TURN_BYTES)
+    assert ladder.step(1024 * MIB, first.end) == Step(Rung.CHUNKS, TURN_BYTES, TURN_BYTES)
+    assert ladder.step(TURN_BYTES + 5 * MIB, 0) == Step(Rung.STREAM, 0, TURN_BYTES + 5 * MIB), "no piece for so little"
+    assert ladder.step(1024 * MIB, 0, least=100 * MIB).length == 100 * MIB
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_where_chunks_are_peculiar_or_refused_a_large_blob_is_one_stream(profile: Profile) -> None:
+    lessons = Lessons()
+    lessons.refused[Rung.CHUNKS] = REMEMBERED_SECONDS
+    assert ladder_of(profile, lessons).step(1024 * MIB, 0) == Step(Rung.STREAM, 0, 1024 * MIB)
+    in_pieces = ladder_of(profile).step(1024 * MIB, 0).length == TURN_BYTES
+    assert in_pieces is (profile.name not in ("ecr", "ghcr", "gar"))
 
 
 def test_pieces_grow_to_less_than_what_was_refused() -> None:

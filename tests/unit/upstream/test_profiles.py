@@ -16,6 +16,7 @@ from tests.support.upstreams import blob, learned_upstream, source_of
 from yarddesk.content.upstream import UpstreamMissing, UpstreamRefused
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
+from yarddesk.upstream import ladder
 from yarddesk.upstream.learned import Learned
 from yarddesk.upstream.profiles import (
     GENERIC,
@@ -32,6 +33,9 @@ from yarddesk.upstream.target import RegistryRepository
 
 CONTENT = random.Random(3).randbytes(40 * MIB)
 EACH = pytest.mark.parametrize("profile", PROFILES, ids=lambda each: each.name)
+EACH_IN_CHUNKS = pytest.mark.parametrize(
+    "profile", [each for each in PROFILES if Rung.CHUNKS in each.ladder], ids=lambda each: each.name
+)
 KNOWN = pytest.mark.parametrize("known", [True, False], ids=["known", "taken for another"])
 
 
@@ -74,7 +78,7 @@ async def test_a_blob_arrives_though_its_connection_breaks(profile: Profile, cut
         assert registry.blob_bytes_received == len(content) + (0 if resumed else cut)
 
 
-@EACH
+@EACH_IN_CHUNKS
 @KNOWN
 async def test_a_blob_arrives_in_pieces_where_a_proxy_takes_no_large_bodies(profile: Profile, known: bool) -> None:
     limit = max(3 * MIB, profile.least_chunk_bytes)
@@ -89,6 +93,36 @@ async def test_a_blob_arrives_in_pieces_where_a_proxy_takes_no_large_bodies(prof
             other = CONTENT[MIB : 15 * MIB]
             await repository.push(blob(other), source_of(other))
             assert len([each for each in registry.requests if each.status == 413]) == refused, "it's remembered"
+
+
+async def test_one_that_takes_no_chunks_is_told_of_when_a_proxy_takes_no_large_bodies() -> None:
+    content = CONTENT[: 14 * MIB]
+    async with speaking(profile_for("europe-docker.pkg.dev"), most_body_bytes=3 * MIB) as (_, repository):
+        with pytest.raises(UpstreamRefused, match=r"413|large"):
+            await repository.push(blob(content), source_of(content))
+
+
+@EACH
+@KNOWN
+async def test_a_large_blob_arrives_and_others_have_their_turn_where_it_goes_in_pieces(
+    profile: Profile, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "TURN_BYTES", 8 * MIB)
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        turns += 1
+
+    async with speaking(profile, known=known) as (registry, repository):
+        for number in range(2):
+            content = CONTENT[number : number + 30 * MIB]
+            turns = 0
+            await repository.push(blob(content), source_of(content), turn=turn)
+            assert registry.content[blob(content).digest] == content
+        # What is taken for docker-registry is treated so until it refuses that.
+        is_peculiar = profile.name in ("ecr", "ghcr", "gar")
+        assert turns == (0 if known and is_peculiar else 3 if not is_peculiar else turns)
 
 
 async def _pushed_or_told(profile: Profile, known: bool, repository: RegistryRepository, content: bytes) -> None:
@@ -131,7 +165,7 @@ async def test_what_was_learned_holds_for_another_client_of_the_place() -> None:
         assert len(registry.of("PATCH")) == 1
 
 
-@EACH
+@EACH_IN_CHUNKS
 @KNOWN
 async def test_a_token_that_is_over_in_the_middle_is_renewed_and_what_is_there_stays(
     profile: Profile, known: bool

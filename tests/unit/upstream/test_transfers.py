@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +32,7 @@ from yarddesk.content.upstream import (
 )
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
+from yarddesk.upstream import ladder
 from yarddesk.upstream.http import Timeouts
 
 LAYER = random.Random(7).randbytes(6 * 1024 * 1024)
@@ -298,6 +300,82 @@ async def test_a_cancelled_push_ends_at_once_and_its_session_goes_when_nobody_go
 async def test_the_session_of_a_cancelled_push_goes_when_its_upstream_is_closed() -> None:
     async with cancelled_push(leave=True) as (server, _):
         await until_async(lambda: server.of("DELETE"))
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large blobs go in pieces of 2 MiB."""
+    monkeypatch.setattr(ladder, "TURN_BYTES", 2 * 1024 * 1024)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize(
+    "refusal",
+    [Reply(500), Reply(404, {}, b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}'), Reply(416), Reply(405)],
+    ids=["trouble", "lost", "range", "method"],
+)
+async def test_a_registry_that_takes_one_stream_alone_gets_one(refusal: Reply) -> None:
+    async with uploads() as (registry, server), opened_upstream(server.host) as repository:
+
+        def script(asked: Asked) -> Reply:
+            return refusal if asked.method == "PATCH" and "content-range" in asked.headers else registry(asked)
+
+        server.script = script
+        for content in (LAYER, LAYER[1:]):
+            await repository.push(blob(content), source_of(content))
+            assert blob(content).digest in registry.blobs
+            assert len(server.of("PATCH")[-1].body) == len(content)
+        pieces = [asked for asked in server.of("PATCH") if "content-range" in asked.headers]
+        assert len(pieces) <= 2, "and that is remembered"
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_one_that_puts_pieces_together_wrongly_gets_it_whole_the_next_time() -> None:
+    async with uploads() as (registry, server), opened_upstream(server.host) as repository:
+
+        def script(asked: Asked) -> Reply:
+            reply = registry(asked)
+            if asked.method == "PUT" and blob(LAYER).digest not in registry.blobs:
+                return Reply(400, {}, b'{"errors":[{"code":"DIGEST_INVALID"}]}')
+            return reply
+
+        def losing(asked: Asked) -> Reply:
+            if asked.method == "PATCH" and "content-range" in asked.headers:
+                return registry(replace(asked, body=asked.body[1:]))
+            return script(asked)
+
+        server.script = losing
+        with pytest.raises(UpstreamUntrue):
+            await repository.push(blob(LAYER), source_of(LAYER))
+        await repository.push(blob(LAYER), source_of(LAYER))
+        assert blob(LAYER).digest in registry.blobs
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_what_is_cancelled_while_others_have_their_turn_goes_on_after_that() -> None:
+    waits = asyncio.Event()
+
+    async def turn() -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    async with uploads() as (registry, server), opened_routes(server.host) as routes:
+        repository = routes.all()[0].repository(REPOSITORY)
+        push = asyncio.create_task(repository.push(blob(LAYER), source_of(LAYER), turn=turn))
+        await waits.wait()
+        push.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await push
+
+        def script(asked: Asked) -> Reply:
+            has = len(registry.sessions.get(1, b""))
+            return Reply(204, {"Range": f"0-{has - 1}"}) if asked.method == "GET" else registry(asked)
+
+        server.script = script
+        await repository.push(blob(LAYER), source_of(LAYER))
+        assert blob(LAYER).digest in registry.blobs
+        assert len(server.of("POST")) == 1
+        assert sum(len(asked.body) for asked in server.of("PATCH")) == len(LAYER)
 
 
 def content_script(content: bytes, *, cut: int | None = None, ranges: bool = True) -> object:
