@@ -80,9 +80,8 @@ def test_a_limit_on_bodies_is_found_and_kept_to(size: int, limit: int, profile: 
     registry.sent.clear()
     assert registry.send(ladder_of(profile, lessons), size)
     assert not [step for step in registry.sent if step.length > limit], "for a week nothing of that size is tried"
-    assert all(step.length >= min(size, limit) // 4 for step in registry.sent[:-1]), (
-        "and pieces are not needlessly small"
-    )
+    worthwhile = min(size // 4, limit // 4, profile.most_chunk_bytes or size)
+    assert all(step.length >= worthwhile for step in registry.sent[:-1]), "and pieces are not needlessly small"
 
 
 def test_a_limit_below_the_smallest_chunk_is_given_up() -> None:
