@@ -313,9 +313,26 @@ class Uploads:
                 f"“{algorithm[:40]}” is not an algorithm for digests.", hint="sha256 and sha512 are known."
             )
         upload_id = str(uuid.uuid4())
-        with in_words(self.root):
+        made: list[FileUpload] = []
+        is_wanted = True
+
+        async def create() -> FileUpload:
             await self.on_thread(self.files.create, upload_id, repository)
-        return self._add(FileUpload(self, upload_id, repository, algorithm, 0, filling=filling))
+            upload = self._add(FileUpload(self, upload_id, repository, algorithm, 0, filling=filling))
+            made.append(upload)
+            if not is_wanted:
+                await upload.cancel()
+            return upload
+
+        try:
+            with in_words(self.root):
+                return await self.finishing.run(create())
+        except asyncio.CancelledError:
+            # Nobody will ever name it: it would stay for a day.
+            is_wanted = False
+            for upload in made:
+                await upload.cancel()
+            raise
 
     async def find(self, repository: RepositoryName, upload_id: str) -> FileUpload:
         """Raises NotFound, also for a session of another repository."""

@@ -230,3 +230,16 @@ async def test_closing_the_store_keeps_what_sessions_hold(tmp_path: Path) -> Non
         upload = await store.start_upload(REPOSITORY)
         await upload.write(b"q" * 100)
     assert (tmp_path / "data" / "uploads" / upload.id).read_bytes() == b"q" * 100
+
+
+async def test_a_session_whose_caller_went_away_while_it_was_made_does_not_stay(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gate = Gate(monkeypatch, "write")
+    starting = asyncio.create_task(store.start_upload(REPOSITORY))
+    await gate.reached()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    gate.open()
+    await until_async(lambda: not upload_files(tmp_path))
