@@ -127,7 +127,8 @@ class RegistryRepository:
             self._client.quota.pulled(answer.headers)
             content = await self._client.read(answer, MAX_MANIFEST_BYTES, what)
             content_type = answer.headers.get("content-type", "")
-        if isinstance(reference, Digest) and not reference.matches(content):
+        told = reference if isinstance(reference, Digest) else self._digest(answer, reference)
+        if told is not None and not told.matches(content):
             raise self._client.failures.not_a_registry(f"The bytes that it sent for {what} are other ones.")
         try:
             known = reference if isinstance(reference, Digest) else None
