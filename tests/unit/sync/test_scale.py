@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image
 from tests.unit.sync.yard import REPOSITORY, parse_digest, running
 from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.storage import durable
 from yarddesk.sync.marker_files import QuietFolders
 
 
@@ -76,6 +77,48 @@ async def test_a_start_looks_at_names_and_reads_what_is_not_as_its_marker_says(
         assert digests[f"{REPOSITORY}:v2"] == build_image("v1").manifest.digest
         await yard.service.resume()
         await yard.until_empty()
+
+
+async def test_a_command_about_many_images_waits_for_the_disk_as_often_as_about_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[str] = []
+    for name in ("sync_file", "sync_folder"):
+        original = getattr(durable, name)
+
+        def noted(descriptor: int, name: str = name, original: Callable[[int], None] = original) -> None:
+            waited.append(name)
+            original(descriptor)
+
+        monkeypatch.setattr(durable, name, noted)
+
+    async def costs(folder: Path, images: int) -> dict[str, int]:
+        folder.mkdir()
+        async with running(folder, upstreams=[FakeUpstream(away=True)]) as yard:
+            for number in range(images):
+                await yard.push(build_image("a"), f"v{number}")
+            await yard.until_state("waiting", "team/app:v0")
+            commands = {
+                "pause all": yard.service.pause(),
+                "resume all": yard.service.resume(),
+                "pause a repository": yard.service.pause(str(REPOSITORY)),
+                "resume a repository": yard.service.resume(str(REPOSITORY)),
+                "pause an upstream": yard.service.pause("corp"),
+                "retry": yard.service.retry(),
+                "resume an upstream": yard.service.resume("corp"),
+                "cancel": yard.service.cancel(),
+            }
+            counted = {}
+            for what, command in commands.items():
+                waited.clear()
+                await command
+                counted[what] = len(waited)
+            assert not yard.service.snapshot().jobs
+            return counted
+
+    few, many = await costs(tmp_path / "few", 2), await costs(tmp_path / "many", 40)
+    assert few == many
+    assert max(many.values()) <= 4, many
 
 
 def test_a_folder_that_changed_just_now_is_not_quiet(tmp_path: Path) -> None:
