@@ -27,6 +27,7 @@ from yarddesk.sync.worker import Worker
 _log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 16
+_MOST_KEPT: Final = 1000
 
 
 class Intake:
@@ -183,6 +184,7 @@ class Intake:
             upstreams,
             queue.clock.now(),
             subject=manifest.subject.digest if manifest.subject else None,
+            carries=_kept(manifest),
             written=written,
         )
         queue.carry(job, carried)
@@ -267,7 +269,10 @@ class Intake:
             elif (job := await self._take_up(marker, content)) is not None:
                 jobs.append(job)
         for job in jobs:
-            if job.media_type in media_types.INDEXES:
+            if job.carries:
+                queue.carry(job, job.carries)
+                await self._supersede(job)
+            elif job.media_type in media_types.INDEXES:
                 await self._carry_again(job)
         for job in jobs:
             if job.extra.get(ALSO_WANTED):
@@ -439,3 +444,11 @@ class Intake:
             return
         queue.carry(job, carried)
         await self._supersede(job)
+
+
+def _kept(manifest: Manifest) -> tuple[Digest, ...]:
+    """What its marker says that an index carries, so that a start need not read it; none where that isn't all of it, or is much."""
+    children = manifest.manifests
+    if len(children) > _MOST_KEPT or any(child.is_index for child in children):
+        return ()
+    return tuple(child.digest for child in children)

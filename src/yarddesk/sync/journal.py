@@ -109,6 +109,7 @@ class Journal:
         now: datetime,
         *,
         subject: Digest | None = None,
+        carries: tuple[Digest, ...] = (),
         written: bool = True,
     ) -> tuple[Job, Job | None]:
         """A push: the next generation of the job for this reference, durable on return, and the one that it replaces.
@@ -117,7 +118,7 @@ class Journal:
         queued also where the marker can't be written, for one whose marker is put right by the next start.
         """
         job = Job(repository, reference, digest, media_type, 1, now, {name: Part(name) for name in upstreams})
-        job.subject = subject
+        job.subject, job.carries = subject, carries
         return await self._durably(self._put(job, written))
 
     async def _put(self, job: Job, written: bool) -> tuple[Job, Job | None]:

@@ -24,7 +24,7 @@ MAX_MARKER_BYTES: Final = 1024 * 1024
 _RESTING = frozenset({JobState.WAITING, JobState.BLOCKED, JobState.DONE, JobState.CANCELLED, JobState.FAILED})
 _JOB_KEYS = frozenset(
     {"schema", "repository", "reference", "digest", "media_type", "generation", "created", "upstreams"}
-    | {"paused", "paused_until", "priority", "subject"}
+    | {"paused", "paused_until", "priority", "subject", "carries"}
 )
 _PART_KEYS = frozenset(
     {"state", "tries", "next_attempt", "reason", "needs_credentials", "missing", "replaced", "conflict", "away"}
@@ -96,7 +96,8 @@ class Part:
 class Job:
     """One generation of an image's sync: a push of the same reference makes another object with the next generation.
 
-    `subject`: what it's about. `replaces`: what was queued when this push came. `priority`: 0, or above it for what a person moved up.
+    `subject`: what it's about. `carries`: the manifests of an index that carries no other index (of others that isn't kept, but
+    read at the start). `replaces`: what was queued when this push came. `priority`: 0, or above it for what a person moved up.
     `size`: the bytes of all that belongs to the image; None where nobody has looked.
     """
 
@@ -111,6 +112,7 @@ class Job:
     paused_until: datetime | None = None
     priority: int = 0
     subject: Digest | None = None
+    carries: tuple[Digest, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     replaces: Digest | None = None
     size: int | None = None
@@ -151,6 +153,7 @@ class Marker:
     paused_until: datetime | None = None
     priority: int = 0
     subject: Digest | None = None
+    carries: tuple[Digest, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -168,6 +171,7 @@ def job_of(marker: Marker, digest: Digest, media_type: str, parts: Mapping[str, 
         paused_until=marker.paused_until,
         priority=marker.priority,
         subject=marker.subject if digest == marker.digest else None,
+        carries=marker.carries if digest == marker.digest else (),
         extra=dict(marker.extra),
     )
 
@@ -191,6 +195,8 @@ def encode_marker(job: Job) -> bytes:
         document["priority"] = job.priority
     if job.subject is not None:
         document["subject"] = job.subject
+    if job.carries:
+        document["carries"] = list(job.carries)
     return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
@@ -258,6 +264,7 @@ def _from_ours(document: dict[str, Any]) -> Marker:
         paused_until=_moment(document["paused_until"]) if document.get("paused_until") else None,
         priority=max(0, int(document.get("priority") or 0)),
         subject=Digest.parse(document["subject"]) if document.get("subject") else None,
+        carries=tuple(Digest.parse(digest) for digest in document.get("carries") or ()),
         extra={key: value for key, value in document.items() if key not in _JOB_KEYS},
     )
 

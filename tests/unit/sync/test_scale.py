@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_upstreams import FakeUpstream
-from tests.support.images import build_image
+from tests.support.images import OCI_INDEX, Content, build_image, build_index
 from tests.unit.sync.yard import REPOSITORY, parse_digest, running
+from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.storage import durable
+from yarddesk.sync.intake import Intake
 from yarddesk.sync.marker_files import QuietFolders
 
 
@@ -79,6 +82,65 @@ async def test_a_start_looks_at_names_and_reads_what_is_not_as_its_marker_says(
         await yard.until_empty()
 
 
+async def test_what_an_index_carries_is_in_its_marker_and_need_not_be_read_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = build_index("many")
+    async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
+        await yard.service.pause()
+        await yard.push(index)
+        kept = json.loads(yard.marker().read_text())["carries"]
+        assert sorted(kept) == sorted(image.manifest.digest for image in index.images)
+        read: list[Reference] = []
+        loading: list[bool] = []
+        get_manifest = yard.store.get_manifest
+
+        async def noted(repository: RepositoryName, reference: Reference) -> Manifest:
+            if loading:
+                read.append(reference)
+            manifest: Manifest = await get_manifest(repository, reference)
+            return manifest
+
+        load = Intake.load
+
+        async def noted_load(intake: Intake) -> None:
+            loading.append(True)
+            await load(intake)
+            loading.clear()
+
+        monkeypatch.setattr(yard.store, "get_manifest", noted)
+        monkeypatch.setattr(Intake, "load", noted_load)
+        await yard.restart()
+        assert read == []
+        await yard.push_manifest(index.images[0].manifest)
+        assert len(yard.service.snapshot().jobs) == 1, "the index still takes it along"
+        # As an earlier version left it.
+        document = json.loads(yard.marker().read_text())
+        del document["carries"]
+        await yard.service.stop()
+        yard.marker().write_text(json.dumps(document))
+        await yard.restart()
+        assert read == [parse_digest(index.manifest.digest)]
+        await yard.push_manifest(index.images[1].manifest)
+        assert len(yard.service.snapshot().jobs) == 1
+
+
+async def test_an_index_of_indexes_is_read_at_the_start(tmp_path: Path) -> None:
+    inner = build_index("inner")
+    outer = Content(
+        OCI_INDEX,
+        json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [inner.manifest.descriptor]}).encode(),
+    )
+    async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
+        await yard.service.pause()
+        await yard.push(inner, "inner")
+        await yard.push_manifest(outer, "outer")
+        assert "carries" not in json.loads(yard.marker("outer").read_text())
+        await yard.restart()
+        await yard.push_manifest(inner.images[0].manifest)
+        assert {job.id for job in yard.service.snapshot().jobs} == {f"{REPOSITORY}:inner", f"{REPOSITORY}:outer"}
+
+
 async def test_a_command_about_many_images_waits_for_the_disk_as_often_as_about_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,12 +157,11 @@ async def test_a_command_about_many_images_waits_for_the_disk_as_often_as_about_
     async def costs(folder: Path, images: int) -> dict[str, int]:
         folder.mkdir()
         async with running(folder, upstreams=[FakeUpstream(away=True)]) as yard:
+            await yard.service.pause()  # so that nothing else is written
             for number in range(images):
                 await yard.push(build_image("a"), f"v{number}")
-            await yard.until_state("waiting", "team/app:v0")
             commands = {
                 "pause all": yard.service.pause(),
-                "resume all": yard.service.resume(),
                 "pause a repository": yard.service.pause(str(REPOSITORY)),
                 "resume a repository": yard.service.resume(str(REPOSITORY)),
                 "pause an upstream": yard.service.pause("corp"),
