@@ -191,13 +191,13 @@ REQUIREMENTS: Final = (
     _pulling(
         "MAY",
         "ignore the digest",
-        "answers::test_a_header_that_lies_about_a_tags_digest_changes_nothing",
+        "answers::test_a_tag_without_a_digest_beside_it_is_taken_as_it_is",
         binds="client",
     ),
     _pulling(
         "MUST",
         "check the header's digest against the manifest where it is used",
-        "answers::test_a_header_that_lies_about_a_tags_digest_changes_nothing",
+        "answers::test_a_tags_bytes_that_are_not_those_of_the_digest_beside_them_are_refused",
         binds="client",
     ),
     _pulling(

@@ -214,9 +214,15 @@ async def test_wrong_bytes_for_a_digest_are_refused() -> None:
             await repository.resolve(Digest.of(b"other"))
 
 
-async def test_a_header_that_lies_about_a_tags_digest_changes_nothing() -> None:
+async def test_a_tags_bytes_that_are_not_those_of_the_digest_beside_them_are_refused() -> None:
     lie = Reply(200, {**TYPE, "Docker-Content-Digest": Digest.of(b"other")}, IMAGE)
     async with scripted(lambda _: lie) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamUntrue):
+            await repository.fetch_manifest(LATEST)
+
+
+async def test_a_tag_without_a_digest_beside_it_is_taken_as_it_is() -> None:
+    async with scripted(lambda _: Reply(200, TYPE, IMAGE)) as server, opened_upstream(server.host) as repository:
         assert (await repository.fetch_manifest(LATEST)).digest == Digest.of(IMAGE)
 
 
