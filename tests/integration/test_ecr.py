@@ -13,8 +13,13 @@ import pytest
 from tests.integration.faulty import FaultyYard, build_case, faulty_yard
 from tests.peers.aws import ACCOUNT, REGION, AwsServer, Keys
 from tests.peers.fake_registry import FakeRegistry
+from tests.support.upstreams import blob, settings_for, source_of
 from tests.support.waiting import until_async
 from yarddesk.credentials.aws import AwsConfiguration
+from yarddesk.oci.name import RepositoryName
+from yarddesk.service.accounts import Accounts
+from yarddesk.service.routes import make_routes
+from yarddesk.settings.model import Settings
 from yarddesk.sync.states import JobState
 from yarddesk.upstream.profiles import profile_for
 
@@ -66,6 +71,25 @@ async def test_a_repository_is_made_on_request(tmp_path: Path, aws: AwsServer, m
         assert registry.repositories["synced/team/made"].tags == {"v1": image.manifest.digest}
         assert {each.digest: each.content for each in image.blobs}.items() <= registry.content.items()
         assert [(entry.outcome, entry.tries) for entry in yard.outcomes()] == [(JobState.DONE, 1)]
+
+
+async def test_the_programs_own_routes_make_it_too(
+    tmp_path: Path, aws: AwsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = aws.user("routes", "ecr:CreateRepository")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", aws.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys.secret_key)
+    async with ecr(aws, monkeypatch) as registry, Accounts() as accounts:
+        upstream = settings_for(registry.host, create_repository=True)
+        routes = make_routes(Settings(data_dir=tmp_path, upstreams=(upstream,)), accounts)
+        try:
+            [corp] = routes.push_upstreams(RepositoryName.parse("team/routes"))
+            await corp.repository(RepositoryName.parse("team/routes")).push(blob(b"a layer"), source_of(b"a layer"))
+        finally:
+            await routes.aclose()
+        assert f"{ACCOUNT}/team/routes" in aws.repositories()
+        assert registry.content == {blob(b"a layer").digest: b"a layer"}
 
 
 async def test_nothing_is_made_that_nobody_asked_for(

@@ -180,11 +180,9 @@ class Transports:
         """None where no HTTP/2 is spoken."""
         proxy, _ = way
         context, for_proxy = await self._context(Use.SHARED), await self._context_for(proxy)
+        self._end_stale()
         while way not in self._speak_http1:
             lease = self._shared.get(way)
-            if lease is not None and lease.users == 0 and not lease.retired and _is_stale(lease):
-                lease.retire()
-                self._close(lease)
             if lease is None or lease.retired:
                 transport = _transport(context, proxy, for_proxy, _SHARED_LIMITS, http2=True)
                 secured = "connection.start_tls.complete" if proxy is None else "proxy.start_tls.complete"
@@ -197,6 +195,16 @@ class Transports:
             if lease.failure is not None:
                 raise lease.failure
         return None
+
+    def _end_stale(self) -> None:
+        """Close what has been idle for so long that something on the way may have forgotten it, whichever host it leads to."""
+        latest = asyncio.get_running_loop().time() - _IDLE_SECONDS
+        for way, lease in list(self._shared.items()):
+            if lease.users == 0 and lease.idle_since < latest:
+                del self._shared[way]
+                if not lease.retired:
+                    lease.retire()
+                    self._close(lease)
 
     def _found(self, way: _Way, lease: SharedLease, is_http2: bool) -> None:
         if not is_http2:
@@ -211,11 +219,6 @@ class Transports:
         task = asyncio.get_running_loop().create_task(_closed(lease))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-def _is_stale(lease: SharedLease) -> bool:
-    """Whether its connection has been idle for so long that something on the way may have forgotten it."""
-    return asyncio.get_running_loop().time() - lease.idle_since > _IDLE_SECONDS
 
 
 def _transport(

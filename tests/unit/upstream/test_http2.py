@@ -220,6 +220,20 @@ async def test_a_server_of_http1_alone_is_spoken_to_in_it(tmp_path: Path, protoc
         await until_async(lambda: server.open_connections == 0)
 
 
+async def test_a_connection_that_was_idle_for_long_is_closed_and_not_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with speaking(lambda _: FOUND, tmp_path) as (server, repository):
+        await repository.resolve(LATEST)
+        await repository.resolve(LATEST)
+        assert server.connections == 1
+        monkeypatch.setattr("yarddesk.upstream.transports._IDLE_SECONDS", -1.0)
+        await repository.resolve(LATEST)
+        await repository.resolve(LATEST)
+        assert server.connections == 3
+        await until_async(lambda: server.open_connections == 1)
+
+
 async def test_plain_http_stays_http1() -> None:
     async with scripted(lambda _: FOUND) as server, opened_upstream(server.host) as repository:
         await repository.resolve(LATEST)
