@@ -430,7 +430,7 @@ REQUIREMENTS: Final = (
     _cancel(
         "SHOULD",
         "cancel an upload that is given up",
-        "transfers::test_a_cancelled_push_ends_at_once_and_its_session_goes",
+        "transfers::test_a_cancelled_push_ends_at_once_and_its_session_goes_when_nobody_goes_on_with_it",
         binds="client",
     ),
     _cancel(
