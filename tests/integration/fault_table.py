@@ -53,7 +53,15 @@ STEPS = (
 HEADS = frozenset({Step.TAG_HEAD, Step.MANIFEST_HEAD, Step.BLOB_HEAD, Step.READ_BACK})
 WITH_CONTENT = frozenset({Step.PATCH, Step.PUT_BLOB, Step.MANIFEST_PUT, Step.TAG_PUT})
 UPLOADING = frozenset({Step.PATCH, Step.CLOSE, Step.PUT_BLOB})
-HINTS = frozenset({Step.MANIFEST_HEAD, Step.BLOB_HEAD, Step.BLOB_PROBE, Step.MOUNT})
+FOLLOWED = frozenset({Step.START, Step.PATCH, Step.STATUS})
+"""Whose answers say where it goes on."""
+
+LOOKED_AT = frozenset(
+    {Step.TAG_HEAD, Step.MOUNT, Step.CLOSE, Step.PUT_BLOB, Step.MANIFEST_PUT, Step.TAG_PUT, Step.READ_BACK}
+)
+"""Whose answers' digest is compared."""
+
+HINTS = frozenset({Step.MANIFEST_HEAD, Step.BLOB_HEAD, Step.BLOB_PROBE, Step.MOUNT, Step.STATUS, Step.REFERRERS})
 """What only spares work: refused, the content is sent."""
 
 SAID = "these are the registry's own words"
@@ -97,12 +105,8 @@ def impossible(step: Step, fault: Fault) -> str:
     match fault:
         case CutRequest() | FlippedByte() | Stall("request") if step not in WITH_CONTENT:
             return "this request has no body"
-        case CutAnswer() | Truncated() | Stall("body") if step is not Step.BLOB_PROBE:
+        case CutAnswer() | Truncated() | Stall("body") if step not in (Step.BLOB_PROBE, Step.REFERRERS):
             return "this answer's body is empty, or nobody reads it"
-        case ForeignLocation() if step not in (Step.START, Step.PATCH):
-            return "nobody follows this answer's Location"
-        case WrongDigest() if step in (Step.BLOB_HEAD, Step.MANIFEST_HEAD, Step.BLOB_PROBE, Step.START, Step.PATCH):
-            return "this answer names no digest that is looked at"
     return ""
 
 
@@ -130,12 +134,23 @@ def _ends(step: Step, fault: Fault) -> set[Ends]:
             return _of_status(step, fault.status)
         case Drip():
             return {ARRIVES}
+        case CutAnswer() | Stall("body") if step is Step.REFERRERS:
+            return {WAITS}
         case CutAnswer() | Truncated() | Stall("body"):
             return {ARRIVES}  # a body that lacks is what the probe is there to find out: it's sent
+        case ForeignLocation() if step not in FOLLOWED:
+            return {ARRIVES}  # nobody goes there
+        case WrongDigest() if step not in LOOKED_AT:
+            return {ARRIVES}  # it isn't this answer that tells what is there
+        case Redirect() | Portal() if step is Step.REFERRERS:
+            return {ARRIVES}  # no list of referrers: they go where clients look that know of none
+        case Portal() if step is Step.STATUS:
+            return {ARRIVES}  # as a lost upload: it begins again
         case Redirect() if step in (Step.MANIFEST_HEAD, Step.BLOB_HEAD):
             return {ARRIVES}  # nothing was found where it was sent to
         case FlippedByte() if step in (Step.MANIFEST_PUT, Step.TAG_PUT):
-            return {NEEDS_YOU}  # no manifest any more, and the registry says so
+            # No manifest any more, and the registry says so; or first that it's not the one that the digest names.
+            return {NEEDS_YOU, WAITS} if step is Step.MANIFEST_PUT else {NEEDS_YOU}
         case WrongDigest() if step is Step.TAG_HEAD:
             return {ARRIVES}  # another image is there: this one takes its place
         case LostAnswer() | CutHead() if step in UPLOADING:
@@ -149,9 +164,9 @@ def _of_status(step: Step, status: int) -> set[Ends]:
     if step is Step.MOUNT and status < 429:
         return {ARRIVES}
     if status in (401, 403):
-        return {NEEDS_YOU}
+        return {ARRIVES} if step is Step.REFERRERS else {NEEDS_YOU}  # without what is about it
     if status == 429 or status >= 500:
-        return {ARRIVES} if step is Step.BLOB_PROBE and status == 500 else {WAITS}
+        return {ARRIVES} if step in (Step.BLOB_PROBE, Step.REFERRERS) and status == 500 else {WAITS}
     if step in HINTS:
         return {ARRIVES}
     if status == 404:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.peers.fault_proxy import FaultProxy, Injection, Passed
-from tests.peers.registry import DockerRegistry
 from tests.peers.steps import Step
 from tests.support.clocks import HandClock
 from tests.support.images import OCI_CONFIG, OCI_LAYER, Content, Graph, Image, Index, index_of, manifest_of
@@ -68,11 +67,27 @@ def descriptor_of(content: Content, *, manifest: bool = False) -> Descriptor:
     return Descriptor(content.media_type, Digest.parse(content.digest), len(content.content), manifest=manifest)
 
 
+class Shelf(Protocol):
+    """A registry, and what lies on its disk."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> object: ...
+
+    def kept(self, digest: str) -> bytes | None: ...
+
+    def has_linked(self, repository: str, digest: str) -> bool: ...
+
+    def tagged(self, repository: str, tag: str) -> str: ...
+
+    def uploads_left(self, repository: str) -> list[str]: ...
+
+
 @dataclass
 class Door:
     """A registry, and the fault proxy before it."""
 
-    registry: DockerRegistry
+    registry: Shelf
     proxy: FaultProxy
 
     def passed(self, repository: str, *steps: Step) -> list[Passed]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from tests.integration.fault_table import CASES, FAULTS, SAID, STEPS, Case, Ends
 from tests.integration.fault_verdicts import check_wait, check_words, limits_for, state_of
 from tests.integration.faulty import PASSWORD, USER, Door, FaultyYard, build_case, build_small, faulty_yard
 from tests.peers.fault_proxy import FaultProxy
-from tests.peers.faults import Fault, FlippedByte, Held, LostAnswer, NetworkGone, Reset, Status
+from tests.peers.faults import Fault, FlippedByte, Held, LostAnswer, NetworkGone, Reply, Reset, Status
+from tests.peers.http_wire import Head
 from tests.peers.registry import DockerRegistry
 from tests.peers.steps import Step
 from tests.support.images import Graph
@@ -139,6 +141,28 @@ async def test_one_break_of_a_request_that_can_be_repeated_is_not_even_noticed(
         await yard.push(image, repository)
         assert await yard.settled() is None
         assert [(entry.outcome, entry.tries) for entry in yard.outcomes()] == [(JobState.DONE, 1)]
+    assert door.holds(repository, "v1", image)
+
+
+@dataclass(frozen=True)
+class RefusedMount(Fault):
+    """The mount begins an upload instead, as registries do that can't mount, and that one is said to be at a foreign host."""
+
+    async def reply(self, request: Head, canary: str) -> Reply | None:
+        return Reply(Head("HTTP/1.1 202 Accepted", [("Location", f"{canary}/v2/stolen/blobs/uploads/1?_state=x")]))
+
+
+async def test_an_upload_in_place_of_a_mount_is_not_ended_at_a_foreign_host_with_credentials(
+    tmp_path: Path, door: Door
+) -> None:
+    repository = "mounts/foreign"
+    async with faulty_yard(tmp_path / "data", door.proxy.host) as yard:
+        image = await prepared(yard, repository, Step.MOUNT)
+        injection = door.proxy.inject(Step.MOUNT, RefusedMount(), times=float("inf"))
+        await yard.push(image, repository)
+        assert await yard.settled() is None
+        assert injection.hits
+    assert [stray.headers for stray in door.proxy.strays if "authorization" in stray.headers] == []
     assert door.holds(repository, "v1", image)
 
 

@@ -33,7 +33,7 @@ from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
 from yarddesk.upstream.client import RegistryClient, Renewed, push_scope
-from yarddesk.upstream.http import Body
+from yarddesk.upstream.http import Answer, Body
 from yarddesk.upstream.ladder import Ladder, Step
 from yarddesk.upstream.learned import Learned, Lessons
 from yarddesk.upstream.outflow import HashMarks, Outflow
@@ -155,11 +155,19 @@ class Uploader:
                 check_digest(self._client, answer, digest)
                 return True
             if answer.status == 202:
-                location = self._client.location(answer)
-                if location is not None:
-                    self._cancel(UploadSession(self._client, repository, location, 0))
+                self._end_in_place_of_mount(repository, answer)
                 return False
             raise await self._client.failure(answer, f"a mount of blob {digest.short}")
+
+    def _end_in_place_of_mount(self, repository: RepositoryName, answer: Answer) -> None:
+        """The upload that it began in place of a mount is not needed; where it says that's elsewhere, nobody goes there."""
+        try:
+            location = self._client.location(answer)
+        except UpstreamUntrue as failure:
+            _log.debug("an upload in place of a mount is left to expire: %s", failure)
+            return
+        if location is not None:
+            self._cancel(UploadSession(self._client, repository, location, 0))
 
     def _taken(self, key: _Key) -> _Kept | None:
         kept = self._kept.pop(key, None)
