@@ -155,6 +155,18 @@ def test_a_tag_of_ours_is_replaced_and_one_that_is_queued_is_not(make_yarddesk, 
     assert "still on its way upstream" in app.run("pull", "hub/app:v2", status=1).stderr, "and alone"
 
 
+def test_hundreds_of_names_in_one_file(make_yarddesk, hub, tmp_path: Path) -> None:
+    image = build_image("a", (2000,))
+    hub.push("a", "v1", image)
+    long = "a" + "/x" * 120
+    services = "".join(f"  s{n}: {{image: 'hub/{long}:{n}'}}\n" for n in range(300))
+    (tmp_path / "compose.yaml").write_text(f"services:\n{services}  last: {{image: 'hub/a:v1'}}\n")
+    app = make_yarddesk(config=upstreams(hub=hub.host))
+    done = app.run("pull", "-f", str(tmp_path / "compose.yaml"), status=1)
+    assert f"hub/a:v1  {image.manifest.digest}" in done.stdout
+    assert "300 images of 301 could not be had" in done.stderr
+
+
 @pytest.mark.parametrize("running", [True, False], ids=["running", "alone"])
 def test_an_interrupt_ends_it_at_once_and_leaves_nothing_half(
     make_yarddesk, hub, tmp_path: Path, running: bool

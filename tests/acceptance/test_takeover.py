@@ -44,6 +44,11 @@ def test_it_is_taken_over_through_kills_and_what_was_pending_is_synced(make_yard
     assert docker_registry.holds("team/both", "latest", index)
     assert "done" not in docker_registry.tags("team/app"), "what was not pending is not sent again"
     assert not list((app.data_dir / "pending").rglob("*.json"))
+    newer = build_image("newer")
+    docker_registry.push("team/app", "done", newer)
+    assert app.holds("team/app", "done", done), "what was not pending is ours until somebody wants the upstream's"
+    app.run("pull", "team/app:done")
+    assert app.holds("team/app", "done", newer)
 
 
 def test_a_signal_meanwhile_ends_it_at_once_and_the_next_start_goes_on(make_yarddesk):

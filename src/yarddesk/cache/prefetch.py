@@ -1,6 +1,6 @@
 """Images that are fetched before anybody pulls them: what a client's pull would bring, all of it, and on disk when it's said to be."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,9 +39,16 @@ class Prefetched:
 
 
 class Prefetcher:
-    """Over the same manifests, blobs and lists that clients pull through."""
+    """Over the same manifests, blobs and lists that clients pull through. `used` hears of each manifest that is wanted."""
 
-    def __init__(self, manifests: CachedManifests, blobs: CachedBlobs, referrers: CachedReferrers) -> None:
+    def __init__(
+        self,
+        manifests: CachedManifests,
+        blobs: CachedBlobs,
+        referrers: CachedReferrers,
+        used: Callable[[RepositoryName, Digest], None],
+    ) -> None:
+        self.used = used
         self._manifests = manifests
         self._blobs = blobs
         self._referrers = referrers
@@ -122,6 +129,7 @@ class _Prefetch:
         if depth > MAX_DEPTH or len(self._manifests) >= MAX_MANIFESTS:
             raise YarddeskError(f"It names more than {MAX_MANIFESTS:,} manifests, or they are nested too deep.")
         self._manifests[manifest.digest] = manifest
+        self._prefetcher.used(self._repository, manifest.digest)
         self.done.size += len(manifest.content)
         for blob in manifest.blobs:
             if blob.digest not in self._planned:

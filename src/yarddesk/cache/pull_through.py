@@ -96,7 +96,7 @@ class CachedPulls:
             manifests=self._manifests,
             shared=self._shared,
         )
-        self.prefetcher = Prefetcher(self._manifests, self._blobs, self._referrers)
+        self.prefetcher = Prefetcher(self._manifests, self._blobs, self._referrers, self._note_use)
         self._subscription: Subscription | None = None
 
     async def __aenter__(self) -> Self:

@@ -1,8 +1,10 @@
 """`yarddesk pull`: have images here before they are asked for."""
 
 import argparse
+import json
 import os
 import platform
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from yarddesk.cli.image_files import images_in
@@ -13,7 +15,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.platforms import parse_platform
 
 _ALL: Final = "all"
-_BATCH: Final = 200
+_BATCH_BYTES: Final = 32 * 1024
 """Names go to the instance a few at a time: a request of the control API is small."""
 
 
@@ -69,12 +71,12 @@ def _pull(options: argparse.Namespace) -> int:
     items: list[Document] = []
     platforms = None if _ALL in options.platform else options.platform or [_this_platform()]
     for names, foreign in ((options.images, False), (list(from_files), True)):
-        for start in range(0, len(names), _BATCH):
+        for batch in _batches(names):
             perform(
                 options,
                 "pull",
                 found=items.append if options.json else _Shown(items),
-                images=names[start : start + _BATCH],
+                images=batch,
                 platforms=platforms,
                 foreign=foreign,
                 referrers=not options.no_referrers,
@@ -85,6 +87,20 @@ def _pull(options: argparse.Namespace) -> int:
     elif failed:
         complain(f"{plural(failed, 'image')} of {len(items) + len(unclear)} could not be had.")
     return 1 if failed else 0
+
+
+def _batches(names: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for name in names:
+        length = len(json.dumps(name))
+        if batch and size + length > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(name)
+        size += length
+    if batch:
+        yield batch
 
 
 class _Shown:

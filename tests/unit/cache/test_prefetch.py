@@ -75,6 +75,13 @@ async def test_an_image_is_here_whole_and_the_second_time_only_the_tag_is_asked_
     assert await cache.pulled() == manifest
 
 
+async def test_what_is_fetched_ahead_counts_as_used(cache: Cache) -> None:
+    index = build_index("both", (AMD, ARM))
+    await offer(cache, index, "v1")
+    await pull(cache)
+    assert cache.used == [index.manifest.digest, index.images[0].manifest.digest]
+
+
 async def test_within_a_tag_s_lifetime_too_the_upstream_is_asked(cache: Cache) -> None:
     await cache.put_upstream(build_image("a"))
     await cache.pulled()

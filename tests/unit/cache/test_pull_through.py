@@ -53,6 +53,7 @@ class Cache:
         self.events.subscribe(self.heard.append)
         self.queued: set[tuple[str, str]] = set()
         self.seen: list[tuple[str, str, Digest]] = []
+        self.used: list[Digest] = []
         self.settings = Settings(data_dir=folder)
         self.pulls = self.make()
 
@@ -64,6 +65,7 @@ class Cache:
             events=self.events,
             is_queued=lambda repository, reference: (repository, reference) in self.queued,
             tag_seen=lambda upstream, _, tag, digest: self.seen.append((upstream.name, tag, digest)),
+            used=lambda _, digest: self.used.append(digest),
             clock=self.clock,
         )
 
