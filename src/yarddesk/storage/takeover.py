@@ -27,7 +27,7 @@ from yarddesk.oci.digest import Digest, InvalidDigest
 from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
 from yarddesk.oci.name import InvalidName, Reference, RepositoryName, parse_reference
 from yarddesk.storage.blobs import BlobFiles
-from yarddesk.storage.durable import open_file, read_whole, regular_size, replace, sync_file
+from yarddesk.storage.durable import open_file, open_folder, read_whole, regular_size, replace, sync_file, sync_folder
 from yarddesk.storage.layout import (
     BLOBS,
     MANIFESTS,
@@ -222,15 +222,18 @@ class TakeOver:
         types = _types(names)
         references = [self._out_of_the_way(parts, name) for name in names if name not in types]
         repository = _repository_of(parts)
+        put: set[Digest] = set()
         for name in sorted(references, key=lambda name: (":" not in name, name)):
-            if self._take_manifest(repository, parts, name):
-                self._tree.remove(parts, name)
+            if self._take_manifest(repository, parts, name, put):
+                self._tree.remove(parts, name, sync=False)
                 progress.passed(files=1)
             else:
                 progress.passed(aside=1)
         for name in types:
             self._tree.remove(parts, name, sync=False)
             progress.passed(files=1)
+        if os.path.isdir(self._tree.join(parts)):
+            sync_folder(open_folder(self._tree.join(parts)))
         self._tree.prune(parts, keep=1)
 
     def _out_of_the_way(self, parts: Parts, name: str) -> str:
@@ -240,8 +243,11 @@ class TakeOver:
         replace(self._tree.join(parts, name), self._tree.join(parts, _ASIDE + name))
         return _ASIDE + name
 
-    def _take_manifest(self, repository: RepositoryName | None, parts: Parts, name: str) -> bool:
-        """Have one file's manifest, and its tag, as ours. False where that can't be: then it's in quarantine."""
+    def _take_manifest(self, repository: RepositoryName | None, parts: Parts, name: str, put: set[Digest]) -> bool:
+        """Have one file's manifest, and its tag, as ours. False where that can't be: then it's in quarantine.
+
+        `put`: those that this run has put there.
+        """
         path = self._tree.join(parts, name)
         said = name.removeprefix(_ASIDE)
         try:
@@ -260,7 +266,9 @@ class TakeOver:
             kept_as = self._quarantine.take_stranger(parts, name)
             _log.error("%s can't be taken over, and went to quarantine/%s: %s", path, kept_as, error)
             return False
-        self._manifests.put(repository, manifest)
+        if manifest.digest not in put:
+            self._manifests.put(repository, manifest)
+            put.add(manifest.digest)
         if not isinstance(reference, Digest) and self._is_newer(path, repository, reference):
             self._manifests.put_tag(repository, reference, manifest.digest)
         return True
