@@ -1,13 +1,13 @@
-"""Memory that the bytes of requests are received into, used again and again: fresh memory costs a page fault for 4 KiB."""
+"""Memory that the bytes of requests are received into."""
 
 from typing import Final
+
+from yarddesk.content.lent import LentBuffers
 
 BUFFER_BYTES: Final = 1024 * 1024
 _SCRATCH_BYTES: Final = 1024 * 1024
 _MOST_BUFFERS: Final = 12
 _MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
-
-
 SHORT_BYTES: Final = 16 * 1024
 """What each connection may receive at once, and have waiting, while memory is short."""
 
@@ -18,7 +18,7 @@ class Buffers:
     def __init__(self) -> None:
         self.waiting = 0
         self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
-        self._buffers: list[bytearray] = []
+        self._lent = LentBuffers(BUFFER_BYTES, _MOST_BUFFERS)
 
     @property
     def is_short(self) -> bool:
@@ -35,29 +35,9 @@ class Buffers:
         return self._scratch[:count]
 
     def lend(self) -> memoryview | None:
-        """A buffer that nobody looks at any more; None where all are in use.
-
-        It's given back by letting go of the view, and of all views made from it.
-        """
-        for buffer in self._buffers:
-            if not _is_viewed(buffer):
-                return memoryview(buffer)
-        if len(self._buffers) == _MOST_BUFFERS:
-            return None
-        buffer = bytearray(BUFFER_BYTES)
-        self._buffers.append(buffer)
-        return memoryview(buffer)
+        """A large buffer that nobody looks at any more; None where all are in use."""
+        return self._lent.lend()
 
     def forget(self) -> None:
-        """Give the memory back to the system, as far as it's not in use."""
-        self._buffers = [buffer for buffer in self._buffers if _is_viewed(buffer)]
-
-
-def _is_viewed(buffer: bytearray) -> bool:
-    # Python itself refuses to resize what somebody has a view of: no count of ours could be as right.
-    try:
-        buffer.append(0)
-    except BufferError:
-        return True
-    buffer.pop()
-    return False
+        """Give the memory of the large buffers back to the system, as far as it's not in use."""
+        self._lent.forget()

@@ -23,6 +23,7 @@ import httpx
 
 from yarddesk.content.upstream import UpstreamFailure
 from yarddesk.upstream.origins import Origin
+from yarddesk.upstream.pool import PoolTransport
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ _Way = tuple[str | None, Origin]
 class Lease:
     """The right to send one request through a transport; `retire` says that it must not be used for another."""
 
-    def __init__(self, transport: httpx.AsyncHTTPTransport) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self.transport = transport
         self.users = 0
         self.retired = False
@@ -172,7 +173,7 @@ class Transports:
         context, for_proxy = await self._context(Use.SEPARATE), await self._context_for(proxy)
         lease = self._separate.get(proxy)
         if lease is None or lease.retired:
-            lease = self._separate[proxy] = Lease(_transport(context, proxy, for_proxy, _SEPARATE_LIMITS))
+            lease = self._separate[proxy] = Lease(PoolTransport(context, _SEPARATE_LIMITS, _proxy(proxy, for_proxy)))
             lease.retired = self._over
         return lease
 
@@ -184,7 +185,9 @@ class Transports:
         while way not in self._speak_http1:
             lease = self._shared.get(way)
             if lease is None or lease.retired:
-                transport = _transport(context, proxy, for_proxy, _SHARED_LIMITS, http2=True)
+                transport = httpx.AsyncHTTPTransport(
+                    verify=context, trust_env=False, http2=True, limits=_SHARED_LIMITS, proxy=_proxy(proxy, for_proxy)
+                )
                 secured = "connection.start_tls.complete" if proxy is None else "proxy.start_tls.complete"
                 lease = self._shared[way] = SharedLease(transport, secured, partial(self._found, way))
                 lease.retired = self._over
@@ -221,16 +224,8 @@ class Transports:
         task.add_done_callback(self._closing.discard)
 
 
-def _transport(
-    context: ssl.SSLContext,
-    proxy: str | None,
-    for_proxy: ssl.SSLContext | None,
-    limits: httpx.Limits,
-    *,
-    http2: bool = False,
-) -> httpx.AsyncHTTPTransport:
-    through = httpx.Proxy(proxy, ssl_context=for_proxy) if proxy and for_proxy else proxy
-    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, http2=http2, limits=limits, proxy=through)
+def _proxy(proxy: str | None, context: ssl.SSLContext | None) -> httpx.Proxy | None:
+    return httpx.Proxy(proxy, ssl_context=context) if proxy is not None else None
 
 
 async def _closed(lease: Lease) -> None:

@@ -475,9 +475,9 @@ async def test_five_hundred_cancelled_transfers_leave_nothing_behind() -> None:
             # A few turns of the loop, so that every step of a request is hit: waiting for a connection, connecting, sending…
             for _ in range(chance.randrange(60)):
                 await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            if task.cancel():  # else it was through already
+                with pytest.raises(asyncio.CancelledError):
+                    await task
 
         for batch in range(0, 500, 10):
             await asyncio.gather(*(cancelled(number) for number in range(batch, batch + 10)))
