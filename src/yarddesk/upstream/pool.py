@@ -39,6 +39,11 @@ class PoolTransport(httpx.AsyncBaseTransport):
                 **options,
             )
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections it has, idle ones too."""
+        return len(self._pool.connections)
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         asked = httpcore.Request(
             request.method,

@@ -34,6 +34,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
 from yarddesk.upstream import ladder
 from yarddesk.upstream.http import Timeouts
+from yarddesk.upstream.pool import PoolTransport
 
 LAYER = random.Random(7).randbytes(6 * 1024 * 1024)
 SMALL = LAYER[:5000]
@@ -482,8 +483,10 @@ async def test_five_hundred_cancelled_transfers_leave_nothing_behind() -> None:
         for batch in range(0, 500, 10):
             await asyncio.gather(*(cancelled(number) for number in range(batch, batch + 10)))
         await asyncio.wait_for(asyncio.gather(*(transfer(number) for number in range(8))), 30)
-        pools = [lease.transport._pool for lease in repository._client._wire._transports._separate.values()]
-        assert sum(len(pool.connections) for pool in pools) <= 8
+        leases = repository._client._wire._transports._separate.values()
+        transports = [lease.transport for lease in leases if isinstance(lease.transport, PoolTransport)]
+        assert transports
+        assert sum(transport.open_connections for transport in transports) <= 8
     await until_async(lambda: server.open_connections == 0, what="every connection is closed")
 
 
