@@ -274,7 +274,8 @@ big = Descriptor("application/octet-stream", Digest.parse("sha256:" + digest.hex
 @asynccontextmanager
 async def source(offset):
     async def pieces():
-        for _ in range(COUNT):
+        yield PIECE[offset % len(PIECE) :]
+        for _ in range(offset // len(PIECE) + 1, COUNT):
             yield PIECE
     yield pieces()
 
