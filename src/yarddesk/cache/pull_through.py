@@ -139,7 +139,7 @@ class CachedPulls:
         return self._manifests.is_fresh(repository, tag)
 
     def used(self, repository: RepositoryName, digest: Digest) -> None:
-        self._traffic.lookup("manifest", Lookup.HIT)
+        self._traffic.lookup("manifest", "hit")
         self._note_use(repository, digest)
 
     def _note_use(self, repository: RepositoryName, digest: Digest) -> None:
@@ -170,7 +170,7 @@ class CachedPulls:
         return fetched
 
     def _count_lookup(self, found: ResolvedManifest | FetchedManifest | None) -> None:
-        came = Lookup.ABSENT if found is None else Lookup.STALE if found.stale else Lookup.MISS
+        came: Lookup = "absent" if found is None else "stale" if found.stale else "miss"
         self._traffic.lookup("manifest", came)
 
     async def blob_size(self, repository: RepositoryName, digest: Digest) -> int | None:

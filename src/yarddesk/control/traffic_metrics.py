@@ -35,7 +35,7 @@ def render_traffic(traffic: Traffic, upstreams: Sequence[str]) -> str:
     text.counter(
         "yarddesk_cache_lookups_total",
         "Manifests and blobs that were asked for, by what came of it.",
-        [({"kind": kind, "result": str(result)}, count) for (kind, result), count in traffic.lookups.items()],
+        [({"kind": kind, "result": result}, count) for (kind, result), count in traffic.lookups.items()],
     )
     text.gauge("yarddesk_fills", "Blobs that are coming in just now.", [({}, traffic.fills)])
     text.counter(

@@ -4,28 +4,19 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Final
+from typing import Final, Literal, get_args
 
 ANSWER_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of how long upstreams take for an answer, for the histogram."""
 
 
-class Source(StrEnum):
-    """Where the bytes of an answer come from."""
+Source = Literal["store", "upstream", "other"]
+"""Where the bytes of an answer come from. No StrEnum: its members are hashed in Python."""
 
-    STORE = "store"
-    UPSTREAM = "upstream"
-    OTHER = "other"
+Lookup = Literal["hit", "miss", "stale", "absent"]
+"""How it went that something was asked for: it was here, an upstream had it, it was here and may be out of date, nobody has it."""
 
-
-class Lookup(StrEnum):
-    """How it went that something was asked for: it was here, an upstream had it, it was here and may be out of date, nobody has it."""
-
-    HIT = "hit"
-    MISS = "miss"
-    STALE = "stale"
-    ABSENT = "absent"
+Kind = Literal["manifest", "blob"]
 
 
 @dataclass(slots=True)
@@ -48,23 +39,23 @@ class Traffic:
         """By method and status; 0 is an answer that was cut before it began."""
 
         self.received = {"clients": 0, "upstreams": 0}
-        self.sent: dict[str, int] = dict.fromkeys(Source, 0)
-        self.lookups: dict[tuple[str, str], int] = {
-            (kind, result): 0 for kind in ("manifest", "blob") for result in Lookup
+        self.sent: dict[Source, int] = {"store": 0, "upstream": 0, "other": 0}
+        self.lookups: dict[tuple[Kind, Lookup], int] = {
+            (kind, result): 0 for kind in get_args(Kind) for result in get_args(Lookup)
         }
         self.fills = 0
         self.fills_done = 0
         self.fills_failed = 0
         self._answers: dict[str, Answers] = {}
 
-    def request(self, method: str, status: int, received: int, sent: int, source: str) -> None:
+    def request(self, method: str, status: int, received: int, sent: int, source: Source) -> None:
         """A request was answered with so many bytes of a body."""
         self.requests[method, status] += 1
         self.sent[source] += sent
         if received:
             self.received["clients"] += received
 
-    def lookup(self, kind: str, result: Lookup) -> None:
+    def lookup(self, kind: Kind, result: Lookup) -> None:
         """A manifest or blob was asked for."""
         self.lookups[kind, result] += 1
 

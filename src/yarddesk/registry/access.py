@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from starlette.types import Message, Receive, Scope, Send
 
-from yarddesk.progress.traffic import Lookup, Source, Traffic
+from yarddesk.progress.traffic import Source, Traffic
 from yarddesk.registry.answers import SOURCE, Answer
 from yarddesk.registry.guard import GuardedApp
 from yarddesk.registry.observer import Observer
@@ -61,15 +61,15 @@ class Access(Observer):
         self._traffic = traffic
 
     def ended(self, scope: Scope, status: int, received: int, sent: int, seconds: float) -> None:
-        source = scope.get(SOURCE, Source.OTHER)
+        source: Source = scope.get(SOURCE, "other")
         self._traffic.request(scope["method"], status, received, sent, source)
-        if source is not Source.OTHER and scope["method"] == "GET":
-            self._traffic.lookup("blob", Lookup.HIT if source is Source.STORE else Lookup.MISS)
+        if source != "other" and scope["method"] == "GET":
+            self._traffic.lookup("blob", "hit" if source == "store" else "miss")
         if self.log is not None:
             self.log.write(scope, status, received, sent, seconds)
 
     def refused(self, status: int) -> None:
-        self._traffic.request("OTHER", status, 0, 0, Source.OTHER)
+        self._traffic.request("OTHER", status, 0, 0, "other")
         if self.log is not None and _log.isEnabledFor(self.log.level):
             _log.log(self.log.level, "what was no request %d", status)
 

@@ -13,7 +13,6 @@ from yarddesk.content.pull_through import BlobContent
 from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.error_codes import ErrorCode, ErrorInfo, render_errors
-from yarddesk.progress.traffic import Source
 from yarddesk.registry.exchange import SENDFILE, AnswerCut
 from yarddesk.registry.requests import described
 from yarddesk.registry.wire import JSON_TYPE, STANDING_HEADERS, Header, Outcome
@@ -76,7 +75,7 @@ class FileAnswer:
     count: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[SOURCE] = Source.STORE
+        scope[SOURCE] = "store"
         try:
             await send(_start(self.status, self.headers, self.count))
             if SENDFILE in scope.get("extensions", {}):
@@ -109,7 +108,7 @@ class StreamAnswer:
     source: AsyncExitStack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[SOURCE] = Source.STORE
+        scope[SOURCE] = "store"
         async with self.source:
             await send(_start(self.status, self.headers, self.count))
             with cutting(scope):
@@ -129,7 +128,7 @@ class GrowingAnswer:
     source: AsyncExitStack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[SOURCE] = Source.UPSTREAM
+        scope[SOURCE] = "upstream"
         async with self.source:
             await send(_start(self.status, self.headers, self.end - self.start))
             with cutting(scope):

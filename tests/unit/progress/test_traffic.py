@@ -6,14 +6,14 @@ import timeit
 
 from tests.support import prometheus_text
 from yarddesk.control.traffic_metrics import render_traffic
-from yarddesk.progress.traffic import ANSWER_SECONDS, Lookup, Source, Traffic
+from yarddesk.progress.traffic import ANSWER_SECONDS, Traffic
 
 
 def test_a_count_costs_next_to_nothing() -> None:
     traffic = Traffic()
     for count in (
-        lambda: traffic.request("GET", 200, 10, 1000, Source.STORE),
-        lambda: traffic.lookup("manifest", Lookup.HIT),
+        lambda: traffic.request("GET", 200, 10, 1000, "store"),
+        lambda: traffic.lookup("manifest", "hit"),
         lambda: traffic.answered("corp", 0.02),
     ):
         least = min(timeit.repeat(count, number=2000, repeat=20)) / 2000
@@ -22,12 +22,12 @@ def test_a_count_costs_next_to_nothing() -> None:
 
 def test_what_is_told_is_read_strictly_and_names_upstreams_of_the_settings_alone() -> None:
     traffic = Traffic()
-    traffic.request("GET", 200, 0, 500, Source.UPSTREAM)
-    traffic.request("GET", 206, 0, 50, Source.STORE)
-    traffic.request("PROPFIND", 405, 7, 9, Source.OTHER)
-    traffic.request("PUT", 0, 3, 0, Source.OTHER)
-    traffic.lookup("blob", Lookup.MISS)
-    traffic.lookup("manifest", Lookup.STALE)
+    traffic.request("GET", 200, 0, 500, "upstream")
+    traffic.request("GET", 206, 0, 50, "store")
+    traffic.request("PROPFIND", 405, 7, 9, "other")
+    traffic.request("PUT", 0, 3, 0, "other")
+    traffic.lookup("blob", "miss")
+    traffic.lookup("manifest", "stale")
     for seconds in (0.004, 0.02, 120.0):
         traffic.answered('co"rp', seconds)
     traffic.answered('co"rp', 1.0, "timeout")

@@ -14,7 +14,7 @@ from tests.support.waiting import until_async
 from tests.unit.registry.pushing import digest_of
 from tests.unit.registry.raw import connect, status_of
 from yarddesk.content.store import Store
-from yarddesk.progress.traffic import Lookup, Source, Traffic
+from yarddesk.progress.traffic import Traffic
 from yarddesk.registry.access import Access, RequestLog, WithBodies
 from yarddesk.registry.server import EmbeddedServer
 
@@ -63,10 +63,10 @@ async def test_requests_and_bytes_are_counted_however_they_are_answered(
     assert traffic.requests == {
         ("HEAD", 200): 2, ("GET", 200): 2, ("GET", 206): 1, ("GET", 404): 1, ("POST", 201): 1
     }  # fmt: skip
-    assert traffic.sent[Source.STORE] == len(layer) + 100
-    assert traffic.sent[Source.OTHER] >= len(manifest.content)
+    assert traffic.sent["store"] == len(layer) + 100
+    assert traffic.sent["other"] >= len(manifest.content)
     assert traffic.received == {"clients": len(pushed), "upstreams": 0}
-    assert traffic.lookups["blob", Lookup.HIT] == 2
+    assert traffic.lookups["blob", "hit"] == 2
 
 
 async def test_what_is_no_request_is_counted_too(server: EmbeddedServer, traffic: Traffic) -> None:
