@@ -5,7 +5,7 @@ Changes of one repository come one at a time (the store sees to it); reads may c
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Final
 
@@ -158,14 +158,26 @@ class ManifestFiles:
         except FileNotFoundError:
             return None
 
-    def named(self, repository: RepositoryName, reference: Reference) -> Digest | None:
-        """The manifest that it names, where there is a file of it; says nothing of its bytes."""
-        digest = reference if isinstance(reference, Digest) else self.read_tag(repository, reference)
-        return digest if digest is not None and self.has(repository, digest) else None
+    def named(self, repository: RepositoryName, references: Iterable[Reference]) -> list[Digest | None]:
+        """The manifest that each names, where there is a file of it; says nothing of its bytes. Folders are looked for once."""
+        tags = self._tree.find(tag_folder(repository))
+        folders = {name: self._tree.find(manifest_folder(repository, name)) for name in ALGORITHMS}
+
+        def there(reference: Reference) -> Digest | None:
+            digest = reference if isinstance(reference, Digest) else self._read_tag(tags, repository, reference)
+            folder = folders.get(digest.algorithm) if digest is not None else None
+            if digest is None or folder is None or regular_size(os.path.join(folder, digest.hex)) is None:
+                return None
+            return digest
+
+        return [there(reference) for reference in references]
 
     def read_tag(self, repository: RepositoryName, tag: Tag) -> Digest | None:
         """The digest that a tag names; None where it's not here."""
-        content = self._read(tag_folder(repository), encode_component(tag), _MAX_TAG_BYTES)
+        return self._read_tag(self._tree.find(tag_folder(repository)), repository, tag)
+
+    def _read_tag(self, folder: str | None, repository: RepositoryName, tag: Tag) -> Digest | None:
+        content = _read_whole_at(folder, encode_component(tag), _MAX_TAG_BYTES)
         if content is None:
             return None
         try:
@@ -268,14 +280,7 @@ class ManifestFiles:
             return []
 
     def _read(self, parts: Parts, name: str, limit: int) -> bytes | None:
-        folder = self._tree.find(parts)
-        if folder is None:
-            return None
-        try:
-            content = read_whole(os.path.join(folder, name), limit)
-        except FileNotFoundError:
-            return None
-        return content if len(content) <= limit else None
+        return _read_whole_at(self._tree.find(parts), name, limit)
 
     def _read_type(self, repository: RepositoryName, digest: Digest) -> str:
         # Without it the document's own mediaType counts: a crash may have come between the two files' renames.
@@ -295,3 +300,14 @@ def _parsed(content: bytes, media_type: str, digest: Digest) -> Manifest:
         manifest = parse_manifest(content, digest=digest, lenient=True)
         _log.warning("the media type that lies beside manifest %s is wrong: it's %s", digest, manifest.media_type)
         return manifest
+
+
+def _read_whole_at(folder: str | None, name: str, limit: int) -> bytes | None:
+    """A small file's bytes; None where it isn't there, its folder isn't, or it's larger."""
+    if folder is None:
+        return None
+    try:
+        content = read_whole(os.path.join(folder, name), limit)
+    except FileNotFoundError:
+        return None
+    return content if len(content) <= limit else None

@@ -75,7 +75,7 @@ class Repositories:
     async def glance(self, repository: RepositoryName, references: Sequence[Reference]) -> list[Digest | None]:
         found: list[Digest | None] = []
         for start in range(0, len(references), _PAGE):
-            found += await self._threads.small(self._glance, repository, references[start : start + _PAGE])
+            found += await self._threads.small(self._files.named, repository, references[start : start + _PAGE])
         return found
 
     async def get(self, repository: RepositoryName, reference: Reference) -> Manifest:
@@ -363,9 +363,6 @@ class Repositories:
     def _read(self, repository: RepositoryName, reference: Reference) -> Manifest | None:
         digest = reference if isinstance(reference, Digest) else self._files.read_tag(repository, reference)
         return None if digest is None else self._files.read(repository, digest)
-
-    def _glance(self, repository: RepositoryName, references: Sequence[Reference]) -> list[Digest | None]:
-        return [self._files.named(repository, reference) for reference in references]
 
     def _known_after(self, last: str) -> list[RepositoryName]:
         return list(islice(self._catalog.after(last, tagged=True), _PAGE))
