@@ -52,7 +52,13 @@ async def halfway(
                 return part_of(yard).bytes_done > 1_500_000
 
             await until_async(is_on_its_way, what="the layer is on its way")
+            if isinstance(registry, YarddeskProcess):
+                await until_async(lambda: kept_bytes(registry) > 1_000_000, what="and there")
             yield proxy, yard
+
+
+def kept_bytes(registry: YarddeskProcess) -> int:
+    return sum(file.stat().st_size for file in (registry.data_dir / "uploads").rglob("*") if file.is_file())
 
 
 def part_of(yard: FaultyYard) -> UpstreamPart:
@@ -101,6 +107,25 @@ async def test_what_was_paused_and_then_cancelled_leaves_nothing_there(
         await yard.sync.cancel("team/app:v1")
         await until_async(lambda: proxy.of(Step.CANCEL), what="the session is ended")
         await until_async(lambda: not list((yarddesk.data_dir / "uploads").iterdir()), what="and what it held is gone")
+
+
+async def test_when_the_network_was_away_it_goes_on_where_it_was(tmp_path: Path, yarddesk: YarddeskProcess) -> None:
+    image = build_image("away", [SIZE])
+    async with halfway(tmp_path, yarddesk, image) as (proxy, yard):
+        proxy.go_away()
+
+        def is_away() -> bool:
+            yard.clock.advance(0.5)
+            return part_of(yard).state == "waiting"
+
+        await until_async(is_away, 20, "it waits for its upstream")
+        assert [health.state for health in yard.sync.snapshot().upstreams] == ["away"]
+        proxy.come_back()
+        await let_it_arrive(yard)
+        assert len(proxy.of(Step.START)) == 2, "one for the layer, one for the configuration"
+        assert layer_bytes(proxy) < 1.5 * SIZE, "what the sockets held is lost to both sides"
+        assert proxy.of(Step.STATUS)
+    assert yarddesk.blob("team/app", image.layers[0].digest) == image.layers[0].content
 
 
 async def test_a_newer_push_ends_what_it_does_not_need(tmp_path: Path, yarddesk: YarddeskProcess) -> None:

@@ -56,6 +56,14 @@ def test_what_came_after_a_no_is_there(known: KnownContent) -> None:
     assert known.says(BLOB, HERE) is None
 
 
+def test_what_came_after_a_no_is_not_taken_for_missing_when_that_is_forgotten(known: KnownContent) -> None:
+    known.lacks(BLOB, HERE)
+    known.add(BLOB, HERE)
+    for number in range(4):
+        known.add(BLOB, RepositoryName.parse(f"other/{number}"))
+    assert known.says(BLOB, HERE) is None
+
+
 def test_a_hint_is_good_for_mounts_alone_and_comes_last(known: KnownContent) -> None:
     known.hint(BLOB, OTHER)
     assert (known.says(BLOB, OTHER), known.elsewhere(BLOB, HERE)) == (None, [OTHER])

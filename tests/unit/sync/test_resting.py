@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import Image, build_image, manifest_of
-from tests.unit.sync.yard import REPOSITORY, Yard, running, settle
+from tests.unit.sync.yard import REPOSITORY, Yard, running
 from yarddesk.content.upstream import UpstreamBroken
 from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import Tag
 
 SHARED = build_image("base", [10]).layers[0]
 
@@ -98,8 +99,20 @@ async def test_what_came_there_by_another_way_meanwhile_is_let_go_of_when_the_im
         yard.upstream.release()
         await yard.service.resume()
         await yard.until_empty()
-        await settle()
         assert yard.upstream.abandoned == [SHARED.digest]
+
+
+async def test_what_somebody_else_brought_there_whole_is_let_go_of_when_that_is_seen(tmp_path: Path) -> None:
+    image = image_over("one")
+    async with running(tmp_path, upstreams=[held()]) as yard:
+        manifest = await yard.push(image)
+        await sending(yard, 2)
+        await yard.service.pause()
+        await yard.upstream.store.put_manifest(REPOSITORY, manifest)
+        await yard.upstream.store.put_tag(REPOSITORY, Tag.parse("v1"), manifest.digest)
+        await yard.service.resume()
+        everything = sorted(blob.digest for blob in image.blobs)
+        await yard.until(lambda: sorted(yard.upstream.abandoned) == everything, "it's let go of")
 
 
 async def test_a_newer_push_inherits_what_it_needs_and_lets_go_of_the_rest(tmp_path: Path) -> None:
