@@ -106,11 +106,13 @@ class Outlook:
             if not prospect.is_read:
                 await self._read(prospect, upstream.name)
                 return True
+        if not prospects or not self._may_ask(lane, upstream.name):
+            return False
         for prospect in prospects:
-            if prospect.graph is None or not self._may_ask(lane, upstream.name):
+            if prospect.graph is None:
                 continue
             question = self._planned(prospect, prospect.graph, lane.known)
-            if question is not None and not self._is_probably_there(prospect.job, upstream):
+            if question is not None and self._is_worth_asking(prospect, upstream):
                 await self._ask(lane, upstream, prospect.job.repository, question)
                 return True
         return False
@@ -122,7 +124,7 @@ class Outlook:
         for key in queue.schedule.next_in_line(upstream, AHEAD):
             job = queue.journal.get(key.job_id)
             part = job.parts.get(upstream) if job is not None else None
-            if job is not None and part is not None and part.started is None and queue.has_route(job, part):
+            if job is not None and part is not None and part.started is None:
                 prospect = before.get(key)
                 lane.prospects[key] = prospect if prospect and prospect.job is job else _Prospect(job, part)
         return list(lane.prospects.values())
@@ -150,12 +152,15 @@ class Outlook:
         is_well = queue.schedule.gate(upstream).state == "ok" and queue.schedule.lacks_room(upstream)
         return is_well and not self._is_asking(upstream) and queue.clock.monotonic() >= lane.rests_until
 
-    def _is_probably_there(self, job: Job, upstream: Upstream) -> bool:
-        """Then its try needs one question alone, and any other would be one more."""
-        if not isinstance(job.reference, Tag):
+    def _is_worth_asking(self, prospect: _Prospect, upstream: Upstream) -> bool:
+        """Not where the settings let it go nowhere; nor where it's probably there: one question alone is what its try needs then."""
+        job = prospect.job
+        if not self._queue.has_route(job, prospect.part):
             return False
+        if not isinstance(job.reference, Tag):
+            return True
         seen = self._queue.seen.get(upstream.place_of(job.repository), job.reference)
-        return seen is not None and job.digest in (seen.digest, seen.sent)
+        return seen is None or job.digest not in (seen.digest, seen.sent)
 
     def _planned(self, prospect: _Prospect, graph: Graph, known: KnownContent) -> Descriptor | None:
         """Make its plan of what is known; the next question where that's not enough, and never was."""
