@@ -89,9 +89,9 @@ class Ladder:
         if self._good < GOOD_PIECES:
             return
         self._good = 0
+        if self._too_large and lessons.piece_bytes >= self._too_large // 2:
+            return  # half of what was refused: twice as much is that again, or a byte less
         doubled = lessons.piece_bytes * 2
-        if self._too_large and doubled >= self._too_large:
-            return
         lessons.piece_bytes = 0 if doubled > LARGEST_PIECE_BYTES else doubled
         lessons.changed()
 

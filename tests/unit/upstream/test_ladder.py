@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from yarddesk.upstream.ladder import GOOD_PIECES, LARGEST_PIECE_BYTES, SMALL_BYTES, TURN_BYTES, Ladder, Step
@@ -69,6 +69,7 @@ def test_whatever_way_a_registry_has_is_found_and_remembered(size: int, ways: se
 
 @settings(max_examples=60, deadline=None)
 @given(SIZES, st.integers(512 * 1024, 512 * MIB), st.sampled_from(PROFILES))
+@example(13_668_252, 1_708_531, GENERIC)
 def test_a_limit_on_bodies_is_found_and_kept_to(size: int, limit: int, profile: Profile) -> None:
     if limit < profile.least_chunk_bytes or (limit < size and Rung.CHUNKS not in profile.ladder):
         return  # two things that contradict each other
