@@ -27,6 +27,7 @@ from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.settings.model import Settings, SyncSettings, TlsSettings
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.sync.service import SyncService
+from yarddesk.sync.snapshot import SendPlan
 from yarddesk.sync.states import JobState
 from yarddesk.upstream.routes import UpstreamRoutes
 
@@ -121,6 +122,37 @@ async def test_nothing_that_is_there_is_sent_again_and_layers_are_mounted(
         assert docker_registry.holds("team/other", "one", image)
         assert len(docker_registry.seen("PUT", "/blobs/uploads/")) == uploads
         assert len(docker_registry.seen("POST", r"mount=")) == 3
+
+
+async def test_what_an_image_in_line_needs_is_known_ahead_and_asked_once(
+    tmp_path: Path, docker_registry: DockerRegistry
+) -> None:
+    older, image = build_image("older"), build_image("in line")
+    layers = (older.layers[0], image.layers[0])
+    newer = Image(manifest_of(image.config, layers), image.config, layers, image.platform)
+    clock = HandClock()
+    async with running(tmp_path / "data", docker_registry, clock=clock, concurrency=1, bandwidth=100_000) as yard:
+
+        def lets_time_go_by() -> bool:
+            clock.advance(1)
+            return not yard.sync.snapshot().jobs
+
+        await yard.push(older, "older")
+        await until_async(lets_time_go_by, 20)
+        for number in range(9):
+            await yard.push(build_image(f"busy {number}", [200_000]), f"busy-{number}")
+        await until_async(lambda: [part.state for part in yard.parts()] == ["transferring"] * 9, 20)
+        asked = len(docker_registry.seen("HEAD", "/blobs/"))
+        await yard.push(newer, "newer")
+        await until_async(lambda: yard.parts()[-1].plan, 20, "it's known what is to be sent")
+        there = len(older.layers[0].content)
+        to_send = len(newer.config.content) + len(image.layers[0].content) + len(newer.manifest.content)
+        assert yard.parts()[-1].plan == SendPlan(there, 0, to_send)
+        assert yard.parts()[-1].state == "queued"
+        await until_async(lets_time_go_by, 40)
+        assert docker_registry.holds("team/app", "newer", newer)
+        assert len(docker_registry.seen("HEAD", "/blobs/")) == asked + 2, "the older layer was just sent"
+        assert len(docker_registry.seen("HEAD", f"/manifests/{newer.manifest.digest}")) == 1
 
 
 async def test_two_upstreams_get_it(tmp_path: Path, make_registry: Callable[..., DockerRegistry]) -> None:
