@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.bounds import Bound, bounds_of
+from tests.bench.cold import ColdSizes, measure_cold
 from tests.bench.content import REPOSITORY, TAG, TAGGED, fill
 from tests.bench.measures import BULK
 from tests.bench.outage import measure_outage
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--sync-rounds", type=int, default=3, help="how often a sync is measured; 0: not at all")
     parser.add_argument("--sync-layers", type=int, default=20, help="layers of the image that is synced")
     parser.add_argument("--sync-mib", type=int, default=16, help="size of each, in MiB")
+    parser.add_argument("--cold-rounds", type=int, default=3, help="how often cold pulls are measured; 0: not at all")
     parser.add_argument(
         "--outage-jobs", type=int, default=200, help="images that wait while an upstream is down; 0: none"
     )
@@ -90,7 +92,7 @@ class Comparison:
         return 0 if all(bound.kept for bound in bounds) else 1
 
     def _upward(self, folder: Path) -> tuple[list[str], list[Bound]]:
-        """What goes to upstreams: figures in words, and their bounds. The servers of the rounds have ended by then."""
+        """What goes to upstreams, and comes from them: figures in words, and their bounds. The servers of the rounds have ended by then."""
         options, lines, bounds = self._options, [], []
         if options.sync_rounds:
             syncs = measure_syncs(
@@ -98,6 +100,9 @@ class Comparison:
             )
             lines, bounds = syncs.lines(), syncs.bounds()
             print("syncs are measured", file=sys.stderr)
+        if options.cold_rounds:
+            cold = measure_cold(folder / "cold", rounds=options.cold_rounds, sizes=ColdSizes(), seconds=options.seconds)
+            lines, bounds = lines + cold.lines(), bounds + cold.bounds()
         if options.outage_jobs:
             outage = measure_outage(folder / "outage", jobs=options.outage_jobs, seconds=options.outage_seconds)
             lines, bounds = lines + outage.lines(), bounds + outage.bounds()

@@ -15,7 +15,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.bounds import Bound
 from tests.bench.content import REPOSITORY
+from tests.bench.report import table
 from tests.bench.results import Results
 from tests.bench.servers import DOCKER_REGISTRY, SERVE, Server
 from tests.bench.transfers import push
@@ -26,6 +28,7 @@ from tests.support.waiting import until
 
 DIRECT = "direct"
 COLD_NAMES = (DIRECT, DOCKER_REGISTRY, SERVE)
+_AGENTS = {DIRECT: "", DOCKER_REGISTRY: "Go-http-client", SERVE: "yarddesk"}
 CLIENTS = 50
 
 _CONFIG = """\
@@ -41,12 +44,41 @@ upstreams:
 class ColdSizes:
     """Bytes of the blob that one client pulls, and of the one that many pull at once."""
 
-    alone: int
-    together: int
+    alone: int = 256 << 20
+    together: int = 64 << 20
 
 
-def measure_cold(folder: Path, rounds: int, sizes: ColdSizes, seconds: float, results: Results) -> None:
-    """Add what all rounds give to `results`; folder: where the content goes."""
+class ColdPulls:
+    """What the rounds gave, and what must be reached."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+
+    def lines(self) -> list[str]:
+        return [table(self._results, COLD_NAMES)]
+
+    def bounds(self) -> list[Bound]:
+        results = self._results
+        ratios = [
+            ("cold pull: serve ÷ direct", results.ratio("cold-pull", SERVE, DIRECT), 0.9),
+            ("cold pull: serve ÷ proxy", results.ratio("cold-pull", SERVE, DOCKER_REGISTRY), 1.5),
+            ("cold pull, 50 at once: serve ÷ proxy", results.ratio("cold-together", SERVE, DOCKER_REGISTRY), 4.0),
+            ("GET of a tag within its time: serve ÷ proxy", results.ratio("warm-tag", SERVE, DOCKER_REGISTRY), 10.0),
+        ]
+        bounds = [Bound(what, ratio, least) for what, ratio, least in ratios if ratio is not None]
+        ours, direct = (results.median("cold-pull", name, "first_byte_seconds") for name in (SERVE, DIRECT))
+        if ours is not None and direct is not None:
+            later = (ours - direct) * 1e3
+            bounds.append(Bound("cold pull: first byte later than direct, ms", later, 10.0, at_most=True))
+        gets = results.figures.get(("cold-together", SERVE, "upstream_gets"))
+        if gets:
+            bounds.append(Bound("cold pull, 50 at once: GETs upstream, at most", max(gets), 1.0, at_most=True))
+        return bounds
+
+
+def measure_cold(folder: Path, *, rounds: int, sizes: ColdSizes, seconds: float) -> ColdPulls:
+    """Run all rounds; folder: where the content goes; seconds: how long the tag is asked for in each."""
+    results = Results()
     with _running(folder) as servers:
         upstream = servers[0].peer
         assert isinstance(upstream, DockerRegistry)
@@ -59,6 +91,7 @@ def measure_cold(folder: Path, rounds: int, sizes: ColdSizes, seconds: float, re
             for server in order:
                 load(server, "warm-tag", results, "--reference=warm", f"--seconds={seconds}")
             print(f"cold pulls: round {number + 1} of {rounds} done", file=sys.stderr)
+    return ColdPulls(results)
 
 
 @contextmanager
@@ -84,15 +117,18 @@ def _pull(
     digest = str(pushed[0])
     for server in servers:
         os.sync()
-        before = _gets(upstream, digest)
+        before = _gets(upstream, digest, server)
         load(server, measure, results, f"--reference={digest}", f"--bytes={size}")
         # It writes a line once the last byte has left.
-        until(lambda: _gets(upstream, digest) > before, what="the upstream's access log has the pull")  # noqa: B023
-        results.add(measure, server.name, {"upstream_gets": _gets(upstream, digest) - before})
+        until(lambda: _gets(upstream, digest, server) > before, what="the upstream logs the pull")  # noqa: B023
+        results.add(measure, server.name, {"upstream_gets": _gets(upstream, digest, server) - before})
 
 
-def _gets(upstream: DockerRegistry, digest: str) -> int:
-    return len(upstream.seen("GET", f"blobs/{digest}"))
+def _gets(upstream: DockerRegistry, digest: str, server: Server) -> int:
+    """How often the upstream was asked for a blob through this server, whose User-Agent stands in its log."""
+    agent = _AGENTS[server.name]
+    lines = [line for line in upstream.log().splitlines() if f"/blobs/{digest} HTTP" in line and '"GET ' in line]
+    return sum(line.endswith(f'"{agent}"') or f'"{agent}/' in line for line in lines)
 
 
 def load(server: Server, measure: str, results: Results, *more: str) -> None:

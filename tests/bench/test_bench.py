@@ -16,7 +16,7 @@ from tests.bench.results import Results
 from tests.bench.servers import DESKTOP, DOCKER_REGISTRY, QUEUED, SERVE
 
 SMALL = ["--rounds=1", "--mib=4", "--huge-mib=0", "--layers=5", "--jobs=5", "--tags=5", "--repositories=5"]
-SMALL += ["--sync-rounds=0", "--outage-jobs=0"]
+SMALL += ["--sync-rounds=0", "--cold-rounds=0", "--outage-jobs=0"]
 
 
 @pytest.mark.parametrize("server", [DOCKER_REGISTRY, SERVE, QUEUED, DESKTOP])
