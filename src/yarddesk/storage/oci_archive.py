@@ -30,12 +30,35 @@ Extent = tuple[int, int]
 """Where a file's bytes lie in the archive: the first, and how many."""
 
 
-class LayoutArchive:
+class ArchivedBlobs:
+    """Blobs that lie in an archive, which the words of an error call `place`; `path`: where it can be read just now."""
+
+    def __init__(self, place: str, path: str) -> None:
+        self.place = place
+        self._path = path
+        self._blobs: dict[Digest, Extent] = {}
+
+    def size(self, digest: Digest) -> int | None:
+        extent = self._blobs.get(digest)
+        return None if extent is None else extent[1]
+
+    def holds(self, descriptor: Descriptor) -> bool:
+        return self.size(descriptor.digest) == descriptor.size
+
+    def open(self, digest: Digest) -> BinaryIO:
+        if digest not in self._blobs:
+            raise NotFound(f"There is no {digest} in {self.place}.")
+        with in_words_of_layout(self.place):
+            stream = open(self._path, "rb")  # noqa: SIM115 - the caller closes it
+            stream.seek(self._blobs[digest][0])
+            return stream
+
+
+class LayoutArchive(ArchivedBlobs):
     """LayoutFiles."""
 
     def __init__(self, path: str) -> None:
-        self.place = path
-        self._blobs: dict[Digest, Extent] = {}
+        super().__init__(path, path)
         self._small: dict[str, Extent] = {}
 
     @property
@@ -53,21 +76,6 @@ class LayoutArchive:
                 raise InvalidLayout(f"{self.place} is no tar archive, or a damaged one.", str(error)) from error
             check_marker(self._read_small(stream, MARKER_FILE, MAX_MARKER_BYTES))
             return LayoutIndex.parse(self._read_small(stream, INDEX_FILE, MAX_MANIFEST_BYTES))
-
-    def size(self, digest: Digest) -> int | None:
-        extent = self._blobs.get(digest)
-        return None if extent is None else extent[1]
-
-    def holds(self, descriptor: Descriptor) -> bool:
-        return self.size(descriptor.digest) == descriptor.size
-
-    def open(self, digest: Digest) -> BinaryIO:
-        if digest not in self._blobs:
-            raise NotFound(f"There is no {digest} in {self.place}.")
-        with in_words_of_layout(self.place):
-            stream = open(self.place, "rb")  # noqa: SIM115 - the caller closes it
-            stream.seek(self._blobs[digest][0])
-            return stream
 
     def _refuse_packed(self, stream: BinaryIO) -> None:
         begin = stream.read(8)

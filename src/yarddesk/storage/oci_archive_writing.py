@@ -4,10 +4,8 @@ import contextlib
 import os
 import tarfile
 import threading
-from typing import BinaryIO, Final
+from typing import Final
 
-from yarddesk.content.target import NotFound
-from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.image_layout import BLOBS, INDEX_FILE, MARKER, MARKER_FILE
 from yarddesk.storage.durable import (
@@ -19,7 +17,7 @@ from yarddesk.storage.durable import (
     sync_folder,
     write_all,
 )
-from yarddesk.storage.oci_archive import Extent
+from yarddesk.storage.oci_archive import ArchivedBlobs
 from yarddesk.storage.oci_words import TEMPORARY_PREFIX, in_words_of_layout, open_locked
 
 _FILE_MODE: Final = 0o644
@@ -27,7 +25,7 @@ _FOLDER_MODE: Final = 0o755
 _BLOCK: Final = tarfile.BLOCKSIZE
 
 
-class ArchiveWriter:
+class ArchiveWriter(ArchivedBlobs):
     """WritableFiles: all goes into a file beside `path`, which takes that name, whole, by `save`.
 
     The same content gives the same bytes where it comes in the same order: members have no times and no owners.
@@ -36,9 +34,7 @@ class ArchiveWriter:
     at_once = 1
 
     def __init__(self, path: str) -> None:
-        self.place = path
-        self._temporary = os.path.join(os.path.dirname(path), f"{TEMPORARY_PREFIX}{os.path.basename(path)}")
-        self._blobs: dict[Digest, Extent] = {}
+        super().__init__(path, os.path.join(os.path.dirname(path), f"{TEMPORARY_PREFIX}{os.path.basename(path)}"))
         self._folders: set[str] = set()
         self._descriptor = -1
         # A write may still be under way when an export is broken off.
@@ -49,8 +45,8 @@ class ArchiveWriter:
         with in_words_of_layout(self.place):
             os.makedirs(os.path.dirname(self.place), exist_ok=True)
             with contextlib.suppress(FileExistsError):  # an export that was cut off left it
-                os.close(create_file(self._temporary))
-            self._descriptor = open_locked(self._temporary, self.place)
+                os.close(create_file(self._path))
+            self._descriptor = open_locked(self._path, self.place)
             os.ftruncate(self._descriptor, 0)
             for folder in (BLOBS, f"{BLOBS}/sha256"):
                 self._add_folder(folder)
@@ -61,24 +57,9 @@ class ArchiveWriter:
             if self._descriptor < 0:
                 return
             try:
-                remove_if_there(self._temporary)
+                remove_if_there(self._path)
             finally:
                 self._close()
-
-    def size(self, digest: Digest) -> int | None:
-        extent = self._blobs.get(digest)
-        return None if extent is None else extent[1]
-
-    def holds(self, descriptor: Descriptor) -> bool:
-        return self.size(descriptor.digest) == descriptor.size
-
-    def open(self, digest: Digest) -> BinaryIO:
-        if digest not in self._blobs:
-            raise NotFound(f"There is no {digest} in {self.place}.")
-        with in_words_of_layout(self.place):
-            stream = open(self._temporary, "rb")  # noqa: SIM115 - the caller closes it
-            stream.seek(self._blobs[digest][0])
-            return stream
 
     def begin(self, digest: Digest, size: int) -> "_IncomingMember":
         with self._lock, in_words_of_layout(self.place):
@@ -102,7 +83,7 @@ class ArchiveWriter:
             folder = open_folder(os.path.realpath(os.path.dirname(self.place)))
             try:
                 sync_file(self._descriptor)
-                replace(self._temporary, self.place)
+                replace(self._path, self.place)
             except BaseException:
                 os.close(folder)
                 raise
