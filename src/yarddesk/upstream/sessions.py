@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import UpstreamFailure, UpstreamMissing, UpstreamRefused
+from yarddesk.content.upstream import UpstreamDenied, UpstreamFailure, UpstreamMissing, UpstreamRefused
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.media_types import OCTET_STREAM
@@ -117,8 +117,8 @@ class UploadSession:
         async with self._client.request("GET", self._location, self._scopes) as answer:
             if answer.status not in (200, 202, 204):
                 failure = await self._client.failure(answer, "this upload")
-                if isinstance(failure, NotFound | UpstreamRefused):
-                    return False
+                if isinstance(failure, NotFound | UpstreamRefused | UpstreamDenied):
+                    return False  # denied: somebody else may be signed in by now than began it
                 raise failure
             self._moved(answer)
             found = _RANGE.fullmatch(answer.headers.get("range", "").strip())

@@ -298,6 +298,15 @@ async def test_a_cancelled_push_ends_at_once_and_its_session_goes_when_nobody_go
         assert len(server.of("DELETE")) == 1
 
 
+@pytest.mark.parametrize("status", [403, 404, 400])
+async def test_an_upload_that_the_registry_does_not_tell_of_any_more_is_begun_again(status: int) -> None:
+    async with cancelled_push() as (server, upstream):
+        registry = server.script
+        server.script = lambda asked: Reply(status) if asked.method == "GET" else registry(asked)
+        await upstream.repository(REPOSITORY).push(blob(LAYER), source_of(LAYER))
+        assert len(server.of("POST")) == 2
+
+
 async def test_the_session_of_a_cancelled_push_goes_when_its_upstream_is_closed() -> None:
     async with cancelled_push(leave=True) as (server, _):
         await until_async(lambda: server.of("DELETE"))
