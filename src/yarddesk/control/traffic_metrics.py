@@ -24,7 +24,7 @@ def render_traffic(traffic: Traffic, upstreams: Sequence[str]) -> str:
     )
     text.counter(
         "yarddesk_received_bytes_total",
-        "Bytes of bodies received from clients, and of blobs from upstreams, for pulls.",
+        "Bytes of bodies received from clients, and of blobs that came in from upstreams to be kept.",
         [({"source": source}, count) for source, count in traffic.received.items()],
     )
     text.counter(

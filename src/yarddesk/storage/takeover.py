@@ -240,8 +240,11 @@ class TakeOver:
         """Its name once there is room for our folders."""
         if name not in _OURS:
             return name
-        replace(self._tree.join(parts, name), self._tree.join(parts, _ASIDE + name))
-        return _ASIDE + name
+        aside = _ASIDE + name
+        while os.path.lexists(self._tree.join(parts, aside)):
+            aside = _ASIDE + aside
+        replace(self._tree.join(parts, name), self._tree.join(parts, aside))
+        return aside
 
     def _take_manifest(self, repository: RepositoryName | None, parts: Parts, name: str, put: set[Digest]) -> bool:
         """Have one file's manifest, and its tag, as ours. False where that can't be: then it's in quarantine.
@@ -249,7 +252,7 @@ class TakeOver:
         `put`: those that this run has put there.
         """
         path = self._tree.join(parts, name)
-        said = name.removeprefix(_ASIDE)
+        said = name.lstrip(_ASIDE) if name.lstrip(_ASIDE) in _OURS else name
         try:
             if repository is None:
                 raise InvalidName(f"“{'/'.join(parts[1:])}” is not a repository name.")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor, Platform
@@ -53,6 +57,13 @@ def test_names_are_read_as_engines_read_them(text: str, registry: str, name: str
 def test_what_is_no_image_is_refused(text: str) -> None:
     with pytest.raises(YarddeskError):
         ImageText.parse(text)
+
+
+@given(st.text(alphabet="aA0.:/@_- ]é", max_size=40) | st.text(max_size=40))
+def test_whatever_is_given_is_read_or_refused_with_words(text: str) -> None:
+    for read in (ImageText.parse, parse_platform):
+        with contextlib.suppress(YarddeskError):
+            read(text)
 
 
 def child(name: str, about: str = "") -> Descriptor:

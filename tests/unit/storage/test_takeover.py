@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from tests.support.content import image as manifest_of
 from tests.support.content import read_blob
@@ -260,6 +264,57 @@ async def test_bytes_are_durable_before_their_names_and_names_before_the_old_fil
     manifest = Digest.parse(image.manifest.digest)
     assert made.index(f"fsync {folder}/_sha256") < made.index(f"unlink {folder}/{manifest}")
     assert made.index(f"fsync {folder}/_tags") < made.index(f"unlink {folder}/v1")
+
+
+_MANIFEST = build_image("any", (50,)).manifest
+_NAMES = st.sampled_from(
+    ["v1", "Latest", "_tags", "_sha256", "x.content-type", "v1.content-type", "%_tags", "%v1", "a b", "-x", ".x", "é", "con",
+     _MANIFEST.digest, f"sha256:{'7' * 64}", f"sha512:{'7' * 128}", "sha256:short"]
+)  # fmt: skip
+_PLACES = st.sampled_from(["app", "app/sub", "Upper", "con", "x.json", "a..b", "_x", "."])
+_CONTENTS = st.sampled_from(
+    [_MANIFEST.content, b"", b"{", b"null", b"[]", b'{"schemaVersion":2,"manifests":[]}', b"text"]
+)
+_FILES = st.lists(st.tuples(_PLACES, _NAMES, _CONTENTS), max_size=6)
+_BLOBS = st.lists(st.tuples(st.sampled_from([b"one", b"two"]), st.sampled_from(["right", "7" * 64, "x" * 64, "short"])))
+
+
+@settings(max_examples=25, deadline=None)
+@example(files=[("app", "_tags", b"{"), ("app", "%_tags", b"text"), ("app", "%v1", _MANIFEST.content)], blobs=[])
+@given(files=_FILES, blobs=_BLOBS)
+def test_whatever_lies_there_nothing_wrong_is_taken_and_nothing_is_lost(
+    files: list[tuple[str, str, bytes]], blobs: list[tuple[bytes, str]]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        old = SwitchyardFolder(data)
+        (data / "manifests" / "always").mkdir()
+        (data / "manifests" / "always" / "v1.content-type").write_text(_MANIFEST.media_type)
+        for content, name in blobs:
+            old.blob(content, Digest.of(content).hex if name == "right" else name)
+        for place, name, content in files:
+            where = data / "manifests" / place
+            with contextlib.suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
+                where.mkdir(parents=True, exist_ok=True)
+                (where / name).write_bytes(content)
+
+        def contents() -> set[bytes]:
+            lies = (path for top in ("blobs", "manifests", "quarantine") for path in (data / top).rglob("*"))
+            return {path.read_bytes() for path in lies if path.is_file()}
+
+        before = contents() - {_MANIFEST.media_type.encode()}
+
+        async def open_twice() -> None:
+            for _ in range(2):
+                async with FilesystemStore.open(data) as store:
+                    async for repository, digest in store.manifests():
+                        assert digest.matches((await store.get_manifest(repository, digest)).content)
+
+        asyncio.run(open_twice())
+        types = {content for place, name, content in files if name.endswith(".content-type")}
+        assert before - types <= contents()
+        left = ("quarantine/", "blobs/sha256/x", "blobs/sha256/short")
+        assert [name for name in strangers(data) if not name.startswith(left)] == []
 
 
 def run_child(data: Path, last: int) -> tuple[int, str]:
