@@ -79,10 +79,10 @@ class Asking:
                     self._slow_until[upstream.name] = self._clock.monotonic() + QUICK_REST_SECONDS
             raise
 
-    def returned(self, upstream: str) -> None:
-        """It was heard of."""
+    def reachable(self, upstream: str) -> None:
+        """Somebody else heard of it."""
         if upstream in self._breakers:
-            self._breakers[upstream].answered()
+            self._breakers[upstream].reachable()
         self._slow_until.pop(upstream, None)
 
     def appeared(self, repository: RepositoryName) -> None:
@@ -153,11 +153,11 @@ class Asking:
         try:
             found = await _in_time(upstream, work, seconds)
         except NotFound:
-            self.returned(upstream.name)
+            self._answered(upstream.name)
             raise
         except (UpstreamDenied, UpstreamRefused) as error:
             failure = _kind(error)
-            self.returned(upstream.name)
+            self._answered(upstream.name)
             raise
         except UpstreamFailure as error:
             failure = _kind(error)
@@ -169,12 +169,16 @@ class Asking:
         finally:
             self._waiting[upstream.name] -= 1
             self._traffic.answered(upstream.name, self._clock.monotonic() - began, failure)
-        self.returned(upstream.name)
+        self._answered(upstream.name)
         return found
 
     def failed(self, upstream: Upstream, error: UpstreamFailure) -> None:
         """What it was asked for broke off later."""
         self._breaker(upstream).failed(upstream, error)
+
+    def _answered(self, upstream: str) -> None:
+        self._breakers[upstream].answered()
+        self._slow_until.pop(upstream, None)
 
     def _breaker(self, upstream: Upstream) -> Breaker:
         breaker = self._breakers.get(upstream.name)

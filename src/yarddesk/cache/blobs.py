@@ -17,7 +17,7 @@ from yarddesk.content.errors import StorageError, StorageFull
 from yarddesk.content.pull_through import BlobContent
 from yarddesk.content.store import Store
 from yarddesk.content.target import DigestMismatch, NotFound
-from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure
+from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure, UpstreamUntrue
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
@@ -146,7 +146,10 @@ class CachedBlobs:
         start: int,
         end: int,
     ) -> AsyncGenerator[bytes, None]:
-        """What `reads` gives. Where that turns out to be other bytes before any were given, and another upstream is left, its."""
+        """What `reads` gives. Where that turns out to be other bytes before any were given, and another upstream is left, its.
+
+        Raises UpstreamUntrue where none is left.
+        """
         given = False
         try:
             async with aclosing(reads(start, end)) as pieces:
@@ -154,9 +157,14 @@ class CachedBlobs:
                     given = True
                     yield piece
             return
-        except DigestMismatch:
-            if given or all(self._liars.includes(digest, upstream.name) for upstream in upstreams):
+        except DigestMismatch as error:
+            if given:
                 raise
+            liars = [upstream for upstream in upstreams if self._liars.includes(digest, upstream.name)]
+            if len(liars) == len(upstreams):
+                raise UpstreamUntrue(
+                    liars[0].name, f"{liars[0].registry} sent other bytes than those of blob {digest}.", temporary=True
+                ) from error
         async with self.open(repository, digest) as again, aclosing(again.read(start, end)) as pieces:
             async for piece in pieces:
                 yield piece

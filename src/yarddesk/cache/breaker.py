@@ -109,6 +109,11 @@ class Breaker:
         self._rest = FIRST_REST_SECONDS
         self._close()
 
+    def reachable(self) -> None:
+        """Somebody else heard of it. What it will say, the next request tells."""
+        if self._cause is not None and gave_none(self._cause):
+            self._close(suspect=True)
+
     def failed(self, upstream: Upstream, error: UpstreamFailure) -> None:
         """A request failed in a way that says something of the whole upstream; others are ignored."""
         if self._cause is not None:

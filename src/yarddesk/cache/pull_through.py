@@ -202,7 +202,7 @@ class CachedPulls:
                 for tag in event.tags if event.origin == "push" else ():
                     self._origins.is_ours(event.repository, tag)
             case UpstreamStateChanged(state="ok"):
-                self._asking.returned(event.upstream)
+                self._asking.reachable(event.upstream)
 
 
 def _state(trouble: UpstreamFailure | None) -> str:

@@ -14,8 +14,8 @@ from tests.support.waiting import until_async
 from tests.unit.cache.test_pull_through import REPOSITORY, V1, Cache
 from yarddesk.cache.prefetch import Prefetched
 from yarddesk.content.errors import StorageError, StorageFull
-from yarddesk.content.target import DigestMismatch, NotFound
-from yarddesk.content.upstream import UpstreamAway, UpstreamTrouble
+from yarddesk.content.target import NotFound
+from yarddesk.content.upstream import UpstreamAway, UpstreamTrouble, UpstreamUntrue
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
@@ -187,7 +187,7 @@ async def test_wrong_bytes_fail_it_and_are_not_kept(cache: Cache) -> None:
     image = build_image("a")
     await cache.put_upstream(image)
     cache.upstream.corrupt = True
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(UpstreamUntrue):
         await pull(cache)
     assert not any(await is_here(cache, image.blobs))
 

@@ -120,7 +120,7 @@ async def test_who_got_nothing_of_wrong_bytes_yet_gets_the_next_upstreams(
     second(cache).corrupt = True
     if keeps:
         await cache.store.delete_blob(DIGEST)
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(UpstreamUntrue):
         await read(cache, 0, 10)
     assert await cache.store.blob_size(DIGEST) is None
 

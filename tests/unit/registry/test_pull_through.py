@@ -38,7 +38,7 @@ from yarddesk.storage.memory import MemoryStore
 
 BARE = manifest_without_blobs()
 MANIFEST = parse_manifest(BARE.content, BARE.media_type)
-CONTENT = b"0123456789" * 1000
+CONTENT = b"0123456789" * 10_000
 DIGEST = digest_of(CONTENT)
 STALE = '110 - "Response is Stale"'
 
@@ -269,9 +269,9 @@ async def test_a_blob_that_is_here_asks_nobody(client: httpx.AsyncClient, upstre
     [
         ("bytes=0-9", 0, 10),
         ("bytes=3990-4009", 3990, 4010),
-        ("bytes=9000-", 9000, 10000),
-        ("bytes=-10", 9990, 10000),
-        ("bytes=-20000", 0, 10000),
+        ("bytes=9000-", 9000, 100_000),
+        ("bytes=-10", 99_990, 100_000),
+        ("bytes=-200000", 0, 100_000),
     ],
 )
 async def test_a_range_of_a_streamed_blob_is_those_bytes(
@@ -288,8 +288,8 @@ async def test_several_ranges_are_answered_whole_and_one_beyond_the_end_416(
 ) -> None:
     answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers={"Range": "bytes=1-2,4-5"})
     assert (answer.status_code, answer.content) == (200, CONTENT)
-    answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers={"Range": "bytes=10000-"})
-    assert (answer.status_code, answer.headers["content-range"]) == (416, "bytes */10000")
+    answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers={"Range": "bytes=100000-"})
+    assert (answer.status_code, answer.headers["content-range"]) == (416, "bytes */100000")
     assert upstream.closed == 2
 
 
@@ -308,11 +308,24 @@ async def test_an_answer_with_wrong_or_missing_bytes_never_ends_as_a_complete_on
 async def test_a_blob_that_is_said_to_be_empty_is_verified_too(
     client: httpx.AsyncClient, upstream: OneUpstream
 ) -> None:
-    upstream.blob_size_said, upstream.blob_pieces, upstream.blob_failure = 0, (), DigestMismatch("Wrong bytes.")
-    with pytest.raises(httpx.RemoteProtocolError):
-        await client.get(f"/v2/app/blobs/{DIGEST}")
+    upstream.blob_size_said, upstream.blob_pieces, upstream.blob_failure = 0, (), UpstreamUntrue("hub", "Wrong bytes.")
+    assert (await client.get(f"/v2/app/blobs/{DIGEST}")).status_code == 502
     upstream.blob_failure = None
     assert (await client.get(f"/v2/app/blobs/{DIGEST}")).content == b""
+
+
+async def test_what_goes_wrong_with_a_small_blob_is_said_in_words(
+    client: httpx.AsyncClient, upstream: OneUpstream
+) -> None:
+    upstream.blob_size_said, upstream.blob_pieces = 4000, (CONTENT[:2000], CONTENT[2000:4000])
+    answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers={"Range": "bytes=1990-2009"})
+    assert (answer.status_code, answer.content) == (206, CONTENT[1990:2010])
+    upstream.blob_failure = UpstreamUntrue("hub", "hub sent other bytes.")
+    for headers in ({}, {"Range": "bytes=0-9"}):
+        answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers=headers)
+        assert (answer.status_code, codes(answer)) == (502, ["UNKNOWN"])
+        assert "hub sent other bytes." in answer.text
+    assert upstream.closed == 3
 
 
 async def test_a_client_that_leaves_lets_go_of_the_upstream(client: httpx.AsyncClient, upstream: OneUpstream) -> None:
