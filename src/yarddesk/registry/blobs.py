@@ -19,7 +19,6 @@ from yarddesk.oci.error_codes import ErrorCode
 from yarddesk.oci.media_types import OCTET_STREAM
 from yarddesk.oci.name import RepositoryName
 from yarddesk.oci.ranges import ByteRange, UnsatisfiableRange, parse_range
-from yarddesk.progress.traffic import Source
 from yarddesk.registry.answers import SOURCE, Answer, FileAnswer, GrowingAnswer, StreamAnswer
 from yarddesk.registry.locks import Gate
 from yarddesk.registry.paths import Route
@@ -155,7 +154,7 @@ class Blobs:
             headers = _headers(digest, None if whole else part, blob.size)
             status = 200 if whole else 206
             if blob.size <= _SMALL_BYTES:
-                request.scope[SOURCE] = Source.UPSTREAM
+                request.scope[SOURCE] = "upstream"
                 return Answer(status, headers, await _read(blob, part))
             return GrowingAnswer(status, headers, blob, part.start, part.end + 1, stack.pop_all())
 
