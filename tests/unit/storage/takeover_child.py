@@ -1,12 +1,15 @@
-"""A process that opens a store and ends at the Nth call that changes the disk, as if it were killed there.
+"""Processes that open a store and end at the Nth call that changes the disk, as if they were killed there, for every N.
 
-python -m tests.unit.storage.takeover_child DATA N      N = 0: never; then it prints how many there were
+python -m tests.unit.storage.takeover_child BEFORE FOLDER      each in a copy of BEFORE of its own, FOLDER/N
+
+One process that has loaded everything is forked for each N, until one comes to its end; it prints how many were killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,18 +19,35 @@ from yarddesk.storage.filesystem import FilesystemStore
 KILLED = 37
 
 
-async def main(data: Path, last: int) -> None:
+async def open_store(data: Path, last: int) -> None:
     def at(number: int, _name: str) -> None:
         if number == last:
             os._exit(KILLED)
 
-    calls = DiskCalls(at, str(data))
-    calls.install()
+    DiskCalls(at, str(data)).install()
     async with FilesystemStore.open(data):
-        # Counted before the end, which every run of a store has.
-        sys.stdout.write(f"{len(calls.made)}\n")
-        sys.stdout.flush()
+        os._exit(0)
+
+
+def main(before: Path, folder: Path) -> None:
+    number = 0
+    while True:
+        number += 1
+        data = folder / str(number)
+        shutil.copytree(before, data)
+        child = os.fork()
+        if not child:
+            try:
+                asyncio.run(open_store(data, number))
+            finally:
+                os._exit(1)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status != KILLED:
+            shutil.rmtree(data)
+            break
+    sys.stdout.write(f"{number - 1}\n")
+    sys.exit(status)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
