@@ -40,8 +40,13 @@ def door(doors: Door) -> Iterator[Door]:
 
 
 def was_asked(yard: FaultyYard, door: Door, times: int) -> bool:
-    yard.clock.advance(0.5)
+    if not is_probing(yard):  # time that ran away from the answers would make a try due
+        yard.clock.advance(0.5)
     return len(door.proxy.passed) >= times
+
+
+def is_probing(yard: FaultyYard) -> bool:
+    return any(probed.probes for probed in yard.sync._reach._probed.values())
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ async def test_a_login_page_is_waited_for_and_all_goes_on_within_a_second_of_its
         assert bool(login.asked) == redirects
         assert not any("authorization" in each.headers for each in login.asked)
         door.proxy.heal()
+        await until_async(lambda: not is_probing(yard), 30, "the last probe that saw the page is over")
         yard.clock.advance(1)
         await until_async(lambda: not yard.sync.snapshot().jobs, 30, "it goes on")
         assert door.holds(repository, "v1", image)
