@@ -23,7 +23,6 @@ import httpx
 
 from yarddesk.content.upstream import UpstreamFailure
 from yarddesk.upstream.origins import Origin
-from yarddesk.upstream.pool import PoolTransport
 
 _log = logging.getLogger(__name__)
 
@@ -173,6 +172,9 @@ class Transports:
         context, for_proxy = await self._context(Use.SEPARATE), await self._context_for(proxy)
         lease = self._separate.get(proxy)
         if lease is None or lease.retired:
+            # With httpcore, which takes its megabytes when the first upstream is asked, and not where there is none.
+            from yarddesk.upstream.pool import PoolTransport
+
             lease = self._separate[proxy] = Lease(PoolTransport(context, _SEPARATE_LIMITS, _proxy(proxy, for_proxy)))
             lease.retired = self._over
         return lease
