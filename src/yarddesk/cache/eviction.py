@@ -174,6 +174,8 @@ class Evictor:
         """What is too much of it, what wasn't used for longest first."""
         bound, used = self._settings.max_size, found.used
         needed, self._needed = self._needed, 0
+        if needed > used:
+            needed = 0  # all of it would not be enough: then it had better stay
         self._over = bool(bound) and used > bound
         if not (self._over or needed) or self._settings.offline or self._known.pins.unreadable:
             return
@@ -206,6 +208,7 @@ class Evictor:
         if image is None or freed is None:
             return 0
         self._known.ledger.gone(image.repository, image.manifests)
+        self._known.uses.gone(image.repository, image.manifests)
         _log.info("evicted %s (%d bytes)", format_reference(image.repository, image.root), freed)
         self._events.publish(ImageEvicted(repository=image.repository, digest=image.root, tags=image.tags, size=freed))
         return freed

@@ -278,10 +278,11 @@ class CachedManifests:
         """Note where it came from, unless somebody pushed it: before, or meanwhile."""
         digest = manifest.digest
         with self._ledger.arriving(repository, digest) as arriving:
-            here = await self._here(repository, digest) is not None
-            is_ours = here and self._ledger.get(repository, digest) is None
+            known = self._ledger.get(repository, digest)
+            was_here = await self._here(repository, digest) is not None
             await self._store.put_manifest(repository, manifest)
-            if not is_ours and not arriving.pushed and self._ledger.get(repository, digest) is None:
+            was_evicted = known is not None and self._ledger.get(repository, digest) is None
+            if (not was_here or was_evicted) and not arriving.pushed:
                 self._ledger.came(repository, digest, upstream)
 
     def _saw(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:

@@ -4,7 +4,7 @@ Noted in memory at each pull, which costs next to nothing, and appended to DATA/
 minute's order, nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +42,12 @@ class Uses:
     def get(self, repository: RepositoryName, digest: Digest) -> float:
         """0 where it isn't known."""
         return self._uses.get((repository, digest), 0.0)
+
+    def gone(self, repository: RepositoryName, digests: Iterable[Digest]) -> None:
+        """They are not here any more."""
+        for digest in digests:
+            self._uses.pop((repository, digest), None)
+            self._unwritten.pop((repository, digest), None)
 
     def keep_only(self, is_here: Callable[[RepositoryName, Digest], bool]) -> None:
         """Forget what is gone."""

@@ -116,6 +116,10 @@ def _usage(options: argparse.Namespace) -> int:
     print(
         f"in all        {size(usage['used'])}: {plural(usage['blobs'], 'blob')}, {plural(usage['manifests'], 'manifest')}"
     )
+    if options.repository is None:
+        for each in usage["upstreams"]:
+            where = f"from or at {each['name']}" if each["name"] else "here alone"
+            print(f"{where}: {size(each['bytes'])} in {plural(each['manifests'], 'manifest')}")
     print(f"unreferenced  {size(usage['unreferenced'])} in {plural(usage['unreferenced_blobs'], 'blob')}")
     if usage["quarantine"]:
         print(f"quarantine    {size(usage['quarantine'])}")

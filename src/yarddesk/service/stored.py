@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from yarddesk.cache.shares import shares, size_here
 from yarddesk.content.graph import read_graph
 from yarddesk.content.target import NotFound
+from yarddesk.content.threads import in_thread
 from yarddesk.control.documents import timestamp
 from yarddesk.control.works import Document, Report
 from yarddesk.errors import YarddeskError
@@ -34,6 +36,7 @@ class Stored:
     async def images(self, parameters: Document, report: Report) -> Document:
         """Each tag, and each manifest that no tag or index names, as an item; `repository`: of that one alone."""
         only = _repository(parameters)
+        await self._store.stock_taken()
         count = 0
         async for repository in self._store.known_repositories():
             if only is not None and repository != only:
@@ -54,8 +57,14 @@ class Stored:
         repositories = [each for each in found.repositories if only is None or each.name == only]
         if only is not None and not repositories:
             raise NotFound(f"There is no repository {only} here.")
+        await self._store.stock_taken()
+        ledger = self._around.keeping.ledger
+        by_upstream = await in_thread(shares, self._store.contents.copy(), ledger.get)
         return {
             "used": await self._store.used_bytes(),
+            "upstreams": [
+                {"name": each.upstream or None, "manifests": each.manifests, "bytes": each.size} for each in by_upstream
+            ],
             "blobs": found.blobs,
             "manifests": found.manifests,
             "unreferenced": found.unreferenced,
@@ -109,6 +118,7 @@ class Stored:
             return None
         modified = await self._store.manifest_modified(repository, digest)
         config = await self._config(manifest)
+        used = self._around.keeping.uses.get(repository, digest)
         annotations = manifest.annotations or {}
         platforms = [str(child.platform) for child in manifest.manifests if child.platform is not None]
         if not manifest.is_index and config.get("os"):
@@ -123,6 +133,9 @@ class Stored:
             "artifact_type": manifest.artifact_type if _kind(manifest) == "artifact" else "",
             "platforms": [platform for platform in platforms if platform != "unknown/unknown"],
             "size": await self._size(repository, manifest),
+            "bytes_here": self._size_here(repository, digest),
+            "pinned": bool(self._around.keeping.pins.of(repository) & {None, reference, digest}),
+            "used": timestamp(datetime.fromtimestamp(used, UTC)) if used else None,
             "created": _text(annotations.get(_CREATED) or config.get("created")) or None,
             "stored": timestamp(None if modified is None else datetime.fromtimestamp(modified, UTC)),
             "upstream": self._around.whereabouts.of(repository, reference, digest),
@@ -136,6 +149,12 @@ class Stored:
             return None
         described = {node.descriptor.digest: node.descriptor.size for node in graph.nodes.values()}
         return sum((described | {blob.digest: blob.size for blob in graph.blobs.values()}).values())
+
+    def _size_here(self, repository: RepositoryName, digest: Digest) -> int:
+        """Of what is here of it."""
+        index = self._store.contents
+        contents = index.repositories.get(repository)
+        return 0 if contents is None else size_here(index, contents, index.descendants(repository, digest))
 
     async def _config(self, manifest: Manifest) -> dict[str, Any]:
         """An image's configuration, where it is here and is one."""

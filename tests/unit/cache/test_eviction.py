@@ -409,6 +409,65 @@ async def test_it_happens_by_itself(world: World) -> None:
         await until_async(lambda: yard.evictor.used < 2000)
 
 
+async def test_what_would_not_be_enough_is_not_evicted_for_a_full_disk(yard: BoundedYard, world: World) -> None:
+    manifest = await pulled(yard, world, "one", V1)
+    yard.evictor.make_room(1_000_000)
+    await yard.settle()
+    assert await here(yard, manifest)
+    yard.evictor.make_room(1)
+    await yard.settle()
+    assert not await here(yard, manifest)
+
+
+async def test_a_manifest_that_was_deleted_here_and_is_pulled_again_came_through_its_upstream(
+    yard: BoundedYard, world: World
+) -> None:
+    manifest, blobs = small_image("one")
+    await yard.push(REPOSITORY, manifest, blobs, V1)
+    await yard.store.delete_manifest(REPOSITORY, manifest.digest)
+    await pulled(yard, world, "one", V2)
+    yard.bound(1)
+    await yard.settle()
+    assert not await here(yard, manifest)
+
+
+async def test_a_push_that_comes_while_the_same_manifest_is_being_pulled_makes_it_ours(
+    yard: BoundedYard, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, blobs = small_image("one")
+    await world.publish(manifest, blobs, V1)
+    for content in blobs:
+        await push_blob(yard.store, content)
+    gate = Gate(monkeypatch, "replace", lambda _, to: "_sha256" in str(to))
+    pulling = asyncio.ensure_future(yard.pull(REPOSITORY, V1))
+    await gate.reached()
+    pushing = asyncio.ensure_future(yard.intake.take(REPOSITORY, manifest, (V2,)))
+    await asyncio.sleep(0)
+    gate.open()
+    await asyncio.gather(pulling, pushing)
+    yard.bound(1)
+    await yard.settle()
+    assert V2 in await yard.store.tags(REPOSITORY)
+
+
+async def test_pulls_and_pushes_go_on_while_images_go(world: World) -> None:
+    async with bounded_yard(world.folder, world.queue, world.routes, running=True) as yard:
+        for number in range(60):
+            await pulled(yard, world, f"old {number}", Tag.parse(f"old-{number}"))
+        kept = [await pulled(yard, world, f"kept {number}", Tag.parse(f"kept-{number}")) for number in range(3)]
+        await until_async(lambda: yard.evictor.used > 60_000)
+        going = asyncio.ensure_future(until_async(lambda: yard.evictor.used < 10_000, 30))
+        yard.bound(5_000)
+        for number in range(30):
+            await yard.pull(REPOSITORY, Tag.parse(f"kept-{number % 3}"))
+            await yard.push(ALONE, *small_image(f"pushed {number % 5}"), V1)
+            if number == 3:
+                assert not going.done(), "this shows nothing"
+        await going
+        assert all([await here(yard, manifest) for manifest in kept])
+        assert await here(yard, small_image("pushed 4")[0], ALONE)
+
+
 # While it goes
 
 
