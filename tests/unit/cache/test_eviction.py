@@ -435,19 +435,53 @@ async def test_a_push_that_comes_while_the_same_manifest_is_being_pulled_makes_i
     yard: BoundedYard, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, blobs = small_image("one")
-    await world.publish(manifest, blobs, V1)
-    for content in blobs:
-        await push_blob(yard.store, content)
-    gate = Gate(monkeypatch, "replace", lambda _, to: "_sha256" in str(to))
-    pulling = asyncio.ensure_future(yard.pull(REPOSITORY, V1))
-    await gate.reached()
-    pushing = asyncio.ensure_future(yard.intake.take(REPOSITORY, manifest, (V2,)))
-    await asyncio.sleep(0)
-    gate.open()
-    await asyncio.gather(pulling, pushing)
+    await world.publish(manifest, blobs)
+    put = yard.store.put_manifest
+
+    async def pushed_just_before(repository: RepositoryName, pulled: Manifest) -> None:
+        monkeypatch.setattr(yard.store, "put_manifest", put)
+        await yard.push(REPOSITORY, manifest, blobs)
+        await put(repository, pulled)
+
+    monkeypatch.setattr(yard.store, "put_manifest", pushed_just_before)
+    await yard.pull(REPOSITORY, manifest.digest)
     yard.bound(1)
     await yard.settle()
-    assert V2 in await yard.store.tags(REPOSITORY)
+    assert await here(yard, manifest)
+
+
+async def test_what_one_upstream_has_and_was_cancelled_for_another_stays(yard: BoundedYard, world: World) -> None:
+    world.routes.upstreams.append(FakeUpstream(name="second", pull=False))
+    world.routes.only["second"] = "corp/"
+    manifest, blobs = small_image("one")
+    await yard.push(PUSHED, manifest, blobs)
+    await yard.sync(PUSHED, manifest.digest, world.corp)
+    yard.cancel(PUSHED, manifest.digest)
+    yard.bound(1)
+    await yard.settle()
+    assert await here(yard, manifest, PUSHED)
+
+
+async def test_what_a_fill_left_over_is_known_after_a_restart(world: World) -> None:
+    manifest, blobs = small_image("one")
+    await world.publish(manifest, blobs)
+    async with bounded_yard(world.folder, world.queue, world.routes) as yard:
+        await push_blob(yard.store, b"sent by a client")
+        async with yard.pulls.open_blob(REPOSITORY, manifest.blobs[1].digest) as content:
+            assert [piece async for piece in content.read(0, content.size)]
+    async with bounded_yard(world.folder, world.queue, world.routes) as yard:
+        yard.bound(1)
+        await yard.settle()
+        assert await yard.store.used_bytes() == len(b"sent by a client")
+
+
+async def test_what_is_used_after_the_look_stays_for_now(yard: BoundedYard, world: World) -> None:
+    manifest = await pulled(yard, world, "one", V1)
+    yard.bound(1)
+    found = await yard.evictor.survey()
+    await yard.manifest(REPOSITORY, V1)
+    await yard.evictor.evict(found)
+    assert await here(yard, manifest)
 
 
 async def test_pulls_and_pushes_go_on_while_images_go(world: World) -> None:

@@ -20,9 +20,10 @@ from tests.support.stored_oracle import Walked
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import ImageReference, RepositoryName, Tag
+from yarddesk.storage.contents import unpacked
 
 HUB, CORP, MINE = (RepositoryName.parse(name) for name in ("hub/app", "corp/app", "mine/app"))
-TAGS = [Tag.parse(f"v{number}") for number in range(3)]
+TAGS = [Tag.parse(f"v{number}") for number in range(2)]
 BASE = b"base" * 200
 PLAIN = [small_image(f"image {number}", *([BASE] if number % 2 else []), size=500 + number) for number in range(5)]
 IMAGES: list[tuple[Manifest, list[bytes]]] = [
@@ -36,6 +37,7 @@ REPOSITORY = st.sampled_from([HUB, CORP, MINE])
 
 OPERATIONS = st.one_of(
     st.tuples(st.just("publish"), NUMBER, TAG),
+    st.tuples(st.just("publish_and_pull"), NUMBER, TAG),
     st.tuples(st.just("pull"), TAG, st.booleans()),
     st.tuples(st.just("push"), REPOSITORY, NUMBER, st.one_of(TAG, st.none())),
     st.tuples(st.just("sync"), st.integers(0, 5)),
@@ -43,6 +45,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("pin"), REPOSITORY, st.one_of(TAG, st.none())),
     st.tuples(st.just("unpin"), st.integers(0, 3)),
     st.tuples(st.just("evict"), st.floats(0, 1)),
+    st.tuples(st.just("evict"), st.just(0.0)),
     st.tuples(st.just("restart")),
     st.tuples(st.just("crash")),
 )
@@ -85,6 +88,10 @@ class Model:
                 await self.hub.store.put_manifest(HUB, child)
         await self.hub.store.put_manifest(HUB, manifest)
         await self.hub.store.put_tag(HUB, tag, manifest.digest)
+
+    async def publish_and_pull(self, number: int, tag: Tag) -> None:
+        await self.publish(number, tag)
+        await self.pull(tag, True)
 
     async def pull(self, tag: Tag, all_of_it: bool) -> None:
         if await self.hub.tag_of(HUB, tag) is None and (HUB, tag) not in self.tags:
@@ -186,6 +193,12 @@ class Model:
         for name, tags in walked.tags.items():
             for text, named in tags.items():
                 assert named in walked.manifests[name], f"{name}:{text} leads nowhere"
+        index = self.yard.store.contents
+        assert {name: dict(each.tags) for name, each in index.repositories.items() if each.tags} == walked.tags
+        assert {name: set(each.manifests) for name, each in index.repositories.items() if each.manifests} == {
+            name: set(manifests) for name, manifests in walked.manifests.items()
+        }
+        assert {str(unpacked(name)): (size, name in index.filled) for name, size in index.blobs.items()} == walked.blobs
         assert (await self.yard.evictor.survey()).used == walked.can_be_had_again(self.may_go)
         assert await self.yard.store.used_bytes() == sum(size for size, _ in walked.blobs.values()) + sum(
             size for manifests in walked.manifests.values() for _, size in manifests.values()
@@ -212,8 +225,8 @@ class Model:
         return not (repository == HUB and entry.source == "hub") and not (repository == CORP and entry.source == "corp")
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(OPERATIONS, max_size=25))
+@settings(max_examples=25, deadline=None)
+@given(st.lists(OPERATIONS, min_size=15, max_size=30))
 def test_what_must_stay_stays_and_what_can_be_had_again_is_counted_to_the_byte(
     operations: list[tuple[object, ...]],
 ) -> None:
