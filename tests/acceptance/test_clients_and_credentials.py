@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 
@@ -36,7 +37,7 @@ USER = "ci"
 PASSWORD = "c4nary pässword/of?a+test"
 IDENTITY = "c4nary-identity-token-of-a-test"
 
-Door = Literal["open", "password", "password over TLS", "token", "token over TLS"]
+Door = Literal["open", "TLS", "password", "password over TLS", "token", "token over TLS"]
 Source = Literal["nothing", "keychain", "helper", "auths", "identity", "identity of a helper"]
 Client = Literal["docker", "podman", "skopeo"]
 
@@ -58,6 +59,9 @@ CASES = [
     Case("open", "docker", "nothing"),
     Case("open", "podman", "nothing"),
     Case("open", "skopeo", "nothing"),
+    Case("TLS", "docker", "nothing"),
+    Case("TLS", "podman", "nothing"),
+    Case("TLS", "skopeo", "nothing"),
     Case("password", "docker", "helper"),
     Case("password", "podman", "auths"),
     Case("password", "skopeo", "keychain"),
@@ -69,6 +73,9 @@ CASES = [
     Case("token", "skopeo", "helper"),
     Case("token over TLS", "docker", "identity"),
     Case("token over TLS", "podman", "identity of a helper"),
+    Case("token over TLS", "docker", "auths"),
+    Case("token over TLS", "podman", "helper"),
+    Case("token over TLS", "skopeo", "keychain"),
     Case("token", "skopeo", "identity"),
 ]
 
@@ -183,6 +190,14 @@ def street(short_folder: Path) -> Iterator[Street]:
 @pytest.fixture(scope="module")
 def clients(short_folder: Path, dockerd: Dockerd) -> Clients:
     return Clients(short_folder, dockerd)
+
+
+def test_each_client_meets_each_door_and_each_source_and_each_source_each_door() -> None:
+    assert {(case.client, case.door) for case in CASES} == set(product(get_args(Client), get_args(Door)))
+    kept = ("keychain", "helper", "auths")
+    assert {(case.client, case.source) for case in CASES} >= set(product(get_args(Client), kept))
+    locked = [door for door in get_args(Door) if door not in ("open", "TLS")]
+    assert {(case.source, case.door) for case in CASES} >= set(product(kept, locked))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
