@@ -121,6 +121,7 @@ class _UpstreamCarrier:
         self._survey = Survey(source, destination, way, meter, trust=trust)
         self.there: dict[Digest, None] = {}
         """The manifests that it had, and was not sent again."""
+        self._asked: dict[Digest, int] = {}
 
     def found(self, descriptor: Descriptor) -> None:
         if descriptor.is_manifest:
@@ -131,6 +132,7 @@ class _UpstreamCarrier:
         return await self._survey.has(manifest)
 
     async def lacks(self, blob: Descriptor) -> bool:
+        self._asked[blob.digest] = self._wires.transfers.broken(self._key(blob))
         async with self._wires.questions.at(self._way.holder.upstream):
             return await self._survey.lacks(blob)
 
@@ -143,8 +145,13 @@ class _UpstreamCarrier:
 
     async def send(self, blob: Descriptor) -> None:
         way, transfers = self._way, self._wires.transfers
-        key = TransferKey(way.holder.upstream, way.repository, blob.digest)
+        key = self._key(blob)
         while True:
+            if self._trust and transfers.broken(key) != self._asked.get(blob.digest):
+                # A transfer of it broke since we asked: it may have come to its end, and only the answer got lost.
+                if not await self.lacks(blob):
+                    return
+                continue
             if self._trust and way.known.is_fresh(blob.digest, way.repository):
                 # Another job's transfer of it has ended since we asked whether it was there.
                 self._survey.finish(blob, LayerState.THERE)
@@ -166,12 +173,20 @@ class _UpstreamCarrier:
             self._survey.finish(blob, LayerState.SENT)
             return
 
+    def _key(self, blob: Descriptor) -> TransferKey:
+        return TransferKey(self._way.holder.upstream, self._way.repository, blob.digest)
+
     def _transfer(self, blob: Descriptor) -> Callable[[Transfer], Awaitable[None]]:
         async def send(transfer: Transfer) -> None:
             source = Outgoing(self._source, blob, self._wires.bandwidth, transfer)
             holder = self._way.holder
-            async with self._wires.slots.slot(holder.upstream, holder.job_id, self._way.priority) as slot:
-                await source.push_to(self._destination, slot.turn)
+            try:
+                async with self._wires.slots.slot(holder.upstream, holder.job_id, self._way.priority) as slot:
+                    await source.push_to(self._destination, slot.turn)
+            except BaseException:
+                # It may be there now, whatever was said before.
+                self._way.known.forget(blob.digest, self._way.repository)
+                raise
             self._way.known.add(blob.digest, self._way.repository)
 
         return send

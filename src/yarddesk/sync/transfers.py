@@ -17,6 +17,7 @@ from yarddesk.oci.name import RepositoryName
 from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.schedule import PartKey
 
+_MOST_BROKEN: Final = 1000
 MOST_RESTING: Final = 256
 """More than these are forgotten: upstreams forget what nobody goes on with by themselves."""
 
@@ -69,9 +70,15 @@ class Transfers:
         self._abandoned = abandoned
         self._transfers: dict[TransferKey, Transfer] = {}
         self._resting: OrderedDict[TransferKey, set[PartKey]] = OrderedDict()
+        self._broken: OrderedDict[TransferKey, int] = OrderedDict()
+        self._breaks = 0
 
     def find(self, key: TransferKey) -> Transfer | None:
         return self._transfers.get(key)
+
+    def broken(self, key: TransferKey) -> int:
+        """Another number after each transfer of it that ended badly: what it brought may be there all the same."""
+        return self._broken.get(key, 0)
 
     def elsewhere(self, upstream: str, digest: Digest, repository: RepositoryName) -> Transfer | None:
         """The same blob on its way to another repository of the same upstream."""
@@ -166,10 +173,18 @@ class Transfers:
                 transfer.failure = TransferAbandoned(str(key.digest))
             del self._transfers[key]
             if transfer.failure is not None:
+                self._note_break(key)
                 self._ended_halfway(transfer)
 
         transfer.task.add_done_callback(ended)
         return transfer
+
+    def _note_break(self, key: TransferKey) -> None:
+        self._breaks += 1
+        self._broken[key] = self._breaks
+        self._broken.move_to_end(key)
+        while len(self._broken) > _MOST_BROKEN:
+            self._broken.popitem(last=False)
 
     def _ended_halfway(self, transfer: Transfer) -> None:
         wanted_by = transfer.wanted_by | transfer.holders

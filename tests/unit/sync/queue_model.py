@@ -15,7 +15,7 @@ from tests.support.simulation import Died
 from tests.unit.sync.simulated_yard import SimulatedYard, WatchedUpstream, nobody_watches_folders
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
-from yarddesk.oci.name import RepositoryName, Tag, parse_reference
+from yarddesk.oci.name import RepositoryName, Tag, format_reference, parse_reference
 from yarddesk.sync.snapshot import JobSnapshot, UpstreamPart
 from yarddesk.sync.states import JobState
 
@@ -39,6 +39,7 @@ GRAPHS: dict[str, Graph] = {graph.manifest.digest: graph for graph in IMAGES.val
 REPOSITORIES = [RepositoryName.parse("team/app"), RepositoryName.parse("team/web")]
 TAGS = [Tag.parse("v1"), Tag.parse("v2")]
 UPSTREAMS = ["corp", "mirror"]
+_LOOKS = 5
 LONG_ENOUGH = 6000.0
 """Seconds after which everything has been tried again, whatever kept it."""
 
@@ -289,16 +290,21 @@ class QueueModel:
         return any(end <= self.yard.loop.seconds < end + 1 for end in self.paused.values())
 
     def markers_say_what_is_queued(self) -> None:
-        found = {}
-        for path in (self.folder / "pending").rglob("*.json"):
-            document = json.loads(path.read_bytes())
-            found[f"{document['repository']}:{document['reference']}".replace(":sha256:", "@sha256:")] = document
-        jobs = {job.id: job for job in self.jobs()}
+        for _ in range(_LOOKS):
+            found = self.markers()
+            jobs = {job.id: job for job in self.jobs()}
+            if found.keys() == jobs.keys():
+                break
+            self.yard.rest(0.1)  # it's taken out of the queue just now, which is two things
         assert found.keys() == jobs.keys()
         for job_id, document in found.items():
             job = jobs[job_id]
             assert (document["digest"], document["generation"]) == (job.digest, job.generation)
             assert document["upstreams"].keys() == {part.upstream for part in job.parts}
+
+    def markers(self) -> dict[str, dict[str, Any]]:
+        documents = [json.loads(path.read_bytes()) for path in (self.folder / "pending").rglob("*.json")]
+        return {format_reference(each["repository"], parse_reference(each["reference"])): each for each in documents}
 
     def jobs(self) -> tuple[JobSnapshot, ...]:
         return self.yard.service.snapshot().jobs
