@@ -27,6 +27,7 @@ from yarddesk.sync.worker import Worker
 _log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 16
+_ENDED_BADLY: Final = frozenset({JobState.CANCELLING, JobState.CANCELLED, JobState.FAILED})
 _MOST_KEPT: Final = 1000
 
 
@@ -45,7 +46,9 @@ class Intake:
         if not push.tags:
             carriers = queue.carriers(push.repository, manifest.digest)
             self._arrived(carriers, manifest.digest)
-            taken_along = {name for job in carriers for name in job.parts}
+            taken_along = {
+                name for job in carriers for name, part in job.parts.items() if part.state not in _ENDED_BADLY
+            }
             wanted_by = queue.upstreams_of(push.repository, manifest.digest)
             if carriers and taken_along.issuperset(wanted_by) and await self._promised(carriers, manifest.digest):
                 return

@@ -116,8 +116,7 @@ class Outcomes:
         with queue.changing(job, [part]):
             part.move(JobState.CANCELLING)
             part.move(JobState.CANCELLED)
-        if job.is_over:
-            await self._orphaned(job)
+        await self._orphaned(job)
         try:
             await queue.out_or_saved(job)
         except YarddeskError as failure:

@@ -253,8 +253,7 @@ class Steering:
 
     async def end_part(self, job: Job, part: Part, reason: str) -> None:
         """One upstream's part is cancelled for this reason, and the job with it if it was the last. Raises StorageError."""
-        if all(each is part or each.state.is_over for each in job.parts.values()):
-            await self._orphaned(job)
+        await self._orphaned(job)
         await self._cancel_part(job, part, reason)
 
     async def _cancel_part(self, job: Job, part: Part, reason: str = "Cancelled.") -> None:

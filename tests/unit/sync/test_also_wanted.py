@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image, build_index
+from tests.unit.sync.test_conflicts import somebody_moves
 from tests.unit.sync.yard import REPOSITORY, Yard, parse_digest, running, settle
+from yarddesk.settings.model import SyncSettings
+from yarddesk.sync.snapshot import ConflictChoice
 
 INDEX = build_index("two platforms", layer_sizes=(50,))
 PLATFORM = INDEX.images[0]
@@ -89,4 +93,30 @@ async def test_the_process_dies_while_the_index_leaves(tmp_path: Path) -> None:
         await yard.service.cancel("team/app:v1")
         await settle()
         assert orders == [(True, True)]
+        await arrives(yard)
+
+
+async def test_the_index_was_cancelled_for_one_upstream(tmp_path: Path) -> None:
+    corp, mirror = FakeUpstream(away=True), FakeUpstream(name="mirror", registry="registry.mirror", away=True)
+    async with running(tmp_path, upstreams=[corp, mirror]) as yard:
+        await yard.push(INDEX)
+        await yard.service.cancel("corp")
+        await yard.push_manifest(PLATFORM.manifest)
+        mirror.away = False
+        await arrives(yard)
+
+
+async def test_the_index_gave_way_to_somebody_elses_at_one_upstream(tmp_path: Path) -> None:
+    mirror = FakeUpstream(name="mirror", registry="registry.mirror", away=True)
+    ask = SyncSettings(interval=timedelta(seconds=3600), on_conflict="ask")
+    async with running(tmp_path, upstreams=[FakeUpstream(), mirror], sync=ask) as yard:
+        await yard.push(build_image("first"))
+        await yard.until(lambda: (job := yard.job()) and str(job.parts[0].state) == "done", "the tag was seen at corp")
+        await somebody_moves(yard.upstream, "theirs")
+        await yard.push(INDEX)
+        await yard.until_state("blocked")
+        await yard.push_manifest(PLATFORM.manifest)
+        await yard.service.decide("team/app:v1", ConflictChoice.KEEP)
+        assert yard.job(ALONE) is not None
+        mirror.away = False
         await arrives(yard)
