@@ -26,6 +26,9 @@ from yarddesk.storage.threads import Threads
 from yarddesk.storage.tree import Tree
 
 _PAGE: Final = 200
+_NAMES: Final = 5_000
+"""Names at once where nothing but names is kept: each time all that are in the same folder are read and put in order."""
+
 _MOST_CONTENT_BYTES: Final = 4 * 1024 * 1024
 """Manifests that are looked through are read a few at a time, of large ones no more than the one that goes beyond this."""
 
@@ -365,7 +368,7 @@ class Repositories:
         return None if digest is None else self._files.read(repository, digest)
 
     def _known_after(self, last: str) -> list[RepositoryName]:
-        return list(islice(self._catalog.after(last, tagged=True), _PAGE))
+        return list(islice(self._catalog.after(last, tagged=True), _NAMES))
 
     def _names_after(self, last: str) -> list[RepositoryName]:
         return list(islice(self._catalog.after(last), _PAGE))

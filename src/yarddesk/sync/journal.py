@@ -56,6 +56,7 @@ class Journal:
         self._tree = Tree(str(folder.parent))
         self._jobs: dict[str, Job] = {}
         self._by_repository: dict[RepositoryName, dict[str, None]] = {}
+        self._folders: dict[Path, RepositoryName] = {}
         self._by_digest: dict[tuple[RepositoryName, Digest], dict[str, None]] = {}
         self._turns: dict[str, _Turn] = {}
         self.set_aside: tuple[SetAsideMarker, ...] = ()
@@ -235,7 +236,7 @@ class Journal:
 
         Raises StorageError.
         """
-        folders = {self.folder.joinpath(*encode_repository(name)): name for name in self._by_repository}
+        folders = dict(self._folders)
         with durable.in_words(str(self.folder)):
             changed = await self._in_thread(self._quiet.changed, list(folders))
             known = [job for folder in changed for job in self.in_repository(folders[folder])]
@@ -281,7 +282,10 @@ class Journal:
             self._forget_digest(replaced)
         self._jobs[job.id] = job
         self._by_digest.setdefault((job.repository, job.digest), {})[job.id] = None
-        self._by_repository.setdefault(job.repository, {})[job.id] = None
+        siblings = self._by_repository.setdefault(job.repository, {})
+        if not siblings:
+            self._folders[self.folder.joinpath(*encode_repository(job.repository))] = job.repository
+        siblings[job.id] = None
 
     def _leave(self, job: Job) -> None:
         del self._jobs[job.id]
@@ -289,6 +293,7 @@ class Journal:
         del siblings[job.id]
         if not siblings:
             del self._by_repository[job.repository]
+            del self._folders[self.folder.joinpath(*encode_repository(job.repository))]
         self._forget_digest(job)
 
     def _forget_digest(self, job: Job) -> None:

@@ -49,6 +49,8 @@ _MORE_ATTEMPTS: Final = 8
 _STOP_SECONDS: Final = 1.5
 _TICK_SECONDS: Final = 1.0
 _LONGEST_TICK_SECONDS: Final = 60.0
+_SCAN_REST: Final = 1000.0
+_LONGEST_SCAN_REST_SECONDS: Final = 300.0
 
 
 class SyncService:
@@ -105,6 +107,7 @@ class SyncService:
         self._runner: asyncio.Task[None] | None = None
         self._loaded = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._scan_took_seconds = 0.0
         self._subscription: Subscription | None = None
         self._follow(settings)
 
@@ -342,9 +345,10 @@ class SyncService:
             await self._clock.wait(self._queue.timer, max(self._until_tick(scanned), _again_seconds(failures)))
             try:
                 await self._steering.expire()
-                if self._clock.monotonic() - scanned >= self._settings.sync.interval.total_seconds():
+                if self._clock.monotonic() - scanned >= self._scan_every_seconds():
                     scanned = self._clock.monotonic()
                     await self._watch.scan()
+                    self._scan_took_seconds = self._clock.monotonic() - scanned
                 failures = 0
             except YarddeskError as error:
                 failures += 1
@@ -363,8 +367,15 @@ class SyncService:
         self._reach.again()
         await self._steering.retry(only_waiting=True)
 
+    def _scan_every_seconds(self) -> float:
+        """As the settings say, but ever less often the longer it takes: it's there for what the watch of the folder misses."""
+        seconds = self._settings.sync.interval.total_seconds()
+        if not self._watch.tells:
+            return seconds
+        return max(seconds, min(_SCAN_REST * self._scan_took_seconds, _LONGEST_SCAN_REST_SECONDS))
+
     def _until_tick(self, scanned: float) -> float:
-        seconds = max(_TICK_SECONDS, self._settings.sync.interval.total_seconds()) - (self._clock.monotonic() - scanned)
+        seconds = max(_TICK_SECONDS, self._scan_every_seconds()) - (self._clock.monotonic() - scanned)
         ends: list[datetime] = list(self._queue.timed_jobs.values())
         if (end := self._queue.pauses.next_end()) is not None:
             ends.append(end)

@@ -30,6 +30,8 @@ class FolderWatch:
         self._journal = journal
         self._cancelled = cancelled
         self._stopping = asyncio.Event()
+        self.tells = True
+        """False once the system doesn't say what changes: then `scan` is all there is."""
 
     async def run(self) -> None:
         """Until `stop`. Where the system can't watch (too many watches, some network disks) only `scan` notices."""
@@ -44,6 +46,7 @@ class FolderWatch:
             ):
                 await self._look_safely(changes)
         except Exception:  # noqa: BLE001 - whatever keeps the folder from being watched must not keep images from being synced
+            self.tells = False
             _log.exception("%s can't be watched; deleted markers are noticed later", self._journal.folder)
 
     def stop(self) -> None:

@@ -6,18 +6,22 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.support.clocks import HandClock
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import OCI_INDEX, Content, build_image, build_index
-from tests.unit.sync.yard import REPOSITORY, parse_digest, running
+from tests.unit.sync.yard import REPOSITORY, parse_digest, running, settle
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.settings.model import SyncSettings
 from yarddesk.storage import durable
 from yarddesk.sync.intake import Intake
 from yarddesk.sync.marker_files import QuietFolders
+from yarddesk.sync.watch import FolderWatch
 
 
 async def test_folders_in_which_nothing_changed_are_not_listed_again(
@@ -180,6 +184,33 @@ async def test_a_command_about_many_images_waits_for_the_disk_as_often_as_about_
     few, many = await costs(tmp_path / "few", 2), await costs(tmp_path / "many", 40)
     assert few == many
     assert max(many.values()) <= 4, many
+
+
+async def test_a_look_at_the_folder_that_takes_long_is_taken_less_often_while_the_system_tells_of_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    clock = HandClock()
+
+    async def slow(_watch: FolderWatch) -> None:
+        looks.append(clock.monotonic())
+        clock.advance(0.1)
+
+    monkeypatch.setattr(FolderWatch, "scan", slow)
+    async with running(tmp_path, clock=clock, sync=SyncSettings(interval=timedelta(seconds=10))) as yard:
+        await yard.until(lambda: len(looks) == 1, "a look")
+        await settle()
+        clock.advance(90)
+        await settle(200)
+        assert len(looks) == 1
+        clock.advance(11)
+        await yard.until(lambda: len(looks) == 2, "after a thousand times as long")
+        await settle()
+        yard.service._watch.tells = False
+        yard.service._queue.timer.set()
+        await settle(200)
+        clock.advance(11)
+        await yard.until(lambda: len(looks) == 3, "as the settings say, where nothing else tells")
 
 
 def test_a_folder_that_changed_just_now_is_not_quiet(tmp_path: Path) -> None:
