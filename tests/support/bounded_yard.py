@@ -67,6 +67,9 @@ class HandQueue:
             found.setdefault(repository, set()).add(digest)
         return {repository: frozenset(digests) for repository, digests in found.items()}
 
+    def queued_in(self, repository: RepositoryName) -> frozenset[Digest]:
+        return self.queued().get(repository, frozenset())
+
 
 class NobodyElse:
     async def image_arrived(self, arrival: Arrival) -> None:
@@ -101,7 +104,7 @@ class BoundedYard:
         )
         self.evictor = Evictor(
             store,
-            Known(keeping.ledger, keeping.pins, keeping.uses, queue.queued, self.pulls.followed),
+            Known(keeping.ledger, keeping.pins, keeping.uses, queue.queued, queue.queued_in, self.pulls.followed),
             routes=routes,
             settings=settings.cache,
             closed=self.gate.closed,

@@ -6,7 +6,7 @@ goes, and only then, no push passes: nobody stands between “its blobs are here
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -59,12 +59,13 @@ class EvictableStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What decides over images. `queued` gives all manifests that are on their way to an upstream, by repository."""
+    """What decides over images. `queued` gives all manifests that are on their way to an upstream, `queued_in` those of a repository."""
 
     ledger: Ledger
     pins: Pins
     uses: Uses
     queued: Queued
+    queued_in: Callable[[RepositoryName], Collection[Digest]]
     followed: Callable[[RepositoryName, Tag], Digest | None]
 
 
@@ -166,7 +167,9 @@ class Evictor:
         """Look through everything that is stored."""
         queued, routes = self._known.queued(), self._routes
         index = self._store.contents.copy()
-        found = await in_thread(survey, index, self._standing, lambda name: self._wanted(name, routes, queued))
+        found = await in_thread(
+            survey, index, self._standing, lambda name: self._wanted(name, routes, queued.get(name, ()))
+        )
         self._is_used(found.used)
         return found
 
@@ -222,17 +225,15 @@ class Evictor:
         family = Family(contents)
         if not family.is_root(seen.root):
             return None
-        wanted = self._wanted(seen.repository, self._routes, self._known.queued())
+        wanted = self._wanted(seen.repository, self._routes, self._known.queued_in(seen.repository))
         image = self._standing.image(index, seen.repository, family, seen.root, wanted)
         return image if image is not None and image.used <= seen.used else None
 
-    def _wanted(
-        self, repository: RepositoryName, routes: Routes, queued: Mapping[RepositoryName, frozenset[Digest]]
-    ) -> Wanted:
+    def _wanted(self, repository: RepositoryName, routes: Routes, queued: Collection[Digest]) -> Wanted:
         return Wanted(
             pulls=frozenset(upstream.name for upstream in routes.pull_upstreams(repository)),
             pushes=frozenset(upstream.name for upstream in routes.push_upstreams(repository)),
-            queued=queued.get(repository, ()),
+            queued=queued,
             pins=self._known.pins.of(repository),
         )
 

@@ -52,6 +52,7 @@ class Exports:
         async with write_layout(path) as layout:
             items = []
             for number, image in enumerate(images):
+                self._store.promise_manifest(image.digest)  # so that none of it goes meanwhile
                 work = _Export(self._store.repository(image.repository), layout, report, number, len(images))
                 items.append(await work.add(image, referrers=referrers))
             await layout.save()

@@ -226,7 +226,14 @@ class Yard:
         parts, keeping = self._parts, self._parts.keeping
         evictor = Evictor(
             parts.store,
-            Known(keeping.ledger, keeping.pins, keeping.uses, parts.sync.queued, parts.pulls.followed),
+            Known(
+                keeping.ledger,
+                keeping.pins,
+                keeping.uses,
+                parts.sync.queued,
+                parts.sync.queued_in,
+                parts.pulls.followed,
+            ),
             routes=self._routes,
             settings=self._settings.cache,
             closed=self._registry.deletes.closed,

@@ -17,6 +17,7 @@ from tests.support.bounded_yard import BoundedYard, HandQueue, bounded_yard, nob
 from tests.support.content import index, push_blob
 from tests.support.fake_upstreams import FakeRoutes, FakeUpstream
 from tests.support.stored_oracle import Walked
+from tests.support.waiting import until_async
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import ImageReference, RepositoryName, Tag
@@ -193,16 +194,21 @@ class Model:
         for name, tags in walked.tags.items():
             for text, named in tags.items():
                 assert named in walked.manifests[name], f"{name}:{text} leads nowhere"
+        await until_async(lambda: self.indexed() == Walked.folder(self.folder).blobs)  # a fill ends after its last byte
+        walked = Walked.folder(self.folder)
         index = self.yard.store.contents
         assert {name: dict(each.tags) for name, each in index.repositories.items() if each.tags} == walked.tags
         assert {name: set(each.manifests) for name, each in index.repositories.items() if each.manifests} == {
             name: set(manifests) for name, manifests in walked.manifests.items()
         }
-        assert {str(unpacked(name)): (size, name in index.filled) for name, size in index.blobs.items()} == walked.blobs
         assert (await self.yard.evictor.survey()).used == walked.can_be_had_again(self.may_go)
         assert await self.yard.store.used_bytes() == sum(size for size, _ in walked.blobs.values()) + sum(
             size for manifests in walked.manifests.values() for _, size in manifests.values()
         )
+
+    def indexed(self) -> dict[str, tuple[int, bool]]:
+        index = self.yard.store.contents
+        return {str(unpacked(name)): (size, name in index.filled) for name, size in index.blobs.items()}
 
     def may_go(self, repository: str, image: Collection[str]) -> bool:
         name = RepositoryName.parse(repository)
