@@ -306,7 +306,10 @@ class CachedManifests:
         await self._origins.moves(repository, tag, digest, upstream, before=None if here is None else here.digest)
         if self._is_ours(repository, tag, await self._here(repository, tag)):
             return
-        await self._store.put_tag(repository, tag, digest)
+        try:
+            await self._store.put_tag(repository, tag, digest)
+        except NotFound:
+            return  # it was evicted, or deleted, just now: it's served all the same, and the next pull brings it again
         self._origins.moved(repository, tag)
 
     def _is_ours(self, repository: RepositoryName, reference: Reference, here: Descriptor | None) -> bool:

@@ -432,7 +432,8 @@ class FilesystemStore:
             )
         except YarddeskError as error:
             _log.error("what is stored can't be looked through, so nothing is evicted in this run: %s", error)
-        self._stock_taken.set()
+        finally:
+            self._stock_taken.set()
 
     async def _look_again(self, digests: Sequence[Digest]) -> None:
         """Have in the index what the disk has: of a blob that went and came it can't be told which was last."""

@@ -475,6 +475,28 @@ async def test_what_a_fill_left_over_is_known_after_a_restart(world: World) -> N
         assert await yard.store.used_bytes() == len(b"sent by a client")
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_a_pull_whose_manifest_goes_before_its_tag_moves_is_served_all_the_same(
+    yard: BoundedYard, world: World, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+) -> None:
+    manifest, blobs = small_image("one")
+    await world.publish(manifest, blobs, V1)
+    if is_known:
+        await pulled(yard, world, "older", V1)
+        await world.publish(manifest, blobs, V1)
+        await yard.pull(REPOSITORY, manifest.digest)
+    put_tag = yard.store.put_tag
+
+    async def evicted_just_before(repository: RepositoryName, tag: Tag, digest: Digest) -> None:
+        await yard.store.delete_manifest(repository, digest)
+        await put_tag(repository, tag, digest)
+
+    monkeypatch.setattr(yard.store, "put_tag", evicted_just_before)
+    found = await yard.pulls.fetch_manifest(REPOSITORY, V1)
+    assert found is not None
+    assert found.manifest == manifest
+
+
 async def test_what_is_used_after_the_look_stays_for_now(yard: BoundedYard, world: World) -> None:
     manifest = await pulled(yard, world, "one", V1)
     yard.bound(1)
