@@ -130,6 +130,7 @@ class QueueModel:
             elif before is not None and named is not None and key not in may_go:
                 # The marker of what a tag names was there before the tag.
                 self.owe(key, named, since)
+                self.owed[key].crashes = -1  # it may have arrived, and its line got lost with the process
         for job_id in {key[0] for key in touched}:
             job, was = self.job(job_id), self.is_paused(job_id)
             if job is not None and was and not any(key[0] == job_id for key in may_go):
@@ -151,6 +152,17 @@ class QueueModel:
         for key in [key for key in self.owed if wanted(key)]:
             del self.owed[key]
         self.forget_pauses()
+
+    def ended(self, wanted: Callable[[Key], bool]) -> None:
+        """Somebody took these out of the queue: the history says so, or that they arrived just before."""
+        for key in [key for key in self.owed if wanted(key)]:
+            owed, (repository, reference) = self.owed[key], _parsed(key[0])
+            if isinstance(reference, Tag) and owed.crashes == self.yard.crashes:
+                line = self.yard.service.latest(repository, reference, key[1])
+                assert line is not None, f"{key} ended, and the history doesn't know"
+                assert line.outcome in (JobState.CANCELLED, JobState.DONE), line
+                assert line.digest == owed.digest, line
+        self.drop(wanted)
 
     def forget_pauses(self) -> None:
         """The pause of an image ends with its job."""
@@ -247,7 +259,7 @@ class QueueModel:
 
     def is_carried(self, key: Key) -> bool:
         """Whether an index that is queued takes it along."""
-        return _is_platform(key) and any(
+        return is_platform(key) and any(
             str(job.digest) == INDEX.manifest.digest
             and job.repository == repository_of(key[0])
             and part.upstream == key[1]
@@ -269,7 +281,7 @@ class QueueModel:
 
     def nothing_is_there_that_nobody_pushed(self) -> None:
         for key, (job, _) in self.queued().items():
-            if key not in self.owed and _is_platform(key):
+            if key not in self.owed and is_platform(key):
                 self.owe(key, job.digest)  # its index left without it, and somebody had pushed it by itself, too
             assert key in self.owed or not self.is_here(job.repository, job.digest), key
 
@@ -319,7 +331,7 @@ class QueueModel:
         }
 
 
-def _is_platform(key: Key) -> bool:
+def is_platform(key: Key) -> bool:
     """Whether it's one that the index takes along, by its digest."""
     return key[0].partition("@")[2] in {each.digest for each in INDEX.manifests[:-1]}
 
