@@ -6,21 +6,26 @@ asyncio has it, too (`happy_eyeballs_delay`), and loses a socket where the calle
 import asyncio
 import itertools
 import socket
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 _NEXT_SECONDS: Final = 0.25
 _Address = tuple[int, int, int, object]
 """Family, type and protocol of a socket, and where it is to be connected."""
 
 
-async def connected(host: str, port: int) -> socket.socket:
-    """A socket that is connected to one of the host's addresses, the first that answers. Raises OSError."""
+async def connected(host: str, port: int, options: Iterable[Any] = ()) -> socket.socket:
+    """A socket, with these options, that is connected to one of the host's addresses, the first that answers.
+
+    Raises OSError; UnicodeError for what can't be a host's name.
+    """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = _by_turns([(family, kind, protocol, address) for family, kind, protocol, _, address in found])
     opened: list[socket.socket] = []
     try:
         first = await _race(addresses, opened)
+        for option in options:
+            first.setsockopt(*option)
         opened.remove(first)
         return first
     finally:

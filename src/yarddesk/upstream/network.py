@@ -7,6 +7,7 @@ of megabytes that costs several times what the network does. This one is httpcor
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -41,9 +42,7 @@ class LargeReads(httpcore.AsyncNetworkBackend):
             raise NotImplementedError("Nobody here says which of our own addresses to use.")
         with _as(httpcore.ConnectTimeout, httpcore.ConnectError):
             async with asyncio.timeout(timeout):
-                connection = await connected(host, port)
-                for option in socket_options or ():
-                    connection.setsockopt(*option)
+                connection = await connected(host, port, socket_options or ())
                 _, receiver = await asyncio.get_running_loop().create_connection(
                     lambda: _Receiver(self._buffers), sock=connection
                 )
@@ -125,6 +124,7 @@ class _Receiver(asyncio.BufferedProtocol):
         self._buffers = buffers
         self._small = bytearray()
         self._came = bytearray()  # what came in before `receive`
+        self._full: deque[memoryview] = deque()  # what is left to be given of earlier buffers
         self._large: memoryview | None = None
         self._given = self._filled = 0  # of `_large`
         self._is_large = False
@@ -137,7 +137,11 @@ class _Receiver(asyncio.BufferedProtocol):
     @property
     def has_news(self) -> bool:
         """Whether a read would not wait: where nothing is expected, a connection that must not be used any more."""
-        return self._ended or bool(self._came) or self._given < self._filled or self.transport.is_closing()
+        return self._ended or bool(self._came) or self._has_large or self.transport.is_closing()
+
+    @property
+    def _has_large(self) -> bool:
+        return bool(self._full) or self._given < self._filled
 
     # asyncio's side
 
@@ -153,6 +157,10 @@ class _Receiver(asyncio.BufferedProtocol):
         if not self._is_large:
             self._small = self._small or bytearray(_SMALL_BYTES)
             return memoryview(self._small)
+        if self._large is not None and self._filled == len(self._large):
+            # Though we paused: Windows' loop hands over all that it has read, and takes a buffer without room for a fault.
+            self._full.append(self._large[self._given :])
+            self._large = None
         if self._large is None:
             self._large = self._buffers.lend() or memoryview(bytearray(_WORTH_BYTES))
             self._given = self._filled = 0
@@ -198,12 +206,17 @@ class _Receiver(asyncio.BufferedProtocol):
         return piece
 
     async def receive(self, most: int) -> memoryview | bytes:
+        self._is_large = True
         if self._came:
             return await self.read(most)
-        self._is_large = True
-        while self._given == self._filled:
+        while not self._has_large:
             if await self._is_over():
                 return b""
+        if self._full:
+            first = self._full.popleft()
+            if len(first) > most:
+                self._full.appendleft(first[most:])
+            return first[:most]
         large = self._large
         assert large is not None
         end = min(self._filled, self._given + most)
@@ -219,6 +232,7 @@ class _Receiver(asyncio.BufferedProtocol):
         """Nothing is read or written any more."""
         if not self._lost:
             self.transport.abort()
+        self._full.clear()
         self._large, self._small, self._came = None, bytearray(), bytearray()
         self._buffers.forget()
 
@@ -246,6 +260,8 @@ class _Receiver(asyncio.BufferedProtocol):
         return False
 
     def _go_on(self) -> None:
+        if self._large is not None and self._filled == len(self._large):
+            return  # some of it is not given yet
         if not self._ended and not self.transport.is_closing() and not self.transport.is_reading():
             self.transport.resume_reading()
 
@@ -261,5 +277,5 @@ def _as(timeout: type[Exception], failure: type[Exception]) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise timeout(str(error)) from error
-    except (OSError, EOFError) as error:  # ssl.SSLError is an OSError
+    except (OSError, EOFError, ValueError) as error:  # SSLError is an OSError; ValueError: no host has such a name
         raise failure(str(error)) from error

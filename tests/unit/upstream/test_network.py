@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -92,6 +93,101 @@ async def test_a_body_that_ends_early_is_never_taken_for_whole() -> None:
     async with serving(serve) as port, asked(port) as response:
         with pytest.raises(httpx.ReadError, match="1 bytes before"):
             _ = [each async for each in response.aiter_raw()]
+
+
+async def turns(count: int) -> None:
+    """Let the loop do what there is to do."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_large_body_comes_in_large_pieces_to_who_takes_its_time_too() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await answer(writer, BODY, len(BODY), 1 << 20)
+
+    pieces = []
+    async with serving(serve) as port, asked(port) as response:
+        async for each in response.aiter_raw():
+            pieces.append(each)
+            await turns(10)
+    assert b"".join(pieces) == BODY
+    assert len(pieces) < 40
+
+
+async def test_what_is_sent_beyond_a_body_is_no_fault_of_ours() -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await answer(writer, BODY, 3 << 20, 1 << 20)
+
+    received = 0
+    async with serving(serve) as port, asked(port) as response:
+        async for each in response.aiter_raw():
+            received += len(each)
+            await turns(20)
+    assert received == 3 << 20
+    assert not told
+
+
+class FedByWindows(asyncio.Protocol):
+    """Hands on what it is given as Windows' loop does: all that was read, though the protocol pauses in the middle of it."""
+
+    def __init__(self, fed: asyncio.BufferedProtocol) -> None:
+        self.fed = fed
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.fed.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.fed.connection_lost(exc)
+
+    def eof_received(self) -> bool | None:
+        return self.fed.eof_received()
+
+    def data_received(self, data: bytes) -> None:
+        while data:
+            room = memoryview(self.fed.get_buffer(len(data)))
+            assert len(room)
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            self.fed.buffer_updated(count)
+            data = data[count:]
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+async def test_a_large_body_comes_right_by_the_loop_of_windows(monkeypatch: pytest.MonkeyPatch, slowly: bool) -> None:
+    loop = asyncio.get_running_loop()
+    create = loop.create_connection
+
+    async def create_connection(
+        factory: Callable[[], asyncio.BufferedProtocol], **options: Any
+    ) -> tuple[asyncio.Transport, asyncio.BufferedProtocol]:
+        transport, protocol = await create(lambda: FedByWindows(factory()), **options)
+        return transport, protocol.fed
+
+    monkeypatch.setattr(loop, "create_connection", create_connection)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await answer(writer, BODY, len(BODY), 70_000)
+
+    pieces = []
+    async with serving(serve) as port, asked(port) as response:
+        async for each in response.aiter_raw():
+            pieces.append(each)
+            await turns(50 if slowly else 0)
+    assert b"".join(pieces) == BODY
+
+
+@pytest.mark.parametrize("host", ["a..test", f"{'a' * 64}.test", ".test"])
+async def test_what_is_no_name_of_a_host_is_one_that_is_not_reached(host: str) -> None:
+    transport = PoolTransport(ssl.create_default_context(), LIMITS, None)
+    with pytest.raises(httpx.ConnectError):
+        await transport.handle_async_request(httpx.Request("GET", f"http://{host}/"))
+    await transport.aclose()
 
 
 async def test_small_answers_share_a_connection_and_a_large_one_keeps_its_own() -> None:
