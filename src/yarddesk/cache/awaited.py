@@ -25,6 +25,10 @@ class AwaitedTags:
         while len(self._told) > _MOST:
             self._told.popitem(last=False)
 
+    def forget(self, repository: RepositoryName, tag: Tag) -> None:
+        """Something newer is known of it."""
+        self._told.pop((repository, tag), None)
+
     def take(self, repository: RepositoryName, digest: Digest) -> dict[Tag, str]:
         """The tags that name what has come, and which upstream said so; they are awaited no more."""
         oldest = self._monotonic() - _KEPT_SECONDS

@@ -297,6 +297,7 @@ class CachedManifests:
 
         `even_ours`: a person wants the upstream's in place of one that was ours alone.
         """
+        self._awaited.forget(repository, tag)
         here = await self._here(repository, tag)
         if self._is_queued(repository, tag) if even_ours else self._is_ours(repository, tag, here):
             return
@@ -355,6 +356,7 @@ class CachedManifests:
     def _arrived(self, event: ImageSynced, note: Callable[[RepositoryName, Tag, Digest, str], None]) -> None:
         if isinstance(event.reference, Digest) or self._is_queued(event.repository, event.reference):
             return
+        self._awaited.forget(event.repository, event.reference)
         pushed = {upstream.name for upstream in self.routes.push_upstreams(event.repository)} | {event.upstream}
         for upstream in self.routes.pull_upstreams(event.repository):
             if upstream.name in pushed:

@@ -163,6 +163,27 @@ async def test_what_was_said_of_a_tag_long_ago_or_overtaken_by_a_push_moves_noth
     assert await cache.pulled() == ours
 
 
+async def test_what_was_said_of_a_tag_before_somebody_else_got_it_moves_it_not_back(cache: Cache) -> None:
+    """One client's HEAD, then another one's pull of what the tag names since, then the first one's GET of the digest."""
+    older = await cache.put_upstream(build_image("a"))
+    await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=False)
+    newer = await cache.put_upstream(build_image("b"))
+    assert await cache.pulled() == newer
+    assert await cache.pulled(older.digest) == older
+    assert await cache.pulled() == newer
+
+
+async def test_what_was_said_of_a_tag_before_a_push_moves_it_not_back_once_that_is_synced(cache: Cache) -> None:
+    cache.upstream.push = True
+    older = await cache.put_upstream(build_image("a"))
+    await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=True)  # with which pushes begin
+    ours = await cache.put_here(build_image("c"))
+    await cache.put_upstream(build_image("c"))
+    cache.events.publish(ImageSynced(repository=REPOSITORY, reference=V1, digest=ours.digest, upstream="corp"))
+    assert await cache.pulled(older.digest) == older
+    assert await cache.pulled() == ours
+
+
 async def test_within_its_lifetime_a_tag_is_not_asked_for_and_after_it_once(cache: Cache) -> None:
     await cache.put_upstream(build_image("a"))
     await cache.pulled()
