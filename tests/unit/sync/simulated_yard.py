@@ -239,10 +239,8 @@ class SimulatedYard:
         return self.loop.delay()
 
 
-async def _unwatched(*_: object, stop_event: asyncio.Event, **__: object) -> AsyncIterator[set[Any]]:
-    await stop_event.wait()
-    if not stop_event.is_set():
-        yield set()
+def _unwatched(*_: object, **__: object) -> AsyncIterator[set[Any]]:
+    raise OSError("no more watches")
 
 
 @contextmanager
