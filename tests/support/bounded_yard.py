@@ -97,7 +97,7 @@ class BoundedYard:
             routes=routes,
             settings=settings,
             events=self.events,
-            is_queued=queue.is_queued,
+            is_queued=lambda name, each: queue.is_queued(name, each) or self.intake.is_changing(name, each),
             used=keeping.uses.used,
             ledger=keeping.ledger,
             room=keeping.room,

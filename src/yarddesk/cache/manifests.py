@@ -305,7 +305,10 @@ class CachedManifests:
             self._origins.followed(repository, tag, digest, upstream)
             return
         await self._origins.moves(repository, tag, digest, upstream, before=None if here is None else here.digest)
-        if self._is_ours(repository, tag, await self._here(repository, tag)):
+        here = await self._here(repository, tag)
+        # A push whose tag is just being written is seen by the queue; one that is over since, by the origin, which it took away.
+        overtaken = self._is_queued(repository, tag) or self._origins.get(repository, tag) is None
+        if overtaken or self._is_ours(repository, tag, here):
             return
         try:
             await self._store.put_tag(repository, tag, digest)

@@ -38,7 +38,7 @@ Used = Callable[[RepositoryName, Digest], None]
 
 
 class CachedPulls:
-    """Use it as `async with`. `is_queued` says whether a tag that was pushed here is still on its way to its upstreams."""
+    """Use it as `async with`. `is_queued` says whether a tag that was pushed here is still on its way to its upstreams, or here."""
 
     def __init__(
         self,

@@ -39,8 +39,12 @@ class ManifestIntake:
     @asynccontextmanager
     async def alone(self, repository: RepositoryName, *references: Reference) -> AsyncIterator[None]:
         """Nobody else changes these of a repository meanwhile."""
-        async with self._locks.hold(*(f"{repository} {reference}" for reference in references)):
+        async with self._locks.hold(*(_key(repository, reference) for reference in references)):
             yield
+
+    def is_changing(self, repository: RepositoryName, reference: Reference) -> bool:
+        """Whether somebody pushes or deletes it just now."""
+        return self._locks.is_wanted(_key(repository, reference))
 
     async def take(
         self,
@@ -82,3 +86,7 @@ class ManifestIntake:
         for blob, size in zip(blobs, sizes, strict=True):
             if size != blob.size:
                 raise InvalidManifest(f"The manifest gives {blob.digest} {blob.size:,} bytes; it has {size:,}.")
+
+
+def _key(repository: RepositoryName, reference: Reference) -> str:
+    return f"{repository} {reference}"

@@ -11,6 +11,10 @@ class KeyedLocks:
     def __init__(self) -> None:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
+    def is_wanted(self, key: str) -> bool:
+        """Whether somebody holds its lock, or waits for it."""
+        return key in self._locks
+
     @asynccontextmanager
     async def hold(self, *keys: str) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:

@@ -26,7 +26,7 @@ from yarddesk.engines import EngineEnvironment, detect
 from yarddesk.engines.model import ContainerEngine, RegistryAddress
 from yarddesk.errors import YarddeskError
 from yarddesk.events import EventBus, SettingsChanged
-from yarddesk.oci.name import ImageReference
+from yarddesk.oci.name import ImageReference, Reference, RepositoryName
 from yarddesk.progress.traffic import Traffic
 from yarddesk.registry.access import Access, WithBodies
 from yarddesk.registry.app import RegistryApp
@@ -244,6 +244,10 @@ class Yard:
         keeping.room.lacking = evictor.make_room
         return evictor
 
+    def is_changing(self, repository: RepositoryName, reference: Reference) -> bool:
+        """Whether it's being pushed, or deleted, just now."""
+        return self._registry.intake.is_changing(repository, reference)
+
     def is_pinned(self, image: ImageReference) -> bool:
         pins = self._parts.keeping.pins.of(self._routes.canonical(image.repository))
         return image.reference in pins or None in pins
@@ -453,7 +457,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
             routes=routes,
             settings=settings,
             events=events,
-            is_queued=sync.is_queued,
+            is_queued=lambda name, reference: sync.is_queued(name, reference) or yard.is_changing(name, reference),
             tag_seen=sync.saw,
             used=keeping.uses.used,
             ledger=keeping.ledger,
