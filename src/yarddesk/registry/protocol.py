@@ -458,11 +458,15 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         """Closing while the client still sends would reset the connection, and the client would not see the answer."""
         self._over = True
         self._phase_since = self.loop.time()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-            self.flow.resume_reading()
-        else:
+        if not self.transport.can_write_eof():
             self.transport.close()
+            return
+        try:
+            self.transport.write_eof()
+        except OSError:  # it has gone, which nobody saw while nothing was read
+            self.transport.abort()
+        else:
+            self.flow.resume_reading()
 
 
 _IDLE: Final = "idle"

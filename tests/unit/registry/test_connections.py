@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -313,6 +314,33 @@ async def test_the_answer_to_a_refused_body_arrives_while_the_client_still_sends
     _, answer = await asyncio.gather(send(), connection.answer())
     assert answer[0] == 413
     await connection.close()
+
+
+async def test_a_client_that_left_before_its_body_was_refused_is_not_waited_for() -> None:
+    """While its body waits for the application nobody reads, and nobody sees it leave."""
+    may_answer = asyncio.Event()
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    class Refusing:
+        def answer_at_once(self, scope: Scope) -> Answer | None:
+            return None
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await may_answer.wait()
+            await Answer(413)(scope, receive, send)
+
+    async with EmbeddedServer(Guard(Refusing()), port=0, limits=Limits(linger_seconds=60)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_sendall(
+                client, patch("/v2/", "Content-Length: 100000000") + bytes(3_000_000)
+            )
+        await until_async(lambda: server.connections == 1)
+        may_answer.set()
+        await until_async(lambda: server.connections == 0)
+    gc.collect()
+    assert not told
 
 
 async def test_more_connections_than_are_taken_are_told_so(serve: Serve) -> None:
