@@ -32,6 +32,9 @@ from yarddesk.storage.filesystem import FilesystemStore
 
 REPOSITORY = RepositoryName.parse("team/app")
 OTHER = RepositoryName.parse("team/other")
+PUSHED = RepositoryName.parse("corp/app")
+ALONE = RepositoryName.parse("mine/app")
+V1, V2, V3 = (Tag.parse(text) for text in ("v1", "v2", "v3"))
 
 
 class HandQueue:
@@ -220,3 +223,39 @@ def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if all that clients sent or asked for had been long ago: nobody is about to name it."""
     monkeypatch.setattr(images, "LATE_SECONDS", -1.0)
     monkeypatch.setattr(promises, "LEAST_SECONDS", -1.0)
+
+
+class World:
+    """The upstreams, the queue and the folder, which outlive a run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.hub = FakeUpstream(name="hub", push=False)
+        self.corp = FakeUpstream(name="corp", push=True)
+        self.routes = FakeRoutes([self.hub, self.corp], only={"hub": "team/", "corp": "corp/"})
+        self.queue = HandQueue(self.routes)
+
+    async def publish(
+        self, manifest: Manifest, blobs: list[bytes], *tags: Tag, to: RepositoryName = REPOSITORY
+    ) -> None:
+        upstream = self.hub if to.startswith("team/") else self.corp
+        for content in blobs:
+            await push_blob(upstream.store, content, to)
+        await upstream.store.put_manifest(to, manifest)
+        for tag in tags:
+            await upstream.store.put_tag(to, tag, manifest.digest)
+
+
+async def pulled(yard: BoundedYard, world: World, name: str, tag: Tag, *shared: bytes) -> Manifest:
+    manifest, blobs = small_image(name, *shared)
+    await world.publish(manifest, blobs, tag)
+    await yard.pull(REPOSITORY, tag)
+    return manifest
+
+
+async def here(yard: BoundedYard, manifest: Manifest, repository: RepositoryName = REPOSITORY) -> bool:
+    """Whether all of it is; it's all or nothing."""
+    there = [await yard.store.blob_size(blob.digest) is not None for blob in manifest.blobs]
+    there.append(manifest.digest in await yard.store.digests(repository))
+    assert all(there) or not there[-1]
+    return there[-1]

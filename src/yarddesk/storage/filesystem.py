@@ -18,7 +18,7 @@ from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
-from yarddesk.storage.blobs import BlobFiles, is_filled
+from yarddesk.storage.blobs import BlobFiles
 from yarddesk.storage.census import Census
 from yarddesk.storage.checking import BlobChecks, Finding
 from yarddesk.storage.contents import ContentIndex
@@ -34,7 +34,7 @@ from yarddesk.storage.reading import BlobReader, Unverified
 from yarddesk.storage.recent import Recent
 from yarddesk.storage.repositories import Repositories
 from yarddesk.storage.run_marker import RunMarker
-from yarddesk.storage.stock import take_stock
+from yarddesk.storage.stock import Stock
 from yarddesk.storage.takeover import TakeOver
 from yarddesk.storage.target import StoreTarget
 from yarddesk.storage.temporaries import remove_temporaries
@@ -103,10 +103,11 @@ class FilesystemStore:
         self.images = StoredImages(self.contents, self._repositories, self._promises, self._owed, self._remove_blobs)
         self.census = Census(self._blobs, self._repositories, self._quarantine, self._threads)
         self._looking: set[asyncio.Task[None]] = set()
-        self._looks = asyncio.Lock()
         self._stopping = threading.Event()
         self._counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._stock_taken = asyncio.Event()
+        self._stock = Stock(
+            self.contents, self._blobs, self._repositories, self._quarantine, self._threads, self._owed.sent
+        )
 
     @classmethod
     @asynccontextmanager
@@ -312,7 +313,7 @@ class FilesystemStore:
 
     async def stock_taken(self) -> None:
         """Return when `contents` is complete, or can't be."""
-        await self._stock_taken.wait()
+        await self._stock.taken()
 
     def repository(self, name: RepositoryName) -> StoreTarget:
         return StoreTarget(self, name)
@@ -325,7 +326,7 @@ class FilesystemStore:
             self._sizes.drop(digest)
             self._removed.put(digest, True)
             self._deletions += 1
-            await self._look_again((digest,))
+            await self._stock.look_again((digest,))
         self._usage_changed()
         if not there:
             raise _missing(digest)
@@ -348,7 +349,7 @@ class FilesystemStore:
                     del self._removing[digest]
             self._deletions += 1
             over.set_result(None)
-            await self._look_again(digests)
+            await self._stock.look_again(digests)
         self._usage_changed()
         return sizes
 
@@ -385,7 +386,7 @@ class FilesystemStore:
             self._sizes.put(digest, size)
             self.contents.blob_here(digest, size, filled=filling)
         else:
-            looking = asyncio.create_task(self._finishing.run(self._look_again((digest,))))
+            looking = asyncio.create_task(self._finishing.run(self._stock.look_again((digest,))))
             self._looking.add(looking)
             looking.add_done_callback(self._looking.discard)
         self._usage_changed()
@@ -425,29 +426,8 @@ class FilesystemStore:
         self._tree.finish_count()
 
     async def _take_stock(self) -> None:
-        try:
-            await asyncio.wait([self._counted])
-            await take_stock(
-                self.contents, self._blobs, self._repositories, self._quarantine, self._threads, self._owed.sent
-            )
-        except YarddeskError as error:
-            _log.error("what is stored can't be looked through, so nothing is evicted in this run: %s", error)
-        finally:
-            self._stock_taken.set()
-
-    async def _look_again(self, digests: Sequence[Digest]) -> None:
-        """Have in the index what the disk has: of a blob that went and came it can't be told which was last."""
-        async with self._looks:
-            try:
-                found = await self._threads.small(lambda: [self._blobs.look(digest) for digest in digests])
-            except YarddeskError as error:
-                _log.error("what became of %d blobs can't be told: %s", len(digests), error)
-                return
-            for digest, state in zip(digests, found, strict=True):
-                if state is None:
-                    self.contents.blob_gone(digest)
-                else:
-                    self.contents.blob_here(digest, state[0], filled=is_filled(state[1]))
+        await asyncio.wait([self._counted])
+        await self._stock.take()
 
     async def _sweep(self) -> None:
         while True:
