@@ -73,7 +73,7 @@ class CachedBlobs:
     @asynccontextmanager
     async def open(self, repository: RepositoryName, digest: Digest) -> AsyncIterator[BlobContent]:
         upstreams = self.routes.pull_upstreams(repository)
-        key = (digest, tuple(upstream.name for upstream in upstreams))
+        key = (digest, _origin(upstreams))
         while True:
             fill = self._fills.find(key)
             if fill is None:
@@ -179,7 +179,12 @@ class CachedBlobs:
     ) -> Fill:
         # Somebody else may have begun it while its size was asked for.
         return self._fills.find(key) or self._fills.begin(
-            key, repository, digest, size, lambda: self._opened(upstreams, repository, digest, size)
+            key,
+            _origin(upstreams),
+            repository,
+            digest,
+            size,
+            lambda: self._opened(upstreams, repository, digest, size),
         )
 
     @asynccontextmanager
@@ -232,3 +237,7 @@ class CachedBlobs:
         self._sizes.move_to_end(digest)
         while len(self._sizes) > _KNOWN_SIZES:
             self._sizes.popitem(last=False)
+
+
+def _origin(upstreams: Sequence[Upstream]) -> tuple[str, ...]:
+    return tuple(upstream.name for upstream in upstreams)

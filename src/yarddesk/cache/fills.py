@@ -233,14 +233,15 @@ class FillEnded(Exception):
 
 
 class Fills:
-    """The fills under way, by blob and where it may come from."""
+    """The fills under way, by blob and where it may come from: `at_once` of each origin, so that a slow one holds up no other."""
 
     def __init__(self, store: Store, at_once: int, traffic: Traffic) -> None:
         self._store = store
         self._traffic = traffic
         self._fills: dict[object, Fill] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(at_once)
+        self._at_once = at_once
+        self._rooms: dict[object, asyncio.Semaphore] = {}
 
     def find(self, key: object) -> Fill | None:
         """One that can be joined."""
@@ -263,13 +264,14 @@ class Fills:
     def begin(
         self,
         key: object,
+        origin: object,
         repository: RepositoryName,
         digest: Digest,
         size: int,
         open_source: Callable[[], ContentStream],
     ) -> Fill:
         fill = self._fills[key] = Fill(self._store, repository, digest, size, open_source)
-        fill.task = asyncio.create_task(self._run(fill), name=f"fill {digest.short}")
+        fill.task = asyncio.create_task(self._run(fill, origin), name=f"fill {digest.short}")
         self._tasks.add(fill.task)
         self._traffic.fill_begun()
         fill.task.add_done_callback(lambda task: self._ended(key, fill, task))
@@ -289,8 +291,8 @@ class Fills:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, fill: Fill) -> None:
-        async with self._room:
+    async def _run(self, fill: Fill, origin: object) -> None:
+        async with self._rooms.setdefault(origin, asyncio.Semaphore(self._at_once)):
             await fill.run()
 
     def _ended(self, key: object, fill: Fill, task: asyncio.Task[None]) -> None:

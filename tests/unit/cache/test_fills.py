@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.content import push_blob
+from tests.support.fake_upstreams import FakeUpstream
 from tests.support.waiting import until_async
 from tests.unit.cache.test_pull_through import REPOSITORY, Cache
 from yarddesk.content.errors import StorageFull
@@ -18,6 +20,7 @@ from yarddesk.content.store import UploadSession
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamUntrue
 from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName
 from yarddesk.storage.filesystem import FilesystemStore
 
 BLOB = bytes(range(256)) * 4096 * 5  # 5 MiB: more than is kept in memory
@@ -193,6 +196,30 @@ async def test_an_empty_blob_comes_too(cache: Cache) -> None:
     async with cache.pulls.open_blob(REPOSITORY, Digest.of(b"")) as blob:
         assert [piece async for piece in blob.read(0, blob.size)] == []
     assert await cache.store.blob_size(Digest.of(b"")) == 0
+
+
+async def test_a_slow_upstream_holds_up_nobody_who_pulls_from_another(cache: Cache) -> None:
+    other, quick = RepositoryName.parse("hub/app"), FakeUpstream(name="hub", push=False)
+    cache.routes.upstreams.append(quick)
+    cache.routes.only = {"corp": "team/", "hub": "hub/"}
+    await push_blob(quick.store, b"from the quick one", other)
+    cache.upstream.held = asyncio.Event()
+    cache.upstream.piece_bytes = 1024
+    blobs = [bytes([number]) * 4096 for number in range(40)]
+    for content in blobs:
+        await push_blob(cache.upstream.store, content, REPOSITORY)
+    slow = [asyncio.create_task(_all_of(cache, REPOSITORY, Digest.of(content))) for content in blobs]
+    await until_async(lambda: cache.upstream.asked["fetch"] == 32)
+    async with asyncio.timeout(20):
+        assert await _all_of(cache, other, Digest.of(b"from the quick one")) == b"from the quick one"
+    assert not any(task.done() for task in slow)
+    cache.upstream.held.set()
+    assert await asyncio.gather(*slow) == blobs
+
+
+async def _all_of(cache: Cache, repository: RepositoryName, digest: Digest) -> bytes:
+    async with cache.pulls.open_blob(repository, digest) as blob:
+        return b"".join([piece async for piece in blob.read(0, blob.size)])
 
 
 async def no_room(*_: object, **_named: object) -> UploadSession:
