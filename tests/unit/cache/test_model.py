@@ -85,6 +85,7 @@ class Model:
             case "synced":
                 await self._synced()
             case "away":
+                cache.clock.advance(ABSENCE)
                 cache.upstream.away = True
             case "back":
                 cache.upstream.away = False
