@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from yarddesk.cache.prefetch import Prefetched, Prefetcher
-from yarddesk.content.registry_host import DOCKER_HUB
+from yarddesk.content.registry_host import DOCKER_HUB, is_docker_hub
 from yarddesk.content.target import NotFound
 from yarddesk.control.works import Document, Report
 from yarddesk.errors import YarddeskError
@@ -113,7 +113,7 @@ class Names:
         Raises YarddeskError where none has an upstream.
         """
         registry = image.registry or DOCKER_HUB
-        elsewhere = self._routes.repository_of(registry, image.name)
+        elsewhere = self._routes.repository_of(registry, _as_engines_ask(registry, image.name))
         is_us = self._is_us(image.registry)
         as_written = self._with_upstream(str(image.name) if is_us else image.whole_name)
         ours_first = not (self._foreign or image.registry)
@@ -140,6 +140,12 @@ class Names:
         except InvalidName:
             return None
         return repository if self._routes.pull_upstreams(repository) else None
+
+
+def _as_engines_ask(registry: str, name: RepositoryName) -> RepositoryName:
+    """Docker Hub's official images have a name in two parts, also where another registry stands for Docker Hub."""
+    official = is_docker_hub(registry) and "/" not in name
+    return RepositoryName.parse(f"library/{name}") if official else name
 
 
 def _texts(parameters: Document, key: str) -> list[str]:
