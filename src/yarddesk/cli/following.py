@@ -82,6 +82,11 @@ def _pause(event: Document) -> str:
     return said if any(event[key] for key in ("job_id", "repository", "upstream")) else f"everything: {said}"
 
 
+def _evicted(event: Document) -> str:
+    named = ", ".join(event["tags"]) or event["digest"][:19]
+    return f"{named} went here to make room, {size(event['size'])}; it can be pulled again"
+
+
 def _hook(event: Document) -> str:
     again = "" if event["over"] else " It is tried again."
     return f"arrived, but the {event['what']} could not be told: {event['reason']}{again}"
@@ -105,6 +110,7 @@ _WORDS: dict[str, Callable[[Document], str]] = {
     "pause_changed": _pause,
     "upstream_state_changed": _upstream,
     "hook_failed": _hook,
+    "image_evicted": _evicted,
     "marker_set_aside": lambda event: f"{event['file']} in the queue's folder can't be used: {event['reason']}",
     "settings_changed": lambda _: "other settings are in force",
 }

@@ -14,6 +14,7 @@ from yarddesk.events import (
     Event,
     EventBus,
     HookFailed,
+    ImageEvicted,
     JobAdded,
     JobMoved,
     JobRemoved,
@@ -30,7 +31,7 @@ from yarddesk.events import (
     UpstreamStateChanged,
 )
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import RepositoryName
+from yarddesk.oci.name import RepositoryName, Tag
 
 IMAGE = "team/app:v1"
 TEAM = RepositoryName.parse("team/app")
@@ -58,6 +59,14 @@ def planned(there: int, mountable: int, to_send: int) -> PartPlanned:
         (changed("transferring"), "team/app:v1  corp  transferring"),
         (changed("waiting", "no answer"), "team/app:v1  corp  waiting: no answer"),
         (changed("done"), ""),
+        (
+            ImageEvicted(repository=TEAM, digest=THERE, tags=(Tag.parse("v1"), Tag.parse("v2")), size=3 * MB),
+            "team/app  v1, v2 went here to make room, 3 MB; it can be pulled again",
+        ),
+        (
+            ImageEvicted(repository=TEAM, digest=THERE, tags=(), size=3 * MB),
+            f"team/app  {THERE[:19]} went here to make room, 3 MB; it can be pulled again",
+        ),
         (
             planned(1200 * MB, 40 * MB, 16 * MB),
             "team/app:v1  corp  1.2 GB there, 40 MB can be mounted, 16 MB to send",
