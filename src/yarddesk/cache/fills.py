@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from yarddesk.content.errors import StorageError
 from yarddesk.content.store import GrowingFile, Store, UploadSession
 from yarddesk.content.target import ContentStream, NotFound
-from yarddesk.content.threads import in_thread
+from yarddesk.content.threads import in_thread_to_the_end
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
 from yarddesk.progress.traffic import Traffic
@@ -152,11 +152,11 @@ class Fill:
 
     async def _read_along(self, file: BinaryIO, position: int, end: int) -> AsyncGenerator[bytes, None]:
         with file:
-            await in_thread(file.seek, position)
+            await in_thread_to_the_end(file.seek, position)
             while position < end:
                 free = await self.reach(position, end)
                 while position < free:
-                    piece = await in_thread(file.read, min(_PIECE_BYTES, free - position))
+                    piece = await in_thread_to_the_end(file.read, min(_PIECE_BYTES, free - position))
                     if not piece:
                         raise StorageError(f"Somebody else changed the file that blob {self.digest} comes into.")
                     position += len(piece)

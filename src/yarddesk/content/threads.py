@@ -31,15 +31,30 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
 
 
 async def in_thread_to_the_end(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """As `in_thread`, for what tidies up: a cancellation waits until it's through."""
+    """As `in_thread`, for what tidies up, or reads from a file that is closed next: a cancellation waits until it's through.
+
+    A file's number may be another's the moment it's closed: no thread may be about to read from it then.
+    """
     begun = start_in_thread(function, *args, **kwargs)
     try:
         return await asyncio.shield(begun)
     except asyncio.CancelledError:
-        await asyncio.wait([begun])
-        if not begun.cancelled():
-            begun.exception()  # looked at; we are leaving for another reason
+        await over(begun)
         raise
+
+
+async def over(begun: asyncio.Future[T]) -> None:
+    """Return when a thread is through with what `start_in_thread` began, whatever came of it and whoever cancels us meanwhile."""
+    cancelled: asyncio.CancelledError | None = None
+    while not begun.done():
+        try:
+            await asyncio.wait([begun])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not begun.cancelled():
+        begun.exception()  # looked at; who calls this leaves for another reason
+    if cancelled is not None:
+        raise cancelled
 
 
 async def in_thread_or_undone(
@@ -50,7 +65,9 @@ async def in_thread_or_undone(
     try:
         return await asyncio.shield(begun)
     except asyncio.CancelledError:
-        await asyncio.wait([begun])
-        if not begun.cancelled() and begun.exception() is None:
-            await in_thread_to_the_end(undo, begun.result())
+        try:
+            await over(begun)
+        finally:
+            if not begun.cancelled() and begun.exception() is None:
+                await in_thread_to_the_end(undo, begun.result())
         raise

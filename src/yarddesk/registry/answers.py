@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 from starlette.types import Message, Receive, Scope, Send
 
 from yarddesk.content.pull_through import BlobContent
-from yarddesk.content.threads import in_thread
+from yarddesk.content.threads import in_thread_to_the_end
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.error_codes import ErrorCode, ErrorInfo, render_errors
 from yarddesk.registry.exchange import SENDFILE, AnswerCut
@@ -86,10 +86,10 @@ class FileAnswer:
             self.file.close()
 
     async def _read_and_send(self, send: Send) -> None:
-        await in_thread(self.file.seek, self.offset)
+        await in_thread_to_the_end(self.file.seek, self.offset)
         left = self.count
         while left:
-            piece = await in_thread(self.file.read, min(left, _READ_BYTES))
+            piece = await in_thread_to_the_end(self.file.read, min(left, _READ_BYTES))
             if not piece:
                 raise AnswerCut("The file is shorter than it was.")
             left -= len(piece)

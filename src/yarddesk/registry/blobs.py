@@ -13,7 +13,7 @@ from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import BlobContent, PullThrough
 from yarddesk.content.store import Store
 from yarddesk.content.target import Damaged, DigestMismatch, NotFound
-from yarddesk.content.threads import in_thread
+from yarddesk.content.threads import in_thread, in_thread_to_the_end
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.error_codes import ErrorCode
 from yarddesk.oci.media_types import OCTET_STREAM
@@ -112,7 +112,7 @@ class Blobs:
         try:
             left = opened.size
             while left > _PIECE_BYTES:
-                piece = await in_thread(opened.file.read, _PIECE_BYTES)
+                piece = await in_thread_to_the_end(opened.file.read, _PIECE_BYTES)
                 if not piece:
                     break
                 left -= len(piece)
@@ -121,7 +121,7 @@ class Blobs:
             # Another file may have come into its place meanwhile: it's ours that must be the one that was hashed.
             if not self._store.is_verified(digest, os.fstat(opened.file.fileno())):
                 raise DigestMismatch(f"The file of blob {digest} is damaged.")
-            yield await in_thread(opened.file.read, left)
+            yield await in_thread_to_the_end(opened.file.read, left)
         finally:
             checking.cancel()
             # What it found, or failed by, concerns nobody any more who doesn't wait for it above.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import BinaryIO, Final
 
-from yarddesk.content.threads import start_in_thread
+from yarddesk.content.threads import over, start_in_thread
 from yarddesk.registry.unsent import unsent_bytes
 
 logger = logging.getLogger(__name__)
@@ -193,17 +193,20 @@ async def _send_by_reading(
 ) -> None:
     end = offset + count
     reading = start_in_thread(_read, file, offset, min(_READ_BYTES, count))
-    while offset < end:
-        piece = await reading
-        if not piece:
-            raise FileTruncated
-        offset += len(piece)
-        if offset < end:
-            reading = start_in_thread(_read, file, offset, min(_READ_BYTES, end - offset))
-        transport.write(piece)
-        await drain()
-        if transport.is_closing():
-            raise ConnectionResetError("The client has gone.")
+    try:
+        while offset < end:
+            piece = await asyncio.shield(reading)
+            if not piece:
+                raise FileTruncated
+            offset += len(piece)
+            if offset < end:
+                reading = start_in_thread(_read, file, offset, min(_READ_BYTES, end - offset))
+            transport.write(piece)
+            await drain()
+            if transport.is_closing():
+                raise ConnectionResetError("The client has gone.")
+    finally:
+        await over(reading)  # the caller closes the file now
 
 
 def _read(file: BinaryIO, offset: int, count: int) -> bytes:

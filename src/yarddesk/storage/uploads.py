@@ -12,6 +12,7 @@ from typing import BinaryIO, Final, Self, TypeVar
 
 from yarddesk.content.errors import StorageError
 from yarddesk.content.target import DigestMismatch, NotFound
+from yarddesk.content.threads import in_thread_or_undone
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest, InvalidDigest
 from yarddesk.oci.name import RepositoryName
@@ -115,7 +116,7 @@ class FileUpload:
         self._check_open()
         with in_words(self._home.root):
             try:
-                return os.fdopen(await self._home.on_thread(open_file, self._path), "rb", buffering=0)
+                return os.fdopen(await in_thread_or_undone(os.close, open_file, self._path), "rb", buffering=0)
             except FileNotFoundError as error:
                 raise _over(self.id) from error
 

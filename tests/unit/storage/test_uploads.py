@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -243,3 +244,38 @@ async def test_a_session_whose_caller_went_away_while_it_was_made_does_not_stay(
         await starting
     gate.open()
     await until_async(lambda: not upload_files(tmp_path))
+
+
+async def test_a_growing_file_that_is_opened_for_nobody_any_more_is_closed(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    upload = await store.start_upload(REPOSITORY)
+    growing = upload.grow(lambda: None)
+    assert growing is not None
+    path = tmp_path / "data" / "uploads" / upload.id
+    opened: list[int] = []
+    os_open = os.open
+
+    def noting(*arguments: Any, **options: Any) -> int:
+        opened.append(os_open(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(os, "open", noting)
+    gate = Gate(monkeypatch, "open", lambda name, *_: name == str(path))
+    opening = asyncio.create_task(growing.open())
+    await gate.reached()
+    opening.cancel()
+    await asyncio.sleep(0)
+    gate.open()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await until_async(lambda: opened)
+    await until_async(lambda: not any(is_open(descriptor, path) for descriptor in opened))
+
+
+def is_open(descriptor: int, path: Path) -> bool:
+    """Whether this descriptor is one of this file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
