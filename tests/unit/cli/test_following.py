@@ -61,11 +61,11 @@ def planned(there: int, mountable: int, to_send: int) -> PartPlanned:
         (changed("done"), ""),
         (
             ImageEvicted(repository=TEAM, digest=THERE, tags=(Tag.parse("v1"), Tag.parse("v2")), size=3 * MB),
-            "team/app  v1, v2 went here to make room, 3 MB; it can be pulled again",
+            "team/app  v1, v2 went here to make room, 3.0 MB; it can be pulled again",
         ),
         (
             ImageEvicted(repository=TEAM, digest=THERE, tags=(), size=3 * MB),
-            f"team/app  {THERE[:19]} went here to make room, 3 MB; it can be pulled again",
+            f"team/app  {THERE[:19]} went here to make room, 3.0 MB; it can be pulled again",
         ),
         (
             planned(1200 * MB, 40 * MB, 16 * MB),
