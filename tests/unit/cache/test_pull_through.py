@@ -197,6 +197,15 @@ async def test_within_its_lifetime_a_tag_is_not_asked_for_and_after_it_once(cach
     assert cache.upstream.asked == {"resolve": 1}
 
 
+async def test_fifty_at_once_are_one_question(cache: Cache) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    assert await asyncio.gather(*(cache.pulled() for _ in range(50))) == [manifest] * 50
+    assert cache.upstream.asked == {"fetch_manifest": 1}
+    cache.clock.advance(301)
+    assert await asyncio.gather(*(cache.pulled() for _ in range(50))) == [manifest] * 50
+    assert cache.upstream.asked == {"fetch_manifest": 1, "resolve": 1}
+
+
 async def test_a_tag_that_moved_upstream_is_seen_after_its_lifetime(cache: Cache) -> None:
     await cache.put_upstream(build_image("a"))
     await cache.pulled()
