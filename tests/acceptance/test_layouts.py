@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,13 +17,12 @@ from tests.peers.registry import DockerRegistry
 from tests.peers.umoci import Umoci
 from tests.peers.yarddesk import YarddeskProcess
 from tests.support.artifacts import cosign_referrer, cosign_signature, cosign_tag
-from tests.support.images import build_image, build_index, write_oci_layout
+from tests.support.images import THIS_PLATFORM, build_image, build_index, write_oci_layout
 from tests.support.waiting import until
 
 SIZES = [300_000, 2000]
 IMAGE = build_image("app", SIZES)
 INDEX = build_index("multi", ["linux/amd64", "linux/arm64", "linux/arm/v7"], SIZES)
-_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 
 
 @pytest.fixture
@@ -166,7 +164,7 @@ def test_docker_loads_an_exported_archive(yard: YarddeskProcess, docker: Docker,
     yard.run("export", "team/docker:v1", "-o", str(archive))
     yard.run("export", "team/app:v1", "team/multi:v1", "-o", str(archive))
     docker.run("load", "--input", str(archive))
-    here = next(each for each in INDEX.images if each.platform.endswith(_ARCHITECTURE))
+    here = next(each for each in INDEX.images if each.platform == THIS_PLATFORM)
     for name, image in (("docker", build_image("docker", SIZES, docker=True)), ("app", IMAGE), ("multi", here)):
         shown = json.loads(docker.run("image", "inspect", f"team/{name}:v1").stdout)
         assert shown[0]["Id"] == image.config.digest

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_layouts import _ARCHITECTURE
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.faults import Stall
 from tests.peers.steps import Step
 from tests.support.artifacts import cosign_referrer
-from tests.support.images import build_image, build_index
+from tests.support.images import THIS_PLATFORM, build_image, build_index
 from tests.support.programs import Program
 from tests.support.waiting import until
 
-HERE = f"linux/{_ARCHITECTURE}"
 OTHER = "linux/s390x"
 SIZES = (200_000, 3000)
 
@@ -67,7 +65,7 @@ def other(make_registry):
 def test_all_that_compose_and_kubernetes_files_name_is_here_when_the_registries_are_gone(
     make_yarddesk, hub, other, docker, podman, skopeo, tmp_path: Path, running: bool
 ) -> None:
-    index = build_index("web", (HERE, OTHER), SIZES)
+    index = build_index("web", (THIS_PLATFORM, OTHER), SIZES)
     hub.push("library/web", "1.2", index)
     worker, model = build_image("worker", SIZES, docker=True), build_image("model", SIZES)
     other.push("org/worker", "latest", worker)
@@ -81,7 +79,7 @@ def test_all_that_compose_and_kubernetes_files_name_is_here_when_the_registries_
     items = pulled(done)
     assert {name: item["error"] for name, item in items.items()} == dict.fromkeys(items)
     web = items[f"{hub.host}/library/web:1.2"]
-    assert (web["name"], web["platforms"], web["referrers"]) == ("hub/library/web:1.2", [HERE], 0)
+    assert (web["name"], web["platforms"], web["referrers"]) == ("hub/library/web:1.2", [THIS_PLATFORM], 0)
     before = len(hub.seen("GET", "blobs"))
     assert before == len({blob.digest for blob in index.images[0].blobs}), "the other platform's were not fetched"
     again = pulled(app.run("pull", f"{hub.host}/library/web:1.2", "hub/library/web:1.2", "--json"))
@@ -99,13 +97,13 @@ def test_all_that_compose_and_kubernetes_files_name_is_here_when_the_registries_
 
 def test_all_platforms_and_what_is_about_them(make_yarddesk, make_registry) -> None:
     lists_referrers = make_yarddesk(config="upstreams: []\n")  # docker-registry lists none
-    index = build_index("web", (HERE, OTHER), SIZES)
+    index = build_index("web", (THIS_PLATFORM, OTHER), SIZES)
     lists_referrers.push("web", "v1", index)
     signature = cosign_referrer(index.images[1].manifest)
     lists_referrers.push("web", signature.manifest.digest, signature)
     app = make_yarddesk(config=upstreams(up=lists_referrers.registry))
     item = pulled(app.run("pull", "up/web:v1", "--platform", "all", "--json"))["up/web:v1"]
-    assert (item["platforms"], item["referrers"], item["remarks"]) == ([HERE, OTHER], 1, [])
+    assert (item["platforms"], item["referrers"], item["remarks"]) == ([THIS_PLATFORM, OTHER], 1, [])
     lists_referrers.terminate()
     assert app.holds("up/web", "v1", index)
     assert app.holds("up/web", signature.manifest.digest, signature)

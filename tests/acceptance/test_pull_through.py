@@ -16,8 +16,8 @@ from tests.peers.registry import DockerRegistry
 from tests.peers.steps import Step
 from tests.peers.token_server import TokenServer
 from tests.peers.yarddesk import YarddeskProcess
-from tests.support.artifacts import Artifact, cosign_referrer
-from tests.support.images import OCI_INDEX, Content, build_image, build_index
+from tests.support.artifacts import cosign_referrer, referrers_list
+from tests.support.images import build_image, build_index
 from tests.support.waiting import until
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import referrers_tag
@@ -184,7 +184,7 @@ def test_a_private_multi_platform_image_with_its_signature_comes_through_and_sta
     open_to_all = make_registry(folder=tmp_path / "private")
     open_to_all.push("team/app", "v1", index)
     open_to_all.push("team/app", "signature", signature)
-    open_to_all.push("team/app", referrers_tag(Digest.parse(index.manifest.digest)), listing(signature))
+    open_to_all.push("team/app", referrers_tag(Digest.parse(index.manifest.digest)), referrers_list(signature))
     open_to_all.stop()
     registry = make_registry(folder=tmp_path / "private", token=token_server.auth)
     login = "    auth: {type: basic, username: ci, password: '${UPSTREAM_PASSWORD}'}\n"
@@ -211,10 +211,3 @@ def test_a_private_multi_platform_image_with_its_signature_comes_through_and_sta
     pull()
     serve.restart()
     pull()
-
-
-def listing(referrer: Artifact) -> Artifact:
-    """The list of referrers that clients keep under a tag, where a registry has none."""
-    entry = referrer.manifest.descriptor | {"artifactType": json.loads(referrer.manifest.content)["artifactType"]}
-    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
-    return Artifact(Content(OCI_INDEX, json.dumps(document).encode()), ())

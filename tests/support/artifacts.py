@@ -82,6 +82,15 @@ def cosign_referrer(subject: Content) -> Artifact:
     return artifact(EMPTY, [(bundle, {})], artifactType=SIGSTORE_BUNDLE, subject=subject.descriptor, annotations=notes)
 
 
+def referrers_list(*referrers: Artifact) -> Artifact:
+    """The list of an image's referrers that clients keep under a tag, where a registry has none of its own."""
+    kinds = [json.loads(referrer.manifest.content)["artifactType"] for referrer in referrers]
+    entries = [
+        referrer.manifest.descriptor | {"artifactType": kind} for referrer, kind in zip(referrers, kinds, strict=True)
+    ]
+    return Artifact(Content(OCI_INDEX, _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})))
+
+
 def helm_chart(name: str = "chart") -> Artifact:
     """As `helm push` does with a signed chart; its manifest has no mediaType of its own."""
     config = Content(HELM_CONFIG, _json({"name": name, "version": "1.2.3+build", "apiVersion": "v2"}))

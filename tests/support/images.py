@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from platform import machine
 from typing import Any, Protocol
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -22,6 +23,9 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+THIS_PLATFORM = f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}[machine()] }"
+"""What an engine on this machine takes of an index."""
 
 
 @dataclass(frozen=True)

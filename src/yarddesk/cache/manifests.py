@@ -83,12 +83,12 @@ class CachedManifests:
         if quick and self.routes.push_upstreams(repository):
             return await self._resolve_quickly(upstreams, repository, reference, here)
         try:
-            there = await self._resolve_once(upstreams, repository, reference)
+            found = await self._resolve_once(upstreams, repository, reference)
         except (UpstreamFailure, TimeoutError) as error:
             if here is not None:
                 return ResolvedManifest(here, stale=True)
             raise no_answer(upstreams[0], error) from error
-        return None if there is None else ResolvedManifest(there)
+        return None if found is None else ResolvedManifest(found[1])
 
     async def _resolve_quickly(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference, here: Descriptor | None
@@ -100,16 +100,17 @@ class CachedManifests:
             return unknown
         try:
             async with self._asking.quickly(asked):
-                there = await self._resolve_once(asked, repository, reference)
+                found = await self._resolve_once(asked, repository, reference)
         except (UpstreamFailure, TimeoutError):
             return unknown
-        if there is None:
+        if found is None:
             return unknown if len(asked) < len(upstreams) else None
-        return ResolvedManifest(there)
+        return ResolvedManifest(found[1])
 
     async def _resolve_once(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
-    ) -> Descriptor | None:
+    ) -> tuple[Upstream, Descriptor] | None:
+        """One question for all who ask just now, whether they go on to the manifest or not."""
         key = ("resolve", repository, reference, tuple(upstream.name for upstream in upstreams))
         return await self._shared.do(key, lambda: self._resolve(upstreams, repository, reference))
 
@@ -179,7 +180,7 @@ class CachedManifests:
 
     async def _resolve(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
-    ) -> Descriptor | None:
+    ) -> tuple[Upstream, Descriptor] | None:
         found = await self._asking.first(
             upstreams,
             lambda upstream: upstream.repository(repository).resolve(reference),
@@ -191,7 +192,7 @@ class CachedManifests:
         if isinstance(reference, Tag):
             await self._refuse_where_scarce(upstream, repository, reference, there.digest)
             await self._told(repository, reference, there.digest, upstream.name)
-        return there
+        return found
 
     async def _told(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
         """The tag is to name here what it names there, as soon as that is here: containerd fetches it by its digest next."""
@@ -208,19 +209,13 @@ class CachedManifests:
     ) -> Manifest | None:
         if isinstance(reference, Tag) and await self._here(repository, reference) is not None:
             # A HEAD first: where nothing changed it is all, and Docker Hub counts it as no pull.
-            asked = await self._asking.first(
-                upstreams,
-                lambda upstream: upstream.repository(repository).resolve(reference),
-                sought=(repository, reference),
-            )
+            asked = await self._resolve_once(upstreams, repository, reference)
             if asked is None:
                 return None
             known = await self._known(repository, asked[1].digest)
             if known is not None:
                 self._saw(repository, reference, known.digest, asked[0].name)
-                await self._follow(repository, reference, known.digest, asked[0].name)
                 return known
-            await self._refuse_where_scarce(asked[0], repository, reference, asked[1].digest)
         found = await self._asking.first(
             upstreams,
             lambda upstream: upstream.repository(repository).fetch_manifest(reference),

@@ -206,6 +206,19 @@ async def test_fifty_at_once_are_one_question(cache: Cache) -> None:
     assert cache.upstream.asked == {"fetch_manifest": 1, "resolve": 1}
 
 
+async def test_after_its_lifetime_one_question_serves_all_who_ask_by_get_and_by_head(cache: Cache) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    await cache.pulled()
+    cache.upstream.asked.clear()
+    cache.clock.advance(301)
+    heads = [cache.pulls.resolve_manifest(REPOSITORY, V1, quick=bool(number % 2)) for number in range(10)]
+    *resolved, got, late = await asyncio.gather(*heads, cache.pulled(), cache.pulled())
+    assert {each.descriptor.digest for each in resolved if each} == {manifest.digest}
+    assert (got, late) == (manifest, manifest)
+    assert cache.upstream.asked == {"resolve": 1}
+    assert cache.seen[-1] == ("corp", V1, manifest.digest)
+
+
 async def test_a_tag_that_moved_upstream_is_seen_after_its_lifetime(cache: Cache) -> None:
     await cache.put_upstream(build_image("a"))
     await cache.pulled()
