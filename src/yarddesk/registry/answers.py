@@ -117,12 +117,13 @@ class StreamAnswer:
 
 @dataclass(slots=True)
 class GrowingAnswer:
-    """The bytes of `content` from `start` up to `end` while they come in: by the kernel, out of the file that they come into,
-    where there is one and the server can; after them `source` is left. The connection is cut when they fail or are too few."""
+    """The bytes of `content` from `start` up to `end` while they come in: by the kernel, out of the open `file` that they come
+    into, where there is one; after them `source` is left. The connection is cut when they fail or are too few."""
 
     status: int
     headers: list[Header]
     content: BlobContent
+    file: BinaryIO | None
     start: int
     end: int
     source: AsyncExitStack
@@ -132,31 +133,27 @@ class GrowingAnswer:
         async with self.source:
             await send(_start(self.status, self.headers, self.end - self.start))
             with cutting(scope):
-                position = await self._send_file(scope, send)
+                position = await self._send_file(send)
                 if position < self.end or self.start == self.end:
                     pieces = self.content.read(position, self.end)
                     async with aclosing(pieces):
                         await _send_pieces(send, pieces, self.end - position)
 
-    async def _send_file(self, scope: Scope, send: Send) -> int:
+    async def _send_file(self, send: Send) -> int:
         """How far the file went: to the end, or not at all where there is none."""
         position, growing = self.start, self.content.growing
-        if growing is None or position == self.end or SENDFILE not in scope.get("extensions", {}):
+        if growing is None or self.file is None:
             return position
-        file = await growing.file()
-        if file is None:
-            return position
-        with file:
-            while position < self.end:
-                try:
-                    free = await growing.reach(position, self.end)
-                except YarddeskError:
-                    if position > self.start:
-                        raise
-                    return position  # nothing was given yet: `read` may have it in another way
-                count, more = free - position, free < self.end
-                await send({"type": SENDFILE, "file": file, "offset": position, "count": count, "more_body": more})
-                position = free
+        while position < self.end:
+            try:
+                free = await growing.reach(position, self.end)
+            except YarddeskError:
+                if position > self.start:
+                    raise
+                return position  # nothing was given yet: `read` may have it in another way
+            count, more = free - position, free < self.end
+            await send({"type": SENDFILE, "file": self.file, "offset": position, "count": count, "more_body": more})
+            position = free
         return position
 
 

@@ -20,6 +20,7 @@ from yarddesk.oci.media_types import OCTET_STREAM
 from yarddesk.oci.name import RepositoryName
 from yarddesk.oci.ranges import ByteRange, UnsatisfiableRange, parse_range
 from yarddesk.registry.answers import SOURCE, Answer, FileAnswer, GrowingAnswer, StreamAnswer
+from yarddesk.registry.exchange import SENDFILE
 from yarddesk.registry.locks import Gate
 from yarddesk.registry.paths import Route
 from yarddesk.registry.requests import check_if_match, names_etag
@@ -156,7 +157,13 @@ class Blobs:
             if blob.size <= _SMALL_BYTES:
                 request.scope[SOURCE] = "upstream"
                 return Answer(status, headers, await _read(blob, part))
-            return GrowingAnswer(status, headers, blob, part.start, part.end + 1, stack.pop_all())
+            file = None
+            if blob.growing is not None and SENDFILE in request.scope.get("extensions", {}):
+                # Before the answer begins, so that what it fails by is said in words.
+                file = await blob.growing.file()
+            if file is not None:
+                stack.enter_context(file)
+            return GrowingAnswer(status, headers, blob, file, part.start, part.end + 1, stack.pop_all())
 
     async def _why_not_here(self, digest: Digest) -> Damaged | None:
         """What the store has to say of a blob that was here and was damaged."""
