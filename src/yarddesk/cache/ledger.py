@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from yarddesk.cache.lines import Line, Lines
+from yarddesk.content.upstream import Upstream
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import RepositoryName
+from yarddesk.oci.name import InvalidName, RepositoryName
 
 _log = logging.getLogger(__name__)
 
@@ -23,18 +24,33 @@ LEDGER_FILE: Final = "ledger.jsonl"
 _Key = tuple[RepositoryName, Digest]
 
 
+class At(NamedTuple):
+    """An upstream as the settings call it, and the place there (Upstream.place_of): the name may mean another registry later."""
+
+    upstream: str
+    place: str
+
+
+def at(upstream: Upstream, repository: RepositoryName) -> At:
+    """Where a repository is at an upstream, as the settings are now."""
+    try:
+        return At(upstream.name, upstream.place_of(repository))
+    except InvalidName:
+        return At(upstream.name, "")  # nothing is there under a name that can't be
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """`source` is the upstream that it came through; `pushed`: by a client, since; `at`: where it was read back after that."""
 
     source: str = ""
     pushed: bool = False
-    at: frozenset[str] = frozenset()
+    at: frozenset[At] = frozenset()
 
-    def can_be_had_again(self, pulls: Collection[str], pushes: Collection[str]) -> bool:
+    def can_be_had_again(self, pulls: Collection[At], pushes: Collection[At]) -> bool:
         """From the upstreams that the route pulls from now: one that it came from, or, where it was pushed, from all it was to go to."""
         if not self.pushed:
-            return self.source in pulls
+            return any(self.source == each.upstream for each in pulls)
         return bool(pushes) and self.at.issuperset(pushes) and not self.at.isdisjoint(pulls)
 
 
@@ -107,11 +123,11 @@ class Ledger:
             self._set(key, replace(entry, pushed=True, at=frozenset()))
             await self._lines.written()
 
-    async def arrived(self, repository: RepositoryName, digests: Iterable[Digest], upstream: str) -> None:
+    async def arrived(self, repository: RepositoryName, digests: Iterable[Digest], place: At) -> None:
         """All of these were read back at an upstream. Raises StorageError."""
         for digest in digests:
             entry = self._entries.get((repository, digest), Entry(pushed=True))
-            self._set((repository, digest), replace(entry, at=entry.at | {upstream}))
+            self._set((repository, digest), replace(entry, at=entry.at | {place}))
         await self._lines.written()
 
     def gone(self, repository: RepositoryName, digests: Iterable[Digest]) -> None:
@@ -143,10 +159,11 @@ class Ledger:
         if line.get("gone"):
             self._entries.pop(key, None)
             return
-        at = line["at"]
-        if not isinstance(at, list) or not isinstance(line["from"], str):
-            raise TypeError("the names of upstreams are texts")
-        self._entries[key] = Entry(line["from"], line["pushed"] is not False, frozenset(map(str, at)))
+        places = line["at"]
+        if not isinstance(places, dict) or not isinstance(line["from"], str):
+            raise TypeError("the names of upstreams are texts, each with its place")
+        read_back = frozenset(At(name, str(place)) for name, place in places.items())
+        self._entries[key] = Entry(line["from"], line["pushed"] is not False, read_back)
 
     def _all(self) -> list[Line]:
         places: list[Line] = [{"upstream": name, "place": place} for name, place in self._places.items()]
@@ -157,4 +174,4 @@ def _line(key: _Key, entry: Entry | None) -> Line:
     named: Line = {"repository": key[0], "digest": key[1]}
     if entry is None:
         return named | {"gone": True}
-    return named | {"from": entry.source, "pushed": entry.pushed, "at": sorted(entry.at)}
+    return named | {"from": entry.source, "pushed": entry.pushed, "at": dict(sorted(entry.at))}

@@ -48,4 +48,4 @@ def size_here(index: ContentIndex, contents: Contents, manifests: Iterable[Diges
 def _upstreams(entry: Entry | None) -> Iterable[str]:
     if entry is None:
         return ("",)
-    return entry.at or ("",) if entry.pushed else (entry.source,)
+    return {each.upstream for each in entry.at} or ("",) if entry.pushed else (entry.source,)

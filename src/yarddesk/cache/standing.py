@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from yarddesk.cache.family import Family
-from yarddesk.cache.ledger import Entry
+from yarddesk.cache.ledger import At, Entry
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.storage.contents import ContentIndex, Contents, named_by
@@ -17,8 +17,8 @@ from yarddesk.storage.references import Packed, packed
 class Wanted:
     """What a repository's content is wanted for: the upstreams of its route, what is queued, what is pinned (None: all)."""
 
-    pulls: frozenset[str]
-    pushes: frozenset[str]
+    pulls: frozenset[At]
+    pushes: frozenset[At]
     queued: Collection[Digest]
     pins: frozenset[Reference | None]
 

@@ -20,13 +20,17 @@ class ManifestPush:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An image that is at an upstream, and was read back there. `replaced`: what its tag named there before."""
+    """An image that is at an upstream, and was read back there. `replaced`: what its tag named there before.
+
+    `place`: where its repository is there (Upstream.place_of); empty where the settings lost the upstream meanwhile.
+    """
 
     repository: RepositoryName
     reference: Reference
     digest: Digest
     upstream: str
     registry: str
+    place: str
     replaced: Digest | None
     bytes_sent: int
     at: datetime

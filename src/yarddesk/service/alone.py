@@ -57,7 +57,7 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
         await history.load()
         await origins.load()
         stack.push_async_callback(origins.close)
-        whereabouts = Whereabouts(lambda: routes, queue.is_queued, history.latest, origins.digest)
+        whereabouts = Whereabouts(lambda: routes, queue.is_queued, history.latest, origins.digest, keeping.ledger.get)
 
         @asynccontextmanager
         async def pushes() -> AsyncIterator[ManifestIntake]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
-from yarddesk.cache.ledger import Ledger
+from yarddesk.cache.ledger import At, Ledger
 from yarddesk.cache.pins import Pins
 from yarddesk.cache.room import Room, free_bytes
 from yarddesk.cache.uses import Uses
@@ -70,7 +70,7 @@ class NotedArrivals(ArrivalListener):
         try:
             manifest = await self._store.get_manifest(arrival.repository, arrival.digest)
             digests |= await descendants(self._store.repository(arrival.repository), manifest)
-            await self._ledger.arrived(arrival.repository, digests, arrival.upstream)
+            await self._ledger.arrived(arrival.repository, digests, At(arrival.upstream, arrival.place))
         except NotFound:
             pass  # deleted here meanwhile
         except YarddeskError as error:

@@ -3,30 +3,43 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from yarddesk.cache.ledger import Entry, at
 from yarddesk.content.upstream import Routes
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.sync.queue import place_at
 from yarddesk.sync.snapshot import HistoryEntry
 from yarddesk.sync.states import JobState
 
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """What the queue, its history and the cache know. `followed` gives what a tag was upstream when it was last heard of."""
+    """What the queue, its history and the cache know. `followed` gives what a tag was upstream when it was last heard of.
+
+    `entry` tells where a manifest came from, and where it was read back.
+    """
 
     routes: Callable[[], Routes]
     is_queued: Callable[[RepositoryName, Reference], bool]
-    latest: Callable[[RepositoryName, Reference, str], HistoryEntry | None]
+    latest: Callable[[RepositoryName, Reference, str, str], HistoryEntry | None]
     followed: Callable[[RepositoryName, Tag], Digest | None]
+    entry: Callable[[RepositoryName, Digest], Entry | None]
 
     def of(self, repository: RepositoryName, reference: Reference, digest: Digest) -> str:
         """`queued`; `synced`: all its push upstreams have it, or it came from one; `local`: here alone; `unknown`."""
         if self.is_queued(repository, reference):
             return "queued"
-        if isinstance(reference, Tag) and self.followed(repository, reference) == digest:
-            return "synced"
         upstreams = self.routes().push_upstreams(repository)
-        entries = [self.latest(repository, reference, upstream.name) for upstream in upstreams]
+        known = self.entry(repository, digest) or Entry(pushed=True)
+        if isinstance(reference, Tag) and self.followed(repository, reference) == digest:
+            # Else the settings have other upstreams by now than those that it was synced to.
+            if not known.pushed or known.at.issuperset(at(upstream, repository) for upstream in upstreams):
+                return "synced"
+        elif known.pushed and not known.at:
+            return "local"
+        entries = [
+            self.latest(repository, reference, upstream.name, place_at(upstream, repository)) for upstream in upstreams
+        ]
         of_this = [entry for entry in entries if entry is not None and entry.digest == digest]
         if upstreams and sum(entry.outcome is JobState.DONE for entry in of_this) == len(upstreams):
             return "synced"

@@ -79,9 +79,15 @@ class History:
         count = min(limit, len(self._entries))
         return [self._entries[-1 - index] for index in range(max(0, count))]
 
-    def latest(self, repository: RepositoryName, reference: Reference, upstream: str) -> HistoryEntry | None:
-        """What last became of this image on its way to this upstream, as far as is remembered."""
-        return self._latest.get((repository, reference, upstream))
+    def latest(
+        self, repository: RepositoryName, reference: Reference, upstream: str, place: str
+    ) -> HistoryEntry | None:
+        """What last became of this image on its way to this upstream and place there, as far as is remembered.
+
+        Under the same name the settings may have another registry now, which knows nothing of it.
+        """
+        entry = self._latest.get((repository, reference, upstream))
+        return entry if entry is not None and entry.place == place else None
 
     def synced_of(self, repository: RepositoryName) -> list[Reference]:
         """The tags and digests of a repository that were synced to some upstream, as far as is remembered."""
@@ -136,6 +142,7 @@ def _document(entry: HistoryEntry) -> dict[str, Any]:
         "tries": entry.tries,
         "reason": entry.reason,
         "replaced": entry.replaced,
+        "place": entry.place,
         **({"hook": entry.hook} if entry.hook else {}),
     }
 
@@ -157,6 +164,7 @@ def _entry(line: bytes) -> HistoryEntry:
         reason=str(document["reason"]),
         replaced=Digest.parse(document["replaced"]) if document.get("replaced") else None,
         hook=str(document.get("hook", "")),
+        place=str(document.get("place", "")),
     )
 
 

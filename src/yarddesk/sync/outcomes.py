@@ -40,6 +40,7 @@ def _arrival(entry: HistoryEntry) -> Arrival:
         digest=entry.digest,
         upstream=entry.upstream,
         registry=entry.registry,
+        place=entry.place,
         replaced=entry.replaced,
         bytes_sent=entry.bytes_sent,
         at=entry.at,

@@ -270,9 +270,11 @@ class SyncService:
         job = self._queue.journal.get(f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}")
         return job is not None
 
-    def latest(self, repository: RepositoryName, reference: Tag | Digest, upstream: str) -> HistoryEntry | None:
-        """What last became of an image on its way to an upstream, as far as is remembered."""
-        return self._queue.history.latest(repository, reference, upstream)
+    def latest(
+        self, repository: RepositoryName, reference: Tag | Digest, upstream: str, place: str
+    ) -> HistoryEntry | None:
+        """What last became of an image on its way to an upstream and place there, as far as is remembered."""
+        return self._queue.history.latest(repository, reference, upstream, place)
 
     async def remember(self, entry: HistoryEntry) -> None:
         """Keep a line in the history that is of no job; on disk when this returns, unless the disk has no room."""

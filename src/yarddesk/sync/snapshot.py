@@ -136,6 +136,7 @@ _STUCK: Final = frozenset({JobState.BLOCKED, JobState.FAILED})
 class HistoryEntry:
     """A job's part that ended. Sizes in bytes, `seconds` from the first attempt's start; `replaced` is the digest the tag named before.
 
+    `place` is where its repository was at that upstream (Upstream.place_of), whatever its name means now; empty: not known.
     With a `hook` (`command` or `webhook`) it arrived long since, and it's that this could not be told of it, for good.
     """
 
@@ -153,6 +154,7 @@ class HistoryEntry:
     reason: str = ""
     replaced: Digest | None = None
     hook: str = ""
+    place: str = ""
 
     @property
     def name(self) -> str:

@@ -11,8 +11,9 @@ from yarddesk.events import JobAdded, JobRemoved, JobStateChanged, UpstreamState
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import ImageReference, Reference, RepositoryName, format_reference
 from yarddesk.sync.marker import Job
-from yarddesk.sync.queue import Queue
+from yarddesk.sync.queue import Queue, place_at
 from yarddesk.sync.selection import is_meant, is_upstream, select
+from yarddesk.sync.snapshot import HistoryEntry
 from yarddesk.sync.states import JobState
 
 _log = logging.getLogger(__name__)
@@ -143,28 +144,32 @@ class Waiting:
         except NotFound:
             digest = None
         wanted = set(self._queue.upstreams_of(repository, reference))
+        upstreams = [each for each in self._queue.routes.push_upstreams(repository) if each.name in wanted]
         if digest is None:
-            if wanted and all(self._was_synced(repository, reference, upstream) for upstream in wanted):
+            if upstreams and all(self._was_synced(repository, reference, upstream) for upstream in upstreams):
                 return SyncOutcome(True)
             return SyncOutcome(False, f"{name} is not here.")
-        if not wanted:
+        if not upstreams:
             return SyncOutcome(False, f"{name} has no push upstream: it stays here.")
-        for upstream in self._queue.routes.push_upstreams(repository):
-            if upstream.name in wanted:
-                outcome = await self._is_there(upstream, repository, reference, digest)
-                if not outcome.synced:
-                    return outcome
+        for upstream in upstreams:
+            outcome = await self._is_there(upstream, repository, reference, digest)
+            if not outcome.synced:
+                return outcome
         return SyncOutcome(True)
 
-    def _was_synced(self, repository: RepositoryName, reference: Reference, upstream: str) -> bool:
+    def _was_synced(self, repository: RepositoryName, reference: Reference, upstream: Upstream) -> bool:
         """Whether that is the last that is known of it: what is upstream may have gone here, to make room."""
-        latest = self._queue.history.latest(repository, reference, upstream)
+        latest = self._latest(repository, reference, upstream)
         return latest is not None and latest.outcome is JobState.DONE
+
+    def _latest(self, repository: RepositoryName, reference: Reference, upstream: Upstream) -> HistoryEntry | None:
+        place = place_at(upstream, repository)
+        return self._queue.history.latest(repository, reference, upstream.name, place)
 
     async def _is_there(
         self, upstream: Upstream, repository: RepositoryName, reference: Reference, digest: Digest
     ) -> SyncOutcome:
-        latest = self._queue.history.latest(repository, reference, upstream.name)
+        latest = self._latest(repository, reference, upstream)
         name = format_reference(repository, reference)
         if latest is not None and latest.digest == digest:
             if latest.outcome is JobState.DONE:

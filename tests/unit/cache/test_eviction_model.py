@@ -227,7 +227,7 @@ class Model:
         if entry is None or (entry.pushed and repository == MINE):
             return True
         if entry.pushed:
-            return repository != CORP or "corp" not in entry.at
+            return repository != CORP or "corp" not in {each.upstream for each in entry.at}
         return not (repository == HUB and entry.source == "hub") and not (repository == CORP and entry.source == "corp")
 
 

@@ -40,6 +40,7 @@ def arrival(tag: str = "v1", at: datetime | None = None) -> Arrival:
         DIGEST,
         "corp",
         "registry.corp",
+        "registry.corp/team/app",
         BEFORE,
         42,
         at or datetime(2026, 3, 1, 12, 0, tzinfo=UTC),

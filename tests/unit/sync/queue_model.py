@@ -16,7 +16,8 @@ from tests.unit.sync.simulated_yard import SimulatedYard, WatchedUpstream, nobod
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
 from yarddesk.oci.name import RepositoryName, Tag, format_reference, parse_reference
-from yarddesk.sync.snapshot import JobSnapshot, UpstreamPart
+from yarddesk.sync.history import KEPT as HISTORY_KEPT
+from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, UpstreamPart
 from yarddesk.sync.states import JobState
 
 
@@ -156,9 +157,9 @@ class QueueModel:
     def ended(self, wanted: Callable[[Key], bool]) -> None:
         """Somebody took these out of the queue: the history says so, or that they arrived just before."""
         for key in [key for key in self.owed if wanted(key)]:
-            owed, (repository, reference) = self.owed[key], _parsed(key[0])
+            owed, (_, reference) = self.owed[key], _parsed(key[0])
             if isinstance(reference, Tag) and owed.crashes == self.yard.crashes:
-                line = self.yard.service.latest(repository, reference, key[1])
+                line = self.latest(key)
                 assert line is not None, f"{key} ended, and the history doesn't know"
                 assert line.outcome in (JobState.CANCELLED, JobState.DONE), line
                 assert line.digest == owed.digest, line
@@ -266,16 +267,22 @@ class QueueModel:
             for job, part in self.queued().values()
         )
 
+    def latest(self, key: Key) -> HistoryEntry | None:
+        """The last line of the history about it."""
+        about = (*_parsed(key[0]), key[1])
+        lines = self.yard.service.history(HISTORY_KEPT)
+        return next((line for line in lines if (line.repository, line.reference, line.upstream) == about), None)
+
     def is_kept(self, key: Key) -> bool:
         """Whether it gave way to what somebody else put there, as the settings had it."""
-        line = self.yard.service.latest(*_parsed(key[0]), key[1])
+        line = self.latest(key)
         return line is not None and line.outcome is JobState.CANCELLED and line.reason.startswith("Kept what ")
 
     def check_history(self, key: Key, owed: Owed) -> None:
-        repository, reference = _parsed(key[0])
+        _, reference = _parsed(key[0])
         if isinstance(reference, Digest) or owed.crashes != self.yard.crashes:
             return
-        line = self.yard.service.latest(repository, reference, key[1])
+        line = self.latest(key)
         assert line is not None, f"{key} ended, and the history doesn't know"
         assert (line.outcome, line.digest) == (JobState.DONE, owed.digest), (key, owed, line)
 

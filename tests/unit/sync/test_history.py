@@ -20,6 +20,7 @@ from yarddesk.sync.snapshot import HistoryEntry
 from yarddesk.sync.states import JobState
 
 REPOSITORY = RepositoryName.parse("team/app")
+PLACE = "registry.corp/team/app"
 
 
 def entry(number: int, outcome: JobState = JobState.DONE) -> HistoryEntry:
@@ -37,6 +38,7 @@ def entry(number: int, outcome: JobState = JobState.DONE) -> HistoryEntry:
         tries=2,
         reason="“ja”",
         replaced=Digest.of(b"old"),
+        place=PLACE,
     )
 
 
@@ -48,8 +50,9 @@ async def test_entries_come_back_after_a_restart_newest_first(tmp_path: Path) ->
     await again.load()
     assert list(again.recent(10)) == [entry(3), entry(2), entry(1)]
     assert list(again.recent(1)) == [entry(3)]
-    assert again.latest(REPOSITORY, Tag.parse("v2"), "corp") == entry(2)
-    assert again.latest(REPOSITORY, Tag.parse("v2"), "mirror") is None
+    assert again.latest(REPOSITORY, Tag.parse("v2"), "corp", PLACE) == entry(2)
+    assert again.latest(REPOSITORY, Tag.parse("v2"), "mirror", PLACE) is None
+    assert again.latest(REPOSITORY, Tag.parse("v2"), "corp", "registry.other/team/app") is None
 
 
 async def test_it_is_bounded_in_memory_and_on_disk(tmp_path: Path) -> None:
@@ -58,7 +61,7 @@ async def test_it_is_bounded_in_memory_and_on_disk(tmp_path: Path) -> None:
         await history.add(entry(number))
     assert len(history.recent(1000)) == 10
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) <= 21
-    assert history.latest(REPOSITORY, Tag.parse("v3"), "corp") is None
+    assert history.latest(REPOSITORY, Tag.parse("v3"), "corp", PLACE) is None
     again = History(tmp_path / "history.jsonl", kept=10)
     await again.load()
     assert list(again.recent(10)) == list(history.recent(10))
@@ -155,7 +158,7 @@ async def test_what_could_not_be_told_is_a_line_that_says_nothing_of_where_the_i
         assert yard.service.snapshot().revision != before.revision
         await yard.restart()
         assert list(yard.service.history(2)) == [untold, arrived]
-        assert yard.service.latest(arrived.repository, arrived.reference, "corp") == arrived
+        assert yard.service.latest(arrived.repository, arrived.reference, "corp", arrived.place) == arrived
         assert (await yard.service.wait_synced("team/app:v1")).synced
 
 

@@ -44,6 +44,18 @@ async def test_settings_that_concern_no_upstream_cut_nothing_off(tmp_path: Path)
         assert upstream.asked["push"] == 3
 
 
+async def test_what_arrived_elsewhere_is_not_at_the_registry_that_has_its_name_now(tmp_path: Path) -> None:
+    async with running(tmp_path) as yard:
+        await yard.push(build_image("a"))
+        await yard.until_empty()
+        assert (await yard.service.wait_synced("team/app:v1")).synced
+        yard.routes = FakeRoutes([FakeUpstream(registry="registry.new")])
+        await yard.service.reload(yard.routes, settings_of(yard, replace(_CORP, registry="registry.new")))
+        outcome = await yard.service.wait_synced("team/app:v1")
+        assert not outcome.synced
+        assert "never synced to corp" in outcome.reason
+
+
 async def test_only_what_goes_to_an_upstream_that_changed_begins_again(tmp_path: Path) -> None:
     corp, mirror = FakeUpstream(held=asyncio.Event()), FakeUpstream(name="mirror", held=asyncio.Event())
     async with running(tmp_path, upstreams=[corp, mirror]) as yard:
