@@ -80,11 +80,11 @@ class Breaker:
                 retry_after_seconds=seconds,
                 codes=self._cause.codes,
             )
-        how = "is away" if gave_none(self._cause) else "is in trouble"
+        title = f"{upstream.registry} {'is away' if gave_none(self._cause) else 'is in trouble'}."
         return UpstreamNotAsked(
             upstream.name,
-            f"{upstream.registry} {how}.",
-            self._cause.title,
+            title,
+            self._cause.message if self._cause.title == title else self._cause.title,
             hint="Try again soon.",
             temporary=True,
             retry_after_seconds=seconds,

@@ -142,6 +142,14 @@ async def test_5xx_and_pages_open_it_at_once_or_at_the_third(
     assert cache.upstream.asked["fetch_manifest"] == first
 
 
+async def test_while_it_is_open_it_says_once_what_is_wrong(cache: Cache) -> None:
+    words = "It answered with status 503."
+    down = UpstreamTrouble("corp", "registry.corp is in trouble.", words, temporary=True, status=503)
+    breaks_with(cache, down, pings=down)
+    await fails(cache)
+    assert str(await fails(cache)) == f"registry.corp is in trouble. {words} Try again soon."
+
+
 async def test_answers_between_them_or_time_make_errors_single_ones(cache: Cache) -> None:
     manifest = await cache.put_upstream(build_image("a"))
     for _ in range(4):
