@@ -29,12 +29,12 @@ class AwaitedTags:
         """Something newer is known of it."""
         self._told.pop((repository, tag), None)
 
-    def take(self, repository: RepositoryName, digest: Digest) -> dict[Tag, str]:
-        """The tags that name what has come, and which upstream said so; they are awaited no more."""
+    def take(self, repository: RepositoryName, digest: Digest) -> dict[Tag, tuple[str, float]]:
+        """The tags that name what has come, with which upstream said so, and when; they are awaited no more."""
         oldest = self._monotonic() - _KEPT_SECONDS
         names = [
             key
             for key, (named, _, told) in self._told.items()
             if key[0] == repository and named == digest and told >= oldest
         ]
-        return {key[1]: self._told.pop(key)[1] for key in names}
+        return {key[1]: self._told.pop(key)[1:] for key in names}

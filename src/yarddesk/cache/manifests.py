@@ -259,10 +259,10 @@ class CachedManifests:
             await self._put(repository, manifest, upstream.name)
             tags = self._awaited.take(repository, manifest.digest)
             if isinstance(reference, Tag):
-                tags[reference] = upstream.name
-            for tag, told_by in tags.items():
+                tags[reference] = upstream.name, self._clock.monotonic()
+            for tag, (told_by, at) in tags.items():
                 self._saw(repository, tag, manifest.digest, told_by)
-                await self._follow(repository, tag, manifest.digest, told_by)
+                await self._follow(repository, tag, manifest.digest, told_by, at=at)
         except StorageError as error:
             _log.warning("%s of %s is served but not kept: %s", reference, repository, error)
             return
@@ -286,18 +286,25 @@ class CachedManifests:
                 self._tag_seen(asked, repository, tag, digest)
 
     async def _follow(
-        self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str, *, even_ours: bool = False
+        self,
+        repository: RepositoryName,
+        tag: Tag,
+        digest: Digest,
+        upstream: str,
+        *,
+        at: float | None = None,
+        even_ours: bool = False,
     ) -> None:
         """The tag names here what it names there, unless it's ours, or somebody pushed it meanwhile.
 
-        `even_ours`: a person wants the upstream's in place of one that was ours alone.
+        `at`: when the upstream said so; None: just now. `even_ours`: a person wants the upstream's in place of one that was ours alone.
         """
         self._awaited.forget(repository, tag)
         here = await self._here(repository, tag)
         if self._is_queued(repository, tag) if even_ours else self._is_ours(repository, tag, here):
             return
         if here is not None and here.digest == digest:
-            self._origins.followed(repository, tag, digest, upstream)
+            self._origins.followed(repository, tag, digest, upstream, at=at)
             return
         await self._origins.moves(repository, tag, digest, upstream, before=None if here is None else here.digest)
         here = await self._here(repository, tag)
@@ -309,7 +316,7 @@ class CachedManifests:
             await self._store.put_tag(repository, tag, digest)
         except NotFound:
             return  # it was evicted, or deleted, just now: it's served all the same, and the next pull brings it again
-        self._origins.moved(repository, tag)
+        self._origins.moved(repository, tag, at=at)
 
     def _is_ours(self, repository: RepositoryName, reference: Reference, here: Descriptor | None) -> bool:
         """Whether a tag that names `here` was pushed here, and no upstream has a say in it (yet)."""

@@ -82,10 +82,12 @@ class Origins:
         origin = self.get(repository, tag)
         return None if origin is None else origin.digest
 
-    def followed(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
-        """The upstream said just now what the tag names, and so it does here. Written in the background."""
+    def followed(
+        self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str, *, at: float | None = None
+    ) -> None:
+        """The upstream said then, or just now, what the tag names, and so it does here. Written in the background."""
         self.follows(repository, tag, digest, upstream)
-        self._origins[repository, tag].checked = self._monotonic()
+        self._origins[repository, tag].checked = self._monotonic() if at is None else at
 
     def follows(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
         """As `followed`, where the upstream said so before this run."""
@@ -113,11 +115,11 @@ class Origins:
                 self._origins[key] = known
         raise StorageError(f"{self._path.name} can't be written.")
 
-    def moved(self, repository: RepositoryName, tag: Tag) -> None:
-        """It names what its upstream said just now."""
+    def moved(self, repository: RepositoryName, tag: Tag, *, at: float | None = None) -> None:
+        """It names what its upstream said then, or just now."""
         origin = self._origins.get((repository, tag))
         if origin is not None:
-            origin.before, origin.checked = None, self._monotonic()
+            origin.before, origin.checked = None, self._monotonic() if at is None else at
 
     def is_ours(self, repository: RepositoryName, tag: Tag) -> None:
         """It was pushed or deleted here: it follows no upstream any more."""

@@ -126,6 +126,17 @@ async def test_a_tag_that_was_asked_for_by_head_lies_here_once_its_digest_was_fe
     assert [event.tags for event in cache.heard if isinstance(event, ManifestStored)] == [(V1,)]
 
 
+async def test_its_lifetime_begins_when_the_upstream_said_what_it_names(cache: Cache) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=False)
+    cache.clock.advance(59)
+    await cache.pulled(manifest.digest)
+    cache.clock.advance(240)
+    assert cache.pulls.is_fresh(REPOSITORY, V1)
+    cache.clock.advance(2)
+    assert not cache.pulls.is_fresh(REPOSITORY, V1)
+
+
 async def test_a_head_moves_the_tag_where_the_digest_is_here_already(cache: Cache) -> None:
     manifest = await cache.put_upstream(build_image("a"))
     await cache.pulled(manifest.digest)
