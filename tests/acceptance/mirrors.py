@@ -143,7 +143,7 @@ class SkopeoClient:
 
 
 class ContainerdClient:
-    """containerd, by `ctr`, with a hosts.toml for each registry: it says `?ns=` to a mirror."""
+    """containerd, by `ctr`, with a hosts.toml for each registry: to a mirror it says `?ns=`, also where that has a path."""
 
     def __init__(self, folder: Path, serve: YarddeskProcess, stack: ExitStack) -> None:
         self._engine = Containerd(folder / "containerd")
@@ -151,9 +151,9 @@ class ContainerdClient:
         self._engine.start()
         self._address = serve.registry
         self._hosts = folder / "hosts"
-        for registry in (HUB, EXAMPLE):
+        for registry, mirror in ((HUB, serve.url), (EXAMPLE, f"{serve.url}/{EXAMPLE}")):
             (self._hosts / registry).mkdir(parents=True)
-            text = f'server = "https://{registry}"\n[host."{serve.url}"]\ncapabilities = ["pull", "resolve"]\n'
+            text = f'server = "https://{registry}"\n[host."{mirror}"]\ncapabilities = ["pull", "resolve"]\n'
             (self._hosts / registry / "hosts.toml").write_text(text, encoding="utf-8")
 
     def name(self, registry: str, repository: str, tag: str) -> str:
