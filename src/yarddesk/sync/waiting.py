@@ -86,7 +86,7 @@ class Waiting:
                 waited |= left
                 hopeless = self._hopeless(jobs)
                 if hopeless is not None:
-                    return hopeless
+                    return await self._arrived_before(target, jobs) or hopeless
                 if not left:
                     return SyncOutcome(True) if target is None else await self._not_queued(target)
                 await news.changed.wait()
@@ -112,6 +112,16 @@ class Waiting:
                     words = shown.reason or _words(str(shown.state))
                     return SyncOutcome(False, f"{job.id} to {part.upstream}: {words}")
         return None
+
+    async def _arrived_before(self, target: str | None, jobs: list[Job]) -> SyncOutcome | None:
+        """Where it's a platform's manifest that is waited for, and its index that can't go on: it may be there by itself."""
+        image = _image(target)
+        if target is None or image is None or not isinstance(image.reference, Digest):
+            return None
+        if any(job.reference == image.reference for job in jobs):
+            return None
+        outcome = await self._not_queued(target)
+        return outcome if outcome.synced else None
 
     async def _not_queued(self, target: str) -> SyncOutcome:
         if is_upstream(self._queue, target):

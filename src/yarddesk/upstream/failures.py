@@ -47,12 +47,14 @@ _NO_ROOM: Final = re.compile(r"\bquota\b|exceed the configured upper limit", re.
 class Failures:
     """Makes the failures of one upstream. `name` is what settings call it, `registry` its host as people know it.
 
-    `secrets` tells what must not appear in any words.
+    `secrets` tells what must not appear in any words. `is_configured`: it's the settings that say how to sign in there, and no
+    keychain is asked.
     """
 
     name: str
     registry: str
     secrets: Callable[[], Iterable[str]] = tuple
+    is_configured: bool = False
 
     def of_transport(self, error: Exception, host: str) -> UpstreamFailure:
         """For an exception of httpx, or a TimeoutError of ours, that came while `host` was spoken to."""
@@ -160,8 +162,14 @@ class Failures:
     def denied(
         self, title: str, message: str = "", *, hint: str = "", status: int | None = None, codes: Iterable[str] = ()
     ) -> UpstreamDenied:
-        hint = hint or f"Sign in with an account that may: yarddesk login {self.registry}"
+        hint = hint or self.sign_in("Sign in with an account that may")
         return UpstreamDenied(self.name, title, message, hint=hint, status=status, codes=tuple(codes))
+
+    def sign_in(self, how: str) -> str:
+        """The next step for who isn't let in."""
+        if self.is_configured:
+            return f"The settings say how to sign in: change upstreams[].auth of {self.name}."
+        return f"{how}: yarddesk login {self.registry}"
 
     def untrue(
         self, title: str, message: str = "", *, status: int | None = None, codes: Iterable[str] = ()

@@ -182,7 +182,7 @@ def refused(
         return failures.denied(
             f"{failures.registry} asks for a user name and password.",
             words,
-            hint=f"Sign in: yarddesk login {failures.registry}",
+            hint=failures.sign_in("Sign in"),
             status=status,
             codes=codes,
         )
@@ -190,7 +190,7 @@ def refused(
     return failures.denied(
         f"{failures.registry} refused {whom}.",
         words,
-        hint=f"Sign in again: yarddesk login {failures.registry}",
+        hint=failures.sign_in("Sign in again"),
         status=status,
         codes=codes,
     )

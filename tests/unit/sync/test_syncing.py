@@ -130,6 +130,11 @@ async def test_an_index_waits_for_a_missing_platform_and_goes_on_once_it_is_push
         part = await yard.until_state("blocked")
         missing = index.images[1].manifest.digest
         assert missing in part.reason
+        outcomes = [
+            (await yard.service.wait_synced(f"team/app{which}")).synced
+            for which in (":v1", f"@{index.images[0].manifest.digest}", f"@{missing}")
+        ]
+        assert outcomes == [False, True, False]  # the one platform is there
         assert await yard.upstream.tag_of("team/app", "v1") is None
         await yard.upstream.store.resolve(manifest_repository(), parse(index.images[0].manifest.digest))
         await yard.push_manifest(index.manifests[1])

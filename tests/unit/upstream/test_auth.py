@@ -149,6 +149,16 @@ async def test_a_401_that_never_ends_is_asked_twice_and_no_more() -> None:
         assert len(server.asked) == 2
 
 
+@pytest.mark.parametrize("kind", [AuthType.BASIC, AuthType.BEARER, AuthType.ANONYMOUS])
+async def test_where_the_settings_sign_in_it_is_them_that_are_to_be_changed(kind: AuthType) -> None:
+    async with scripted(asks_for_password("right")) as server:
+        auth = AuthSettings(kind, "ci", Secret("wrong"))
+        async with opened_upstream(server.host, auth=auth) as repository:
+            with pytest.raises(UpstreamDenied) as caught:
+                await repository.resolve(LATEST)
+    assert caught.value.hint.endswith(f"change upstreams[].auth of {caught.value.upstream}.")
+
+
 async def test_bearer_is_sent_as_it_is_and_its_refusal_is_told() -> None:
     async with scripted(lambda asked: Reply(401) if asked.headers.get("authorization") else FOUND) as server:
         auth = AuthSettings(AuthType.BEARER, "", Secret(CANARY))
