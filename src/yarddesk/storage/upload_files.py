@@ -28,11 +28,12 @@ class UploadFiles:
     def path(self, upload_id: str) -> str:
         return self._tree.join((UPLOADS,), upload_id)
 
-    def create(self, upload_id: str, repository: RepositoryName) -> None:
-        """An empty session. Whose it is lies beside it, and first."""
+    def create(self, upload_id: str, repository: RepositoryName | None) -> None:
+        """An empty session. Whose it is lies beside it, and first; None: nobody can go on with it after this run."""
         self._tree.make((UPLOADS,))
+        owner = [] if repository is None else [(self._owner(upload_id), repository.encode())]
         try:
-            for path, content in ((self._owner(upload_id), repository.encode()), (self.path(upload_id), b"")):
+            for path, content in (*owner, (self.path(upload_id), b"")):
                 descriptor = create_file(path)
                 try:
                     write_all(descriptor, content)

@@ -318,7 +318,7 @@ class Uploads:
         is_wanted = True
 
         async def create() -> FileUpload:
-            await self.on_thread(self.files.create, upload_id, repository)
+            await self.on_thread(self.files.create, upload_id, None if filling else repository)
             upload = self._add(FileUpload(self, upload_id, repository, algorithm, 0, filling=filling))
             made.append(upload)
             if not is_wanted:

@@ -168,6 +168,25 @@ async def test_leftovers_go_at_the_start_and_sessions_stay_a_day(data: Path) -> 
         assert (await store.find_upload(REPOSITORY, used.id)).size == 0
 
 
+async def test_what_was_coming_in_through_an_upstream_goes_at_the_start_since_nobody_goes_on_with_it(
+    data: Path,
+) -> None:
+    async with FilesystemStore.open(data) as store:
+        fill = await store.start_upload(REPOSITORY, filling=True)
+        await fill.write(b"x" * 2_000_000)
+        pushed = await store.start_upload(REPOSITORY)
+        await pushed.write(b"x" * 1000)
+        shutil.copytree(data, data.parent / "killed")
+    async with FilesystemStore.open(data.parent / "killed") as store:
+        assert (await store.find_upload(REPOSITORY, pushed.id)).id == pushed.id
+        with pytest.raises(NotFound):
+            await store.find_upload(REPOSITORY, fill.id)
+        assert {path.name for path in (data.parent / "killed/uploads").iterdir()} == {
+            pushed.id,
+            f"{pushed.id}.repository",
+        }
+
+
 async def test_sessions_that_nobody_writes_to_are_collected_while_running(data: Path) -> None:
     async with FilesystemStore.open(data) as store:
         upload = await store.start_upload(REPOSITORY)
