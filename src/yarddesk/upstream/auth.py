@@ -91,6 +91,7 @@ class Authenticator:
         self._basic: Authorization | None = None
         self._locks: dict[Scopes, asyncio.Lock] = {}
         self._unavailable: CredentialUnavailable | None = None
+        self._said = ""
         self._earned_by: Credential | None = None
         if settings.type is AuthType.BEARER:
             secrets.add(settings.password.reveal())
@@ -241,10 +242,12 @@ class Authenticator:
             try:
                 credential = await self._credentials.get(registry_key(self._failures.registry))
             except CredentialUnavailable as error:
-                # Anonymous may do; only where it doesn't is this worth a person's time.
-                _log.info("credentials of %s can't be read: %s", self._failures.registry, error)
-                self._unavailable = error
+                # Anonymous may do; only where it doesn't is this worth a person's time. A machine without a keychain has none for long.
+                if str(error) != self._said:
+                    _log.info("credentials of %s can't be read: %s", self._failures.registry, error)
+                self._unavailable, self._said = error, str(error)
                 return None
+            self._said = ""
         if credential is not None:
             self._secrets.add(credential.password.reveal())
         return credential

@@ -140,6 +140,21 @@ async def test_a_locked_keychain_is_named_only_where_a_credential_is_needed() ->
         assert caught.value.hint == "Unlock it."
 
 
+async def test_why_credentials_can_not_be_read_is_logged_once_until_it_changes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "yarddesk.upstream.auth")
+    locked, none = CredentialUnavailable("The keychain is locked."), CredentialUnavailable("There is no keychain.")
+    store = GivenCredentials({"x": credential("ci", "right")})
+    async with scripted(asks_for_password("right")) as server, opened_upstream(server.host, store) as repository:
+        for reason in (none, none, none, locked, None, locked):
+            store.unavailable = reason
+            with pytest.raises(UpstreamDenied):
+                await repository.resolve(LATEST)
+    said = [record.getMessage() for record in caplog.records if "can't be read" in record.getMessage()]
+    assert [line.partition("read: ")[2] for line in said] == [none.title, locked.title, locked.title]
+
+
 async def test_a_401_that_never_ends_is_asked_twice_and_no_more() -> None:
     async with scripted(asks_for_password("right")) as server:
         auth = AuthSettings(AuthType.BASIC, "ci", Secret("wrong"))
