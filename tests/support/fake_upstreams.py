@@ -195,6 +195,7 @@ class FakeRepository:
 
     async def blob_size(self, digest: Digest) -> int:
         await self._upstream.come("blob_size", self._name, digest)
+        await self._upstream.stop_at("blob_size")
         size = await self._upstream.store.blob_size(digest)
         if size is None:
             raise NotFound(f"no {digest}")

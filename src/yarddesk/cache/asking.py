@@ -108,18 +108,21 @@ class Asking:
         *,
         sought: Sought | None = None,
         seconds: float | None = None,
+        waits_for_last: bool = False,
     ) -> tuple[Upstream, _T] | None:
         """What the first upstream says that has it; None where all say that there is no such thing.
 
-        `sought`: what it is, where it's enough that they said so some seconds ago. `seconds`: how long each has. Raises the first
-        failure where none has it and one failed.
+        `sought`: what it is, where it's enough that they said so some seconds ago. `seconds`: how long each has,
+        but for the last where `waits_for_last`: it has all the time that its client gives it. Raises the first failure where none
+        has it and one failed.
         """
         if sought is not None and self._absent.includes(sought, upstreams):
             return None
         failure: UpstreamFailure | None = None
         for upstream in upstreams:
+            limit = None if waits_for_last and upstream is upstreams[-1] else seconds
             try:
-                return upstream, await self.one(upstream, lambda: work(upstream), seconds=seconds)  # noqa: B023
+                return upstream, await self.one(upstream, lambda: work(upstream), seconds=limit)  # noqa: B023
             except NotFound:
                 continue
             except UpstreamFailure as error:

@@ -221,6 +221,8 @@ class CachedBlobs:
             upstreams,
             lambda upstream: upstream.repository(repository).blob_size(digest),
             sought=(repository, digest),
+            seconds=self.check_seconds,
+            waits_for_last=True,
         )
         if found is None:
             return None

@@ -163,14 +163,18 @@ async def test_one_that_sends_too_much_is_gone_on_from_without_a_pause(cache: Ca
         await read(cache)
 
 
-async def test_a_silent_upstream_has_its_time_and_then_the_next_one_is_asked(tmp_path: Path, cache: Cache) -> None:
+@pytest.mark.parametrize("what", ["blob_size", "fetch"])
+async def test_a_silent_upstream_has_its_time_and_then_the_next_one_is_asked(
+    tmp_path: Path, cache: Cache, what: str
+) -> None:
     silent = FakeUpstream(name="silent", push=False, store=cache.upstream.store)
-    silent.stops["fetch"] = asyncio.Event()
+    silent.stops[what] = asyncio.Event()
     cache.routes.upstreams.insert(0, silent)
     settings = Settings(data_dir=tmp_path, check_timeout=timedelta(seconds=0.05))
     cache.pulls.reload(cache.routes, settings)
-    assert await read(cache) == BLOB
-    assert (silent.asked["fetch"], cache.upstream.asked["fetch"]) == (1, 1)
+    async with asyncio.timeout(20):
+        assert await read(cache) == BLOB
+    assert (silent.asked[what], cache.upstream.asked["fetch"]) == (1, 1)
     assert cache.pulls.health("silent").state != "ok"
 
 
