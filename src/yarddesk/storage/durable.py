@@ -19,7 +19,7 @@ _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) |
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
 _NO_FSYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOTTY)
-_NO_EARLY_WRITING: Final = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ESPIPE)
+_NO_EARLY_WRITING: Final = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM, errno.ESPIPE)
 _BUSY_SECONDS: Final = 2.0
 
 
