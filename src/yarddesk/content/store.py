@@ -122,7 +122,10 @@ class Store(Protocol):
     async def start_upload(
         self, repository: RepositoryName, algorithm: str = "sha256", *, filling: bool = False
     ) -> UploadSession:
-        """`filling`: it comes through an upstream, so that it may go before a manifest names it; no client is told that it's here."""
+        """`filling`: it comes through an upstream, so that it may go before a manifest names it; no client is told that it's here.
+
+        Nobody goes on with such a session in another run, so what a run that was cut off left of it goes at the next start.
+        """
         ...
 
     async def blob_is_used(self, digest: Digest) -> bool:
