@@ -13,7 +13,7 @@ import pytest
 from tests.support.content import image, push_blob
 from tests.support.fake_upstreams import FakeRoutes, FakeUpstream
 from yarddesk.cache.eviction import Evictor, Known
-from yarddesk.cache.ledger import at
+from yarddesk.cache.ledger import At
 from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.cache.standing import Survey
 from yarddesk.content.clock import SystemClock
@@ -161,7 +161,9 @@ class BoundedYard:
         where = (upstream.name, upstream.registry, upstream.place_of(repository))
         await self.arrivals.image_arrived(Arrival(repository, reference, digest, *where, None, 0, now))
         entry = self.keeping.ledger.get(repository, digest)
-        if entry is not None and entry.at >= {at(each, repository) for each in self.routes.push_upstreams(repository)}:
+        if entry is not None and entry.at >= {
+            At.of(each, repository) for each in self.routes.push_upstreams(repository)
+        }:
             del self.queue.jobs[repository, reference]
         self.events.publish(
             ImageSynced(repository=repository, reference=reference, digest=digest, upstream=upstream.name)

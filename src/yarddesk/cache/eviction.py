@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from yarddesk.cache.family import Family
-from yarddesk.cache.ledger import Ledger, at
+from yarddesk.cache.ledger import At, Ledger
 from yarddesk.cache.pins import Pins
 from yarddesk.cache.standing import Image, Standing, Survey, Wanted, survey
 from yarddesk.cache.uses import Uses
@@ -231,8 +231,8 @@ class Evictor:
 
     def _wanted(self, repository: RepositoryName, routes: Routes, queued: Collection[Digest]) -> Wanted:
         return Wanted(
-            pulls=frozenset(at(upstream, repository) for upstream in routes.pull_upstreams(repository)),
-            pushes=frozenset(at(upstream, repository) for upstream in routes.push_upstreams(repository)),
+            pulls=frozenset(At.of(upstream, repository) for upstream in routes.pull_upstreams(repository)),
+            pushes=frozenset(At.of(upstream, repository) for upstream in routes.push_upstreams(repository)),
             queued=queued,
             pins=self._known.pins.of(repository),
         )

@@ -9,13 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from yarddesk.cache.lines import Line, Lines
-from yarddesk.content.upstream import Upstream
+from yarddesk.content.upstream import Upstream, place_at
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import InvalidName, RepositoryName
+from yarddesk.oci.name import RepositoryName
 
 _log = logging.getLogger(__name__)
 
@@ -30,13 +30,10 @@ class At(NamedTuple):
     upstream: str
     place: str
 
-
-def at(upstream: Upstream, repository: RepositoryName) -> At:
-    """Where a repository is at an upstream, as the settings are now."""
-    try:
-        return At(upstream.name, upstream.place_of(repository))
-    except InvalidName:
-        return At(upstream.name, "")  # nothing is there under a name that can't be
+    @classmethod
+    def of(cls, upstream: Upstream, repository: RepositoryName) -> Self:
+        """As the settings are now."""
+        return cls(upstream.name, place_at(upstream, repository))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from yarddesk.cache.asking import Asking, Shared, no_answer
 from yarddesk.cache.awaited import AwaitedTags
 from yarddesk.cache.ledger import Ledger
 from yarddesk.cache.lifetimes import Lifetimes
-from yarddesk.cache.origins import Origins
+from yarddesk.cache.origins import Origin, Origins
 from yarddesk.content.clock import Clock
 from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import FetchedManifest, ResolvedManifest
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure, UpstreamNotAsked
+from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure, UpstreamNotAsked, place_at
 from yarddesk.errors import YarddeskError
 from yarddesk.events import EventBus, ImageSynced, ManifestStored
 from yarddesk.oci.descriptor import Descriptor
@@ -71,7 +71,8 @@ class CachedManifests:
         here = self._store.resolve_cached(repository, tag)
         if here is not None and not origin.explains(here.digest):
             return True
-        return not self.routes.pull_upstreams(repository)
+        upstreams = self.routes.pull_upstreams(repository)
+        return not upstreams or self._is_left_behind(repository, origin, upstreams)
 
     async def resolve(
         self, repository: RepositoryName, reference: Reference, *, quick: bool
@@ -323,7 +324,20 @@ class CachedManifests:
         if isinstance(reference, Digest) or here is None:
             return False
         origin = self._origins.get(repository, reference)
-        return origin is None or not origin.explains(here.digest) or self._is_queued(repository, reference)
+        if origin is None or not origin.explains(here.digest) or self._is_queued(repository, reference):
+            return True
+        return self._is_left_behind(repository, origin, self.routes.pull_upstreams(repository))
+
+    def _is_left_behind(self, repository: RepositoryName, origin: Origin, upstreams: Sequence[Upstream]) -> bool:
+        """Whether the tag was pushed here, and where it was synced to is no place that is pulled from now.
+
+        The settings have another registry in its stead, which can't be asked what became of it.
+        """
+        entry = self._ledger.get(repository, origin.digest)
+        if entry is None or not entry.pushed:
+            return False
+        places = {each.place for each in entry.at if each.upstream == origin.upstream}
+        return bool(places) and places.isdisjoint(place_at(upstream, repository) for upstream in upstreams)
 
     async def _here(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         try:

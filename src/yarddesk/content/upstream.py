@@ -7,7 +7,7 @@ from typing import Protocol
 from yarddesk.content.target import MountingTarget
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.oci.name import InvalidName, RepositoryName, Tag
 
 
 class UpstreamFailure(YarddeskError):
@@ -157,6 +157,14 @@ class Upstream(Protocol):
     def abandon(self, name: RepositoryName, digest: Digest) -> None:
         """Nobody goes on with a blob whose push to a repository of ours there ended halfway: what was kept for that goes."""
         ...
+
+
+def place_at(upstream: Upstream, repository: RepositoryName) -> str:
+    """`place_of`; empty where the repository can't be there."""
+    try:
+        return upstream.place_of(repository)
+    except InvalidName:
+        return ""
 
 
 class Routes(Protocol):

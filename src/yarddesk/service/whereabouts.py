@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from yarddesk.cache.ledger import Entry, at
-from yarddesk.content.upstream import Routes
+from yarddesk.cache.ledger import At, Entry
+from yarddesk.content.upstream import Routes, place_at
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
-from yarddesk.sync.queue import place_at
 from yarddesk.sync.snapshot import HistoryEntry
 from yarddesk.sync.states import JobState
 
@@ -33,7 +32,7 @@ class Whereabouts:
         known = self.entry(repository, digest) or Entry(pushed=True)
         if isinstance(reference, Tag) and self.followed(repository, reference) == digest:
             # Else the settings have other upstreams by now than those that it was synced to.
-            if not known.pushed or known.at.issuperset(at(upstream, repository) for upstream in upstreams):
+            if not known.pushed or known.at.issuperset(At.of(upstream, repository) for upstream in upstreams):
                 return "synced"
         elif known.pushed and not known.at:
             return "local"

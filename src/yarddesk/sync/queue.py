@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 from yarddesk.content.clock import Clock
 from yarddesk.content.listener import ArrivalListener
 from yarddesk.content.store import Store
-from yarddesk.content.upstream import Routes, Upstream
+from yarddesk.content.upstream import Routes, place_at
 from yarddesk.events import EventBus, JobRemoved, JobStateChanged, PartEnded, PartPlanned, UpstreamStateChanged
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import InvalidName, Reference, RepositoryName, Tag, format_reference, is_about
+from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference, is_about
 from yarddesk.settings.model import TagFilter
 from yarddesk.sync.conflicts import OnConflict
 from yarddesk.sync.history import History
@@ -304,14 +304,6 @@ class Queue:
 _ON_ITS_WAY: Final = frozenset(
     {JobState.QUEUED, JobState.WAITING, JobState.PREPARING, JobState.TRANSFERRING, JobState.COMMITTING}
 )
-
-
-def place_at(upstream: Upstream, repository: RepositoryName) -> str:
-    """Where a repository is there; empty where it can't be."""
-    try:
-        return upstream.place_of(repository)
-    except InvalidName:
-        return ""
 
 
 def no_route(upstream: str) -> str:

@@ -5,13 +5,13 @@ import logging
 from dataclasses import dataclass, field
 
 from yarddesk.content.target import NotFound
-from yarddesk.content.upstream import Upstream, UpstreamFailure
+from yarddesk.content.upstream import Upstream, UpstreamFailure, place_at
 from yarddesk.errors import YarddeskError
 from yarddesk.events import JobAdded, JobRemoved, JobStateChanged, UpstreamStateChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import ImageReference, Reference, RepositoryName, format_reference
 from yarddesk.sync.marker import Job
-from yarddesk.sync.queue import Queue, place_at
+from yarddesk.sync.queue import Queue
 from yarddesk.sync.selection import is_meant, is_upstream, select
 from yarddesk.sync.snapshot import HistoryEntry
 from yarddesk.sync.states import JobState

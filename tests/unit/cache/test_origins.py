@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bounded_yard import PUSHED, World, bounded_yard, small_image
+from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image
 from tests.unit.cache.test_pull_through import REPOSITORY, V1, Cache, put
 from yarddesk.cache.origins import ORIGINS_FILE
@@ -143,3 +145,24 @@ async def test_what_had_arrived_follows_its_upstream_though_its_line_was_lost(ca
         await cache.put_upstream(build_image("a colleague's"), "v2")
         assert await cache.pulled(Tag.parse("v2")) == other
         assert await cache.pulled(Tag.parse("v3")) == queued
+
+
+@pytest.mark.parametrize("name", ["corp", "new"])
+async def test_what_was_pushed_is_served_from_here_where_another_registry_took_the_place_of_its_upstream(
+    world: World, name: str
+) -> None:
+    manifest, blobs = small_image("ours")
+    async with bounded_yard(world.folder, world.queue, world.routes) as yard:
+        await yard.push(PUSHED, manifest, blobs, V1)
+        await yard.sync(PUSHED, V1, world.corp)
+    async with bounded_yard(world.folder, world.queue, world.routes) as yard:
+        assert not yard.pulls.is_fresh(PUSHED, V1)
+    new = FakeUpstream(name=name, registry="registry.new", push=True)
+    world.routes.upstreams[:] = [world.hub, new]
+    world.routes.only[name] = "corp/"
+    async with bounded_yard(world.folder, world.queue, world.routes) as yard:
+        assert await yard.manifest(PUSHED, V1) == manifest
+        fetched = await yard.pulls.fetch_manifest(PUSHED, V1)
+        assert fetched is not None
+        assert fetched.manifest == manifest
+        assert not new.asked
