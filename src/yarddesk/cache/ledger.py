@@ -1,11 +1,11 @@
 """Where manifests came from, and at which upstreams they were read back: what may be evicted, since it can be had again.
 
-DATA/ledger.jsonl has a line for each change, and for each upstream where it leads to. A manifest without a line is ours
-alone and is never evicted, so that every loss of a line errs to keeping.
+DATA/ledger.jsonl has a line for each change. A manifest without a line is ours alone and is never evicted, so that every loss
+of a line errs to keeping.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,8 +65,7 @@ class Ledger:
         self.changed = changed
         self._entries: dict[_Key, Entry] = {}
         self._arriving: dict[_Key, list[Arriving]] = {}
-        self._places: dict[str, str] = {}
-        self._lines = Lines(folder / LEDGER_FILE, lambda: len(self._entries) + len(self._places), self._all)
+        self._lines = Lines(folder / LEDGER_FILE, lambda: len(self._entries), self._all)
 
     async def load(self) -> None:
         for line in await self._lines.load():
@@ -78,17 +77,6 @@ class Ledger:
     async def close(self) -> None:
         """Return when every change is in the file, if it can be written."""
         await self._lines.close()
-
-    def lead_to(self, places: Mapping[str, str]) -> None:
-        """Where the upstreams lead by their names now: what was read back elsewhere, under a name of theirs, is not there."""
-        moved = {name for name, place in places.items() if self._places.get(name, place) != place}
-        for key, entry in list(self._entries.items()):
-            if entry.at & moved:
-                self._set(key, replace(entry, at=entry.at - moved))
-        for name, place in places.items():
-            if self._places.get(name) != place:
-                self._places[name] = place
-                self._write({"upstream": name, "place": place})
 
     def get(self, repository: RepositoryName, digest: Digest) -> Entry | None:
         return self._entries.get((repository, digest))
@@ -149,9 +137,6 @@ class Ledger:
             self.changed()
 
     def _take(self, line: Line) -> None:
-        if "upstream" in line:
-            self._places[str(line["upstream"])] = str(line["place"])
-            return
         key = RepositoryName.parse(line["repository"]), Digest.parse(line["digest"])
         if line.get("gone"):
             self._entries.pop(key, None)
@@ -163,8 +148,7 @@ class Ledger:
         self._entries[key] = Entry(line["from"], line["pushed"] is not False, read_back)
 
     def _all(self) -> list[Line]:
-        places: list[Line] = [{"upstream": name, "place": place} for name, place in self._places.items()]
-        return places + [_line(key, entry) for key, entry in self._entries.items()]
+        return [_line(key, entry) for key, entry in self._entries.items()]
 
 
 def _line(key: _Key, entry: Entry | None) -> Line:

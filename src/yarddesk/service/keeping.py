@@ -14,7 +14,6 @@ from yarddesk.cache.uses import Uses
 from yarddesk.content.clock import Clock
 from yarddesk.content.graph import descendants
 from yarddesk.content.listener import Arrival, ArrivalListener
-from yarddesk.content.registry_host import registry_key
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
 from yarddesk.errors import YarddeskError
@@ -43,7 +42,6 @@ class Keeping:
             Room(settings.cache, clock.monotonic, partial(free_bytes, folder)),
         )
         await keeping.ledger.load()
-        keeping.follow(settings)
         await keeping.pins.load()
         await keeping.uses.load()
         try:
@@ -51,10 +49,6 @@ class Keeping:
         finally:
             await keeping.ledger.close()
             await keeping.uses.close()
-
-    def follow(self, settings: Settings) -> None:
-        """These are in force."""
-        self.ledger.lead_to({each.name: f"{registry_key(each.registry)}/{each.path}" for each in settings.upstreams})
 
 
 class NotedArrivals(ArrivalListener):

@@ -351,7 +351,6 @@ class Yard:
         return settings != old
 
     async def _take_up(self, settings: Settings) -> None:
-        self._parts.keeping.follow(settings)
         self._parts.pulls.reload(self._routes, settings)
         self.evictor.reload(self._routes, settings.cache)
         self._registry.rename(self._routes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tests.support.bounded_yard import (
     ALONE,
     OTHER,
@@ -23,7 +21,6 @@ from tests.support.content import about, index, push_blob
 from tests.support.waiting import until_async
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import referrers_tag
-from yarddesk.settings.model import Settings, UpstreamSettings
 
 
 async def test_what_was_not_used_for_longest_goes_first_whole_with_its_tag(yard: BoundedYard, world: World) -> None:
@@ -147,24 +144,17 @@ async def test_a_fill_whose_manifest_went_leaves_nothing_for_good(yard: BoundedY
     assert await yard.store.used_bytes() == 0
 
 
-async def test_what_was_pushed_stays_once_its_upstreams_name_leads_to_another_registry(world: World) -> None:
+async def test_what_was_pushed_stays_while_its_upstreams_name_leads_to_another_registry(world: World) -> None:
     """What was read back is at the old one; what was pulled is a copy of another's, as ever."""
-    corp = UpstreamSettings(registry="registry.corp", name="corp", prefix="corp", push=True)
-
-    def lead_to(upstream: UpstreamSettings) -> None:
-        yard.keeping.follow(Settings(data_dir=world.folder, upstreams=(upstream,)))
-
     async with bounded_yard(world.folder, world.queue, world.routes) as yard:
-        lead_to(corp)
         await pulled(yard, world, "pulled", V1)
         await yard.push(PUSHED, *small_image("pushed"), V1)
         await yard.sync(PUSHED, V1, world.corp)
-        lead_to(corp)
-        assert {image.repository for image in (await yard.evictor.survey()).images} == {REPOSITORY, PUSHED}
-    for other in (replace(corp, registry="registry.new"), replace(corp, path="elsewhere"), corp):
+    old, both = world.corp.registry, {REPOSITORY, PUSHED}
+    for registry, may_go in (("registry.new", {REPOSITORY}), (f"{old}/elsewhere", {REPOSITORY}), (old, both)):
+        world.corp.registry = registry
         async with bounded_yard(world.folder, world.queue, world.routes) as yard:
-            lead_to(other)
-            assert {image.repository for image in (await yard.evictor.survey()).images} == {REPOSITORY}
+            assert {image.repository for image in (await yard.evictor.survey()).images} == may_go
 
 
 async def test_a_restart_changes_nothing_of_it(world: World) -> None:

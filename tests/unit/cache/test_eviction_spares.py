@@ -178,19 +178,6 @@ async def test_a_blob_that_a_client_sent_is_never_taken_for_a_left_over(yard: Bo
     assert await yard.store.blob_size(digest) is not None
 
 
-async def test_what_was_pushed_stays_once_its_upstreams_name_means_another_registry(world: World) -> None:
-    manifest, blobs = small_image("mine")
-    async with bounded_yard(world.folder, world.queue, world.routes) as yard:
-        await yard.push(PUSHED, manifest, blobs, V1)
-        await yard.sync(PUSHED, V1, world.corp)
-        assert (await yard.evictor.survey()).images
-    world.corp.registry = "registry.new"
-    async with bounded_yard(world.folder, world.queue, world.routes) as yard:
-        yard.bound(1)
-        assert (await yard.settle()).used == 0
-        assert await here(yard, manifest, PUSHED)
-
-
 async def test_a_ledger_that_is_lost_makes_all_of_it_ours(world: World) -> None:
     async with bounded_yard(world.folder, world.queue, world.routes) as yard:
         manifest = await pulled(yard, world, "first", V1)
