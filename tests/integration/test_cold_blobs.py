@@ -150,6 +150,19 @@ async def test_pipelined_pulls_of_what_is_coming_in_are_answered_in_order(regist
             assert (status, came) == (200, content)
 
 
+async def test_a_client_that_has_said_all_still_gets_what_is_coming_in(registry: ColdRegistry) -> None:
+    digest = await registry.add(LARGE)
+    registry.cache.upstream.held, registry.cache.upstream.hold_after = asyncio.Event(), 3_000_000
+    async with registry.connected() as connection:
+        await registry.ask(connection, digest)
+        await connection.reader.readuntil(b"\r\n\r\n")
+        came = await connection.reader.readexactly(2_000_000)
+        if connection.writer.can_write_eof():  # TLS can't
+            connection.writer.write_eof()
+        registry.cache.upstream.release()
+        assert came + await connection.reader.readexactly(len(LARGE) - len(came)) == LARGE
+
+
 async def test_a_disk_that_gets_full_cuts_those_who_read_along_and_nobody_else(
     registry: ColdRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -284,6 +284,8 @@ class Exchange:
             self._end()
 
     async def _send_file(self, message: Message) -> None:
+        if message.get("more_body", False):
+            self._connection.goes_on_writing()
         if self.scope["method"] != "HEAD":
             self._body_left -= message["count"]
             self._flush_head()

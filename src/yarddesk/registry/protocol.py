@@ -328,6 +328,10 @@ class RegistryProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         if not self._waiting:
             self.flow.resume_reading()
 
+    def goes_on_writing(self) -> None:
+        """More of a file follows: until it's sent nothing is read, or a client that closes its side would seem to have gone."""
+        self.flow.pause_reading()
+
     def date(self) -> bytes:
         return _date_line(int(time.time()))
 
