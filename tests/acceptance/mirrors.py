@@ -194,8 +194,7 @@ def send_to_mirror(home: Path, address: str) -> None:
 
 
 def mirror_settings(hub: Upstream, own: Upstream, example: Upstream) -> str:
-    """Two registries stand for HUB, the second with a password, whose tags are asked for each time; one for EXAMPLE, which takes
-    pushes as well.
+    """Two registries stand for HUB, the second with a password, whose tags are asked for each time; one for EXAMPLE.
 
     The first two are the catch-all as well, which is what a mirror without a path asks.
     """
@@ -204,7 +203,7 @@ def mirror_settings(hub: Upstream, own: Upstream, example: Upstream) -> str:
         entries.append({"name": f"hub{prefix}", "prefix": prefix} | _at(hub))
         login = {"type": "basic", "username": "ci", "password": "${UPSTREAM_PASSWORD}"}
         entries.append({"name": f"own{prefix}", "prefix": prefix, "auth": login, "manifest_ttl": "0"} | _at(own))
-    entries.append({"name": "example", "prefix": EXAMPLE, "push": True, "manifest_ttl": "0"} | _at(example))
+    entries.append({"name": "example", "prefix": EXAMPLE, "manifest_ttl": "0"} | _at(example))
     # JSON is YAML.
     return json.dumps({"upstreams": entries})
 

@@ -94,15 +94,16 @@ def test_a_tag_costs_nothing_within_its_time_and_one_head_after_it(serve: Yardde
     upstream.push("team/app", "short", image)
     began = time.monotonic()
     all_ask(serve, path, image.manifest)
-    assert asked(upstream) == ["GET short"]
 
     def is_asked_again() -> bool:
         ask_together(serve.port, [(b"GET", path), (b"HEAD", path)], image.manifest.content)
-        return len(asked(upstream)) > 1
+        return "HEAD short" in asked(upstream)
 
     until(is_asked_again, what="its time is over")
-    assert time.monotonic() - began >= TTL_SECONDS
-    assert asked(upstream) == ["GET short", "HEAD short"]
+    passed = int((time.monotonic() - began) // TTL_SECONDS)
+    first, *heads = asked(upstream)
+    assert (first, {*heads}) == ("GET short", {"HEAD short"})
+    assert len(heads) <= passed
 
     for tag_names in (image, newer):
         upstream.push("team/app", "short", tag_names)
@@ -113,7 +114,7 @@ def test_a_tag_costs_nothing_within_its_time_and_one_head_after_it(serve: Yardde
         ways = [(b"GET", path), (b"HEAD", path)] if tag_names is image else [(b"GET", path)]
         ask_together(serve.port, ways * (CLIENTS // len(ways)), tag_names.manifest.content)
         # Clients that take longer than that on a slow machine may have to ask again.
-        heads = 1 + int((time.monotonic() - began) // TTL_SECONDS)
+        most = 1 + int((time.monotonic() - began) // TTL_SECONDS)
         more = sorted(asked(upstream)[len(before) :])
         moved = ["GET short"] if tag_names is newer else []
-        assert more in [moved + ["HEAD short"] * number for number in range(1, heads + 1)]
+        assert more in [moved + ["HEAD short"] * number for number in range(1, most + 1)]
