@@ -77,6 +77,7 @@ class CachedBlobs:
         while True:
             fill = self._fills.find(key)
             if fill is None:
+                ended = self._fills.ended
                 here = await self._store.blob_size(digest)
                 if here is not None and await self._store.check_blob(digest):
                     yield BlobContent(here, partial(self._stored, digest))
@@ -86,6 +87,8 @@ class CachedBlobs:
                     raise NotFound(f"There is no blob {digest} here, and none of its upstreams has it.")
                 if not await self._room.admits(size, self._fills.coming):
                     break
+                if self._fills.ended != ended and await self._store.blob_size(digest) is not None:
+                    continue  # it came meanwhile
                 fill = self._begin(key, upstreams, repository, digest, size)
             fill.readers += 1
             size = fill.size

@@ -236,6 +236,8 @@ class Fills:
     """The fills under way, by blob and where it may come from: `at_once` of each origin, so that a slow one holds up no other."""
 
     def __init__(self, store: Store, at_once: int, traffic: Traffic) -> None:
+        self.ended = 0
+        """How many are over."""
         self._store = store
         self._traffic = traffic
         self._fills: dict[object, Fill] = {}
@@ -296,6 +298,7 @@ class Fills:
             await fill.run()
 
     def _ended(self, key: object, fill: Fill, task: asyncio.Task[None]) -> None:
+        self.ended += 1
         self._tasks.discard(task)
         self._forget(key, fill)
         fill.end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from tests.support.content import push_blob
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.waiting import until_async
 from tests.unit.cache.test_pull_through import REPOSITORY, Cache
+from yarddesk.cache.room import Room
 from yarddesk.content.errors import StorageFull
 from yarddesk.content.store import UploadSession
 from yarddesk.content.target import DigestMismatch, NotFound
@@ -70,6 +71,27 @@ async def test_fifty_readers_make_one_fetch(cache: Cache) -> None:
     contents = await asyncio.gather(*(read(cache) for _ in range(50)))
     assert all(content == BLOB for content in contents)
     assert (cache.upstream.asked["fetch"], cache.upstream.asked["blob_size"]) == (1, 1)
+
+
+async def test_who_looks_whether_there_is_room_while_it_comes_in_fetches_it_no_second_time(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, looked, admits = asyncio.Event(), asyncio.Event(), Room.admits
+
+    async def slow_at_first(room: Room, size: int, coming: Callable[[], int]) -> bool:
+        if not looking.is_set():
+            looking.set()
+            await looked.wait()
+        return await admits(room, size, coming)
+
+    monkeypatch.setattr(Room, "admits", slow_at_first)
+    slow = asyncio.create_task(read(cache))
+    await looking.wait()
+    assert await read(cache) == BLOB
+    await until_async(lambda: not cache.pulls.is_filling(DIGEST))
+    looked.set()
+    assert await slow == BLOB
+    assert cache.upstream.asked["fetch"] == 1
 
 
 async def test_the_first_bytes_are_given_while_the_rest_is_still_to_come(cache: Cache) -> None:
