@@ -77,6 +77,8 @@ def test_it_waits_for_the_person_over_a_restart_and_is_overwritten_on_their_word
     assert asking(serve)["conflict"] == {"there": THEIRS.manifest.digest}
     assert "Nothing of “team/other” waits" in serve.run("decide", "team/other", "--keep", status=1).stderr
     serve.run("decide", "team/app:1", status=2)
+    refused = serve.run("decide", "team/app:1", "--tag", "no tag", status=2).stderr
+    assert "128 characters at most. `yarddesk decide --help` lists the options." in refused
     assert "Overwriting: 1 image." in serve.run("decide", "team/app:1", "--overwrite").stdout
     serve.run("wait", "team/app:1", "--timeout", "30")
     assert docker_registry.tagged("team/app", "1") == SECOND.manifest.digest

@@ -87,6 +87,14 @@ def test_followers_hold_up_no_stop_and_end_with_the_instance(serve, follow):
         assert "stopping" in each.output() or "No yarddesk is running" in each.output()
 
 
+def test_who_follows_an_instance_that_is_killed_is_told_that_it_ended(serve, follow):
+    person = follow()
+    person.wait_for_line("Nothing is waiting")
+    serve.kill()
+    assert person.wait() == 1
+    assert "yarddesk ended, or stopped answering" in person.output()
+
+
 def test_what_is_there_and_what_must_go_is_told_before_it_has_gone(docker_registry, follow, serve):
     shared, more = 40_000, 300_000
     serve.configure(f"{push_everything_to(docker_registry.host)}\nsync:\n  bandwidth: 100kB\n")

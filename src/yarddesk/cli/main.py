@@ -17,7 +17,7 @@ from yarddesk.settings.schema import LEVELS
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        complain(f"{message}. `{self.prog} --help` lists the options.")
+        complain(f"{message.removesuffix('.')}. `{self.prog} --help` lists the options.")
         sys.exit(2)
 
 

@@ -14,6 +14,7 @@ from yarddesk.control.instance import Instance, NoInstance, find_instance
 from yarddesk.errors import YarddeskError
 
 _TIMEOUT_SECONDS: Final = 40.0  # longer than a wait's turn
+_ENDED: Final = "yarddesk ended, or stopped answering, before this was done."
 _UNSPECIFIED: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 
 
@@ -66,9 +67,7 @@ class ControlClient:
         except httpx.ConnectError as error:
             raise NoInstance(self._data_dir) from error
         except httpx.HTTPError as error:
-            raise ControlError(
-                "yarddesk ended, or stopped answering, before this was done.", type(error).__name__
-            ) from error
+            raise ControlError(_ENDED, type(error).__name__) from error
         except ValueError as error:
             raise ControlError(f"{self.instance.url} answers, but not as yarddesk does.") from error
 
@@ -77,8 +76,10 @@ class ControlClient:
             answer = self._http.request(method, f"/api/v1/{name}", **request)
         except httpx.ConnectError as error:
             raise NoInstance(self._data_dir) from error
-        except httpx.HTTPError as error:
+        except httpx.TimeoutException as error:
             raise ControlError("yarddesk runs but does not answer.", type(error).__name__) from error
+        except httpx.HTTPError as error:
+            raise ControlError(_ENDED, type(error).__name__) from error
         try:
             document = answer.json()
         except ValueError as error:
