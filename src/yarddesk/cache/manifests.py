@@ -208,6 +208,9 @@ class CachedManifests:
     async def _fetch(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
     ) -> Manifest | None:
+        came = await self._came(repository, reference)
+        if came is not None:
+            return came
         if isinstance(reference, Tag) and await self._here(repository, reference) is not None:
             # A HEAD first: where nothing changed it is all, and Docker Hub counts it as no pull.
             asked = await self._resolve_once(upstreams, repository, reference)
@@ -227,6 +230,12 @@ class CachedManifests:
         upstream, manifest = found
         await self._keep(repository, reference, manifest, upstream)
         return manifest
+
+    async def _came(self, repository: RepositoryName, reference: Reference) -> Manifest | None:
+        """What somebody else brought since it was looked for here."""
+        if isinstance(reference, Digest) or self.is_fresh(repository, reference):
+            return await self._known(repository, reference)
+        return None
 
     async def _refuse_where_scarce(
         self, upstream: Upstream, repository: RepositoryName, tag: Tag, there: Digest
@@ -345,9 +354,9 @@ class CachedManifests:
         except NotFound:
             return None
 
-    async def _known(self, repository: RepositoryName, digest: Digest) -> Manifest | None:
+    async def _known(self, repository: RepositoryName, reference: Reference) -> Manifest | None:
         try:
-            return await self._store.get_manifest(repository, digest)
+            return await self._store.get_manifest(repository, reference)
         except NotFound:
             return None
 

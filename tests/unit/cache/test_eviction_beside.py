@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from tests.support.waiting import until_async
 from tests.unit.storage.gate import Gate
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.settings.model import CacheSettings, Settings
 
 
 @pytest.mark.parametrize("is_known", [False, True])
@@ -42,6 +44,8 @@ async def test_a_pull_whose_manifest_goes_before_its_tag_moves_is_served_all_the
         await pulled(yard, world, "older", V1)
         await world.publish(manifest, blobs, V1)
         await yard.pull(REPOSITORY, manifest.digest)
+    asking_always = CacheSettings(max_size=0, min_free=0, manifest_ttl=timedelta(0))
+    yard.pulls.reload(world.routes, Settings(data_dir=world.folder, cache=asking_always))
     put_tag = yard.store.put_tag
 
     async def evicted_just_before(repository: RepositoryName, tag: Tag, digest: Digest) -> None:

@@ -230,6 +230,15 @@ async def test_after_its_lifetime_one_question_serves_all_who_ask_by_get_and_by_
     assert cache.seen[-1] == ("corp", V1, manifest.digest)
 
 
+async def test_who_looked_here_just_before_it_came_asks_for_it_no_second_time(cache: Cache) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    for reference in (V1, manifest.digest, V1):
+        found = await cache.pulls.fetch_manifest(REPOSITORY, reference)
+        assert found is not None
+        assert found.manifest == manifest
+    assert cache.upstream.asked.total() == cache.upstream.asked["fetch_manifest"] == 1
+
+
 async def test_a_tag_that_moved_upstream_is_seen_after_its_lifetime(cache: Cache) -> None:
     await cache.put_upstream(build_image("a"))
     await cache.pulled()
