@@ -35,7 +35,8 @@ def test_it_is_taken_over_through_kills_and_what_was_pending_is_synced(make_yard
         app.kill()
     app.start()
     said = app.output()
-    assert said.index("is taken over") < said.index("listening on"), said
+    # A quick disk may have ended it as the last kill came.
+    assert "is taken over" not in said[said.index("listening on") :], said
     for tag, image in {**images, "done": done}.items():
         assert app.holds("team/app", tag, image), tag
     app.run("wait", "--timeout", "60", deadline_seconds=70)

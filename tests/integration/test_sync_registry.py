@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from yarddesk.events import EventBus
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
 from yarddesk.oci.name import RepositoryName, Tag
-from yarddesk.settings.model import Settings, SyncSettings, TlsSettings
+from yarddesk.settings.model import CacheSettings, Settings, SyncSettings, TlsSettings
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.sync.service import SyncService
 from yarddesk.sync.snapshot import SendPlan
@@ -83,7 +84,9 @@ async def running(
         settings_for(registry.host, name=f"up{number}" if number else "corp", tls=tls or TlsSettings(plain_http=True))
         for number, registry in enumerate(registries)
     )
-    settings = Settings(data_dir=folder, upstreams=upstreams, sync=SyncSettings(**options))
+    # Within its time a tag would be served unasked.
+    cache = CacheSettings(manifest_ttl=timedelta(0))
+    settings = Settings(data_dir=folder, upstreams=upstreams, sync=SyncSettings(**options), cache=cache)
     events = EventBus()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(FilesystemStore.open(folder))
