@@ -164,6 +164,7 @@ def test_clients_pull_from_every_upstream_then_without_them_then_what_moved(yard
             more = [] if after is before else after.blobs
             assert sorted(after.upstream.blobs_read(after.repository)) == sorted(before.blobs + more)
             assert len(after.upstream.manifests_read(after.repository)) == (2 if after is before else 4)
+        assert {(asked.account, asked.granted) for asked in yard.for_known.requests} == {(USER, True)}
 
 
 def test_signatures_come_with_their_image_and_stay_without_the_upstream(

@@ -164,7 +164,7 @@ def _of_status(step: Step, status: int) -> set[Ends]:
     if step is Step.MOUNT and status < 429:
         return {ARRIVES}
     if step is Step.STATUS and status == 403:
-        return {ARRIVES, NEEDS_YOU}  # another account may have begun that upload: it's begun again
+        return {ARRIVES}  # another account may have begun that upload: it's begun again
     if status in (401, 403):
         return {ARRIVES} if step is Step.REFERRERS else {NEEDS_YOU}  # without what is about it
     if status == 429 or status >= 500:

@@ -170,5 +170,6 @@ async def test_an_upload_goes_on_where_it_broke(tmp_path: Path, door: Door, faul
     assert sent < 1.5 * LARGE_BYTES
     if not isinstance(fault, Reset | NetworkGone):  # before anything of it came
         assert len(door.passed(repository, Step.START)) == len(image.blobs), "it's the same upload"
-    if not isinstance(fault, NetworkGone):  # through which nobody could end what was begun
-        assert door.registry.uploads_left(repository) == []
+    # Where the network goes, it takes the answers with it that name the uploads of the image's other blobs: nobody can end those.
+    unnamed = len(image.blobs) - 1 if isinstance(fault, NetworkGone) else 0
+    assert len(door.registry.uploads_left(repository)) <= unnamed
