@@ -74,6 +74,16 @@ def test_what_upstream_has_is_not_sent_again(serve, docker_registry):
     assert newest["bytes_saved"] >= 900_000
 
 
+def test_what_a_newer_push_took_the_place_of_is_told_of(serve):
+    serve.run("pause")
+    older, newer = build_image("older"), build_image("newer")
+    serve.push("team/app", "1", older)
+    serve.push("team/app", "1", newer)
+    [line] = [line for line in serve.run("history").stdout.splitlines() if "team/app:1" in line]
+    assert "cancelled" in line
+    assert f"A newer push of this tag took its place: {newer.manifest.digest[:19]}…" in line
+
+
 def test_a_layer_that_another_repository_has_upstream_is_mounted(serve, docker_registry):
     image = build_image("mounted", (400_000,))
     serve.push("team/one", "1", image)

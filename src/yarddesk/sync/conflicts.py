@@ -34,7 +34,7 @@ class TagMoved(YarddeskError):
 
     def __init__(self, registry: str, tag: Tag, there: Digest) -> None:
         super().__init__(
-            f"Somebody moved {tag} at {registry} to {_shown(there)} since it was last seen there.",
+            f"Somebody moved {tag} at {registry} to {shown(there)} since it was last seen there.",
             hint="Decide: overwrite it, keep theirs, or sync under another tag (yarddesk decide).",
         )
         self.there = there
@@ -50,7 +50,7 @@ class TagKept(YarddeskError):
 
 def kept(registry: str, tag: Tag, there: Digest) -> str:
     """Why an image doesn't go there."""
-    return f"Kept what {registry} has under {tag}: {_shown(there)}, which somebody else put there."
+    return f"Kept what {registry} has under {tag}: {shown(there)}, which somebody else put there."
 
 
 def is_moved(there: Digest | None, ours: Digest, seen: Seen | None) -> bool:
@@ -138,5 +138,6 @@ class TagGuard:
         await self._seen.write()
 
 
-def _shown(digest: Digest) -> str:
+def shown(digest: Digest) -> str:
+    """A digest in a sentence."""
     return f"{digest.algorithm}:{digest.short}…"

@@ -16,8 +16,9 @@ from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
+from yarddesk.sync.conflicts import shown
 from yarddesk.sync.marker import ALSO_WANTED, Job, Marker, Part, job_of
-from yarddesk.sync.queue import Queue, no_route, seconds_from
+from yarddesk.sync.queue import PUSH_FAILED, Queue, no_route, seconds_from
 from yarddesk.sync.schedule import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, PartKey
 from yarddesk.sync.states import JobState
 from yarddesk.sync.transfers import Transfers
@@ -103,7 +104,9 @@ class Intake:
                 else:
                     manifest = await queue.store.get_manifest(push.repository, named)
                     carried = await self._carried(push.repository, manifest)
-                    await self._put(push.repository, tag, manifest, list(job.parts), carried, written=False)
+                    await self._put(
+                        push.repository, tag, manifest, list(job.parts), carried, written=False, gone=PUSH_FAILED
+                    )
             except (YarddeskError, OSError) as error:
                 _log.error(
                     "%s is queued as %s until the next start, though that push failed: %s", job.id, job.digest, error
@@ -177,7 +180,9 @@ class Intake:
         carried: set[Digest],
         *,
         written: bool = True,
+        gone: str = "",
     ) -> Job:
+        """`gone`: what the history says of what was queued before, where it's not that a newer push took its place."""
         queue = self._queue
         job, old = await queue.journal.put(
             repository,
@@ -200,11 +205,11 @@ class Intake:
             if not self._worker.is_trying(queue.key(job, part), part):
                 queue.enqueue(job, part)
         if old is not None:
-            await self._replace(old, job)
+            await self._replace(old, job, gone or f"A newer push of this tag took its place: {shown(job.digest)}.")
         return job
 
-    async def _replace(self, old: Job, job: Job) -> None:
-        """A newer push of the same reference: what the older one had not brought to its upstreams is dropped, and said so."""
+    async def _replace(self, old: Job, job: Job, words: str) -> None:
+        """The same reference is queued anew: what other content it had not brought to its upstreams is dropped, and said so."""
         queue = self._queue
         for name in old.parts.keys() - job.parts.keys():
             queue.schedule.drop(PartKey(job.id, name))
@@ -215,7 +220,6 @@ class Intake:
                 queue.tell(job, part, state, now)
         if old.digest != job.digest:
             self._worker.replaced(job)
-            words = "A newer push of this tag took its place."
             entries = [queue.entry(old, part, JobState.CANCELLED, words) for part in old.open_parts]
             queue.ended(*entries)
             await queue.history.write()

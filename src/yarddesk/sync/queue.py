@@ -306,6 +306,10 @@ _ON_ITS_WAY: Final = frozenset(
 )
 
 
+PUSH_FAILED: Final = "Its push failed."
+"""Why what was queued for a push leaves."""
+
+
 def no_route(upstream: str) -> str:
     """Why a part stays though its upstream is there."""
     return f"{upstream} takes no pushes of this image any more: the settings changed."

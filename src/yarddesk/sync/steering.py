@@ -14,7 +14,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.pauses import EVERYTHING, Paused
-from yarddesk.sync.queue import Queue
+from yarddesk.sync.queue import PUSH_FAILED, Queue
 from yarddesk.sync.selection import is_upstream, names_one, paused_by, select
 from yarddesk.sync.states import JobState
 from yarddesk.sync.worker import Worker
@@ -227,7 +227,7 @@ class Steering:
     async def withdraw(self, jobs: list[Job]) -> None:
         """Jobs of a push that failed: nobody was promised anything."""
         try:
-            await self.cancel_jobs(jobs, "Its push failed.")
+            await self.cancel_jobs(jobs, PUSH_FAILED)
         except YarddeskError as error:
             _log.error("images whose push failed are queued still: %s", error)
 

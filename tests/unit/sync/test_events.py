@@ -27,7 +27,7 @@ from yarddesk.events import Event, MarkerSetAside, PartEnded, TagConflict, TryBe
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Tag
 from yarddesk.settings.model import SyncSettings
-from yarddesk.sync.conflicts import TagMoved
+from yarddesk.sync.conflicts import TagMoved, shown
 from yarddesk.sync.errors import ChildrenMissing
 from yarddesk.sync.verdicts import FailureKind, judge
 
@@ -61,11 +61,11 @@ async def test_a_cancelled_part_and_one_that_a_newer_push_took_the_place_of_are_
     async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
         await yard.push(build_image("a"))
         await yard.until_state("waiting")
-        await yard.push(build_image("b"))
+        newer = await yard.push(build_image("b"))
         await yard.service.cancel(IMAGE)
         told = [(event.outcome, event.reason) for event in seen(yard, PartEnded)]
     assert told == [
-        ("cancelled", "A newer push of this tag took its place."),
+        ("cancelled", f"A newer push of this tag took its place: {shown(newer.digest)}."),
         ("cancelled", "Cancelled."),
     ]
 

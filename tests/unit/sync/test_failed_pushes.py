@@ -9,8 +9,11 @@ from pathlib import Path
 from tests.support.images import Image, Index, build_image, build_index
 from tests.unit.sync.yard import REPOSITORY, Yard, running, settle
 from yarddesk.content.listener import ManifestPush
+from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
 from yarddesk.oci.name import Tag
+from yarddesk.sync.conflicts import shown
+from yarddesk.sync.states import JobState
 
 V1 = Tag.parse("v1")
 
@@ -53,6 +56,20 @@ async def test_what_was_queued_before_is_queued_again_and_arrives(tmp_path: Path
         await yard.service.resume()
         await yard.until_empty()
         assert await arrived(yard) == old.manifest.digest
+
+
+async def test_the_history_says_what_took_the_place_of_what_and_what_failed(tmp_path: Path) -> None:
+    async with running(tmp_path) as yard:
+        await yard.service.pause()
+        old, new = build_image("old"), build_image("new")
+        await yard.push(old)
+        await fail_to_push(yard, new)
+        lines = [(entry.digest, entry.outcome, entry.reason) for entry in yard.service.history()]
+        taken = f"A newer push of this tag took its place: {shown(Digest.parse(new.manifest.digest))}."
+        assert lines == [
+            (new.manifest.digest, JobState.CANCELLED, "Its push failed."),
+            (old.manifest.digest, JobState.CANCELLED, taken),
+        ]
 
 
 async def test_children_that_were_pushed_by_themselves_stay_queued_without_their_index(tmp_path: Path) -> None:

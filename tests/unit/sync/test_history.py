@@ -133,6 +133,17 @@ async def test_what_could_not_be_written_all_along_is_written_at_the_end(tmp_pat
     assert again.recent(10) == yard.service.history()
 
 
+async def test_what_a_newer_push_took_the_place_of_is_on_disk_when_that_push_is_answered(tmp_path: Path) -> None:
+    async with running(tmp_path) as yard:
+        await yard.service.pause()
+        older, newer = await yard.push(build_image("a")), await yard.push(build_image("b"))
+        again = History(tmp_path / "history.jsonl")
+        await again.load()
+        [line] = again.recent(10)
+        assert (line.digest, line.upstream, line.outcome) == (older.digest, "corp", JobState.CANCELLED)
+        assert newer.digest.short in line.reason
+
+
 @contextmanager
 def small_disk(most_bytes: int) -> Iterator[None]:
     """No file of this process grows beyond that."""
