@@ -65,6 +65,7 @@ def test_pulls_of_real_clients_stay_within_the_bound_and_what_went_comes_again(
     found = cache(yard)
     whole = sum(len(each.content) for image in kept for each in (*image.blobs, *image.manifests))
     assert found == {"used": whole, "max": 3_500_000, "stored": whole}
+    assert yard.metrics()["yarddesk_evicted_images_total"].value(bound="max_size") == len(images) - len(kept)
     skopeo.copy(f"docker://{yard.registry}/team/app:0", f"oci:{tmp_path / 'again'}:0")
     assert yard.holds("team/app", "0", images["0"])
     yard.restart()
@@ -223,4 +224,5 @@ def test_what_can_be_had_again_goes_for_what_is_pulled_when_the_disk_is_small(
     last, first = (blob_file(small_disk.data_dir, images[number].layers[0].digest) for number in (7, 0))
     until(lambda: small_disk.holds("team/rolling", "7", images[7]) and last.exists(), 20, "kept")
     assert not first.exists()
+    assert small_disk.metrics()["yarddesk_evicted_images_total"].value(bound="min_free") > 0
     assert free(small_disk) > 15 * MB

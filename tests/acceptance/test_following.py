@@ -4,12 +4,10 @@ import json
 import re
 import signal
 import sys
-import urllib.request
 
 import pytest
 
 from tests.acceptance.settings import push_everything_to
-from tests.support import prometheus_text
 from tests.support.images import build_image
 from tests.support.programs import Program
 from tests.support.waiting import until
@@ -38,11 +36,6 @@ def follow(serve, tmp_path):
         program.kill()
 
 
-def metrics(serve):
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{serve.url}/metrics") as answer:
-        return prometheus_text.read(answer.read().decode())
-
-
 def test_a_person_sees_what_happens_and_the_counters_say_how_often(serve, follow):
     person = follow()
     person.wait_for_line("Nothing is waiting")
@@ -56,7 +49,7 @@ def test_a_person_sees_what_happens_and_the_counters_say_how_often(serve, follow
     person.wait_for_line("  central  paused")
     person.send(signal.SIGINT)
     assert person.wait() == 130
-    families = metrics(serve)
+    families = serve.metrics()
     assert families["yarddesk_sync_images_total"].value(upstream="central", outcome="done") == 2
     assert families["yarddesk_sync_seconds"].value("_count", upstream="central") == 2
     assert families["yarddesk_sync_bytes_sent_total"].value(upstream="central") > 80_000

@@ -17,7 +17,6 @@ from tests.acceptance.mirrors import CLIENTS, EXAMPLE, HUB, Client, SkopeoClient
 from tests.acceptance.secrets import files_with, forms_of
 from tests.peers.token_server import TokenServer
 from tests.peers.yarddesk import YarddeskProcess
-from tests.support import prometheus_text
 from tests.support.artifacts import cosign_referrer, cosign_signature, cosign_tag, referrers_list
 from tests.support.images import THIS_PLATFORM, Image, Index, build_index
 from tests.support.waiting import until
@@ -67,8 +66,7 @@ class Yard:
 
     def sent(self, source: str) -> float:
         """Bytes that clients got from the store, or from an upstream."""
-        _, _, body = self.serve.request("GET", "/metrics")
-        return prometheus_text.read(body.decode())["yarddesk_sent_bytes_total"].value(source=source)
+        return self.serve.metrics()["yarddesk_sent_bytes_total"].value(source=source)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """`server.log`, `logger` and the metrics of traffic on a running instance: put in force without a restart, and telling the truth."""
 
 import json
-import urllib.request
 from functools import partial
 from pathlib import Path
 
-from tests.support import prometheus_text
+from tests.peers.yarddesk import YarddeskProcess
 from tests.support.images import build_image
 from tests.support.waiting import until
 
@@ -14,11 +13,6 @@ SIZES = (300_000, 2000)
 
 def upstream(host: str) -> str:
     return f'upstreams:\n  - {{name: hub, prefix: hub, registry: "{host}", tls: {{plain_http: true}}}}\n'
-
-
-def metrics(app) -> dict[str, prometheus_text.Family]:
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{app.url}/metrics", timeout=10) as answer:
-        return prometheus_text.read(answer.read().decode())
 
 
 def has_written(path: Path, words: str) -> bool:
@@ -67,14 +61,15 @@ def test_the_metrics_tell_what_passed_and_how_the_upstream_answered(make_yarddes
     image = build_image("watched", SIZES)
     docker_registry.push("app", "v1", image)
     app = make_yarddesk(config=upstream(docker_registry.host))
-    zero = metrics(app)
+    assert isinstance(app, YarddeskProcess)
+    zero = app.metrics()
     assert zero["yarddesk_cache_lookups_total"].value(kind="manifest", result="miss") == 0
     assert zero["yarddesk_upstream_seconds"].value("_count", upstream="hub") == 0
     assert app.holds("hub/app", "v1", image)
     blobs = sum(len(blob.content) for blob in image.blobs)
 
     def cold() -> bool:
-        now = metrics(app)
+        now = app.metrics()
         return (
             now["yarddesk_fills_total"].value(outcome="done") == 3
             and now["yarddesk_received_bytes_total"].value(source="upstreams") == blobs
@@ -88,15 +83,15 @@ def test_the_metrics_tell_what_passed_and_how_the_upstream_answered(make_yarddes
 
     until(cold, 10, "a cold pull is counted")
     assert app.holds("hub/app", "v1", image)
-    warm = metrics(app)
+    warm = app.metrics()
     assert warm["yarddesk_sent_bytes_total"].value(source="store") == blobs
     assert warm["yarddesk_cache_lookups_total"].value(kind="blob", result="hit") == 3
     assert warm["yarddesk_cache_lookups_total"].value(kind="manifest", result="hit") >= 1
     docker_registry.stop()
     assert app.manifest("hub/other", "v1") is None
-    gone = metrics(app)["yarddesk_upstream_errors_total"]
+    gone = app.metrics()["yarddesk_upstream_errors_total"]
     assert sum(value for (_, labels), value in gone.samples.items() if ("upstream", "hub") in labels) >= 1
     ours = build_image("pushed", SIZES)
     app.push("mine", "v1", ours)
-    pushed = metrics(app)["yarddesk_received_bytes_total"].value(source="clients")
+    pushed = app.metrics()["yarddesk_received_bytes_total"].value(source="clients")
     assert pushed >= sum(len(blob.content) for blob in (*ours.blobs, ours.manifest))

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.support import prometheus_text
 from tests.support.programs import CommandLine, Program, clean_environment
+from tests.support.prometheus_text import Family
 from tests.support.registry_client import RegistryClient
 
 
@@ -127,6 +129,12 @@ class YarddeskProcess(RegistryClient):
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
             body = response.read()
         return json.loads(body) if body else None
+
+    def metrics(self) -> dict[str, Family]:
+        """`/metrics`, read strictly."""
+        status, _, text = self.request("GET", "/metrics")
+        assert status == 200
+        return prometheus_text.read(text.decode())
 
     def _make_program(self) -> Program:
         command = [*self.within, sys.executable, "-m", *self.module]

@@ -21,7 +21,7 @@ from yarddesk.content.clock import Clock
 from yarddesk.content.threads import in_thread
 from yarddesk.content.upstream import Routes
 from yarddesk.errors import YarddeskError
-from yarddesk.events import EventBus, ImageEvicted, ImageSynced, JobRemoved, Subscription
+from yarddesk.events import BlobsEvicted, Bound, EventBus, ImageEvicted, ImageSynced, JobRemoved, Subscription
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag, format_reference
 from yarddesk.settings.model import CacheSettings
@@ -182,22 +182,25 @@ class Evictor:
         self._over = bool(bound) and used > bound
         if not (self._over or needed) or self._settings.offline or self._known.pins.unreadable:
             return
-        enough = int(bound * _ENOUGH) if self._over else used
-        enough = min(enough, used - needed)
-        while used > enough and (freed := await self._evict_left_over()):
+        within = int(bound * _ENOUGH) if self._over else used
+        enough = min(within, used - needed)
+        while used > enough and (freed := await self._evict_left_over(_bound(used, within))):
             used -= freed
         for image in found.images:
             if used <= enough:
                 break
-            used -= await self._evict_image(image)
+            used -= await self._evict_image(image, _bound(used, within))
             self._is_used(used)
         self._over = bool(bound) and used > bound
 
-    async def _evict_left_over(self) -> int:
+    async def _evict_left_over(self, bound: Bound) -> int:
         async with self._closed():
-            return await self._store.images.remove_left_over(_BATCH)
+            freed = await self._store.images.remove_left_over(_BATCH)
+        if freed:
+            self._events.publish(BlobsEvicted(size=freed, bound=bound))
+        return freed
 
-    async def _evict_image(self, seen: Image) -> int:
+    async def _evict_image(self, seen: Image, bound: Bound) -> int:
         """How many bytes went: none where it's not what it was when it was looked at."""
         try:
             async with self._closed():
@@ -213,7 +216,9 @@ class Evictor:
         self._known.ledger.gone(image.repository, image.manifests)
         self._known.uses.gone(image.repository, image.manifests)
         _log.info("evicted %s (%d bytes)", format_reference(image.repository, image.root), freed)
-        self._events.publish(ImageEvicted(repository=image.repository, digest=image.root, tags=image.tags, size=freed))
+        self._events.publish(
+            ImageEvicted(repository=image.repository, digest=image.root, tags=image.tags, size=freed, bound=bound)
+        )
         return freed
 
     def _still(self, seen: Image) -> Image | None:
@@ -245,3 +250,8 @@ class Evictor:
         if used != self.used:
             self.used = used
             self._used_changed()
+
+
+def _bound(used: int, within: int) -> Bound:
+    """What more room is made for: the cache's own bound comes first."""
+    return "max_size" if used > within else "min_free"

@@ -111,6 +111,7 @@ _WORDS: dict[str, Callable[[Document], str]] = {
     "upstream_state_changed": _upstream,
     "hook_failed": _hook,
     "image_evicted": _evicted,
+    "blobs_evicted": lambda event: f"blobs that nothing here names went to make room, {size(event['size'])}",
     "marker_set_aside": lambda event: f"{event['file']} in the queue's folder can't be used: {event['reason']}",
     "settings_changed": lambda _: "other settings are in force",
 }

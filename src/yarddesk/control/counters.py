@@ -1,12 +1,22 @@
-"""What was counted since the start, by upstream: what the metrics say that a snapshot of the queue can't."""
+"""What was counted since the start, from the events: what the metrics say that a snapshot of the queue can't."""
 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
-from yarddesk.events import EventBus, HookFailed, PartEnded, TagConflict, TryBegun, TryFailed
+from yarddesk.events import (
+    BlobsEvicted,
+    Bound,
+    EventBus,
+    HookFailed,
+    ImageEvicted,
+    PartEnded,
+    TagConflict,
+    TryBegun,
+    TryFailed,
+)
 from yarddesk.sync.states import JobState
 
 SECONDS_BOUNDS: Final = (0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0)
@@ -27,17 +37,31 @@ class UpstreamCounts:
     seconds_sum: float = 0.0
 
 
-class SyncCounters:
+@dataclass(slots=True)
+class Evicted:
+    """What went to make room; the bytes of blobs without an image among them."""
+
+    images: int = 0
+    size: int = 0
+
+
+class EventCounters:
     """Counts from its making on; closing it twice does nothing."""
 
     def __init__(self, events: EventBus) -> None:
         self._upstreams: dict[str, UpstreamCounts] = {}
         self._hooks: Counter[str] = Counter()
-        self._subscription = events.subscribe(self._heard, PartEnded, TryBegun, TryFailed, TagConflict, HookFailed)
+        self._evicted: dict[Bound, Evicted] = {bound: Evicted() for bound in get_args(Bound)}
+        self._subscriptions = (
+            events.subscribe(self._heard, PartEnded, TryBegun, TryFailed, TagConflict),
+            events.subscribe(self._hook_failed, HookFailed),
+            events.subscribe(self._went, ImageEvicted, BlobsEvicted),
+        )
 
     def close(self) -> None:
         """Count no more."""
-        self._subscription.close()
+        for subscription in self._subscriptions:
+            subscription.close()
 
     def of(self, upstreams: Collection[str]) -> Mapping[str, UpstreamCounts]:
         """Of these upstreams, the settings' own; what was counted of others is forgotten, so that it can't become ever more."""
@@ -50,10 +74,20 @@ class SyncCounters:
         """Arrivals that could not be told of, by who was to be told."""
         return self._hooks
 
-    def _heard(self, event: PartEnded | TryBegun | TryFailed | TagConflict | HookFailed) -> None:
-        if isinstance(event, HookFailed):
-            self._hooks[event.what] += event.over
-            return
+    @property
+    def evicted(self) -> Mapping[Bound, Evicted]:
+        """By what room was made for."""
+        return self._evicted
+
+    def _hook_failed(self, event: HookFailed) -> None:
+        self._hooks[event.what] += event.over
+
+    def _went(self, event: ImageEvicted | BlobsEvicted) -> None:
+        evicted = self._evicted[event.bound]
+        evicted.images += isinstance(event, ImageEvicted)
+        evicted.size += event.size
+
+    def _heard(self, event: PartEnded | TryBegun | TryFailed | TagConflict) -> None:
         counts = self._upstreams.setdefault(event.upstream, UpstreamCounts())
         match event:
             case PartEnded():

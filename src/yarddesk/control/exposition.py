@@ -2,8 +2,26 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
+_Value = TypeVar("_Value", bound=str)
+_Pair = TypeVar("_Pair", bound=tuple[str, str])
 Sample = tuple[Mapping[str, str], float]
+
+
+def single(value: float) -> list[Sample]:
+    """The one sample of a family without labels."""
+    return [({}, value)]
+
+
+def by(label: str, values: Mapping[_Value, float]) -> list[Sample]:
+    """A sample for each value of a label."""
+    return [({label: value}, sample) for value, sample in values.items()]
+
+
+def by_two(first: str, second: str, values: Mapping[_Pair, float]) -> list[Sample]:
+    """A sample for each pair of two labels' values."""
+    return [({first: one, second: other}, sample) for (one, other), sample in values.items()]
 
 
 class Text:

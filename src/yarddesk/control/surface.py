@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from yarddesk.content.pull_through import PullHealth
-from yarddesk.control.counters import SyncCounters
+from yarddesk.control.counters import EventCounters
 from yarddesk.control.event_log import EventLog
 from yarddesk.control.works import Work
 from yarddesk.progress.traffic import Traffic
@@ -33,7 +33,7 @@ class ControlSurface(Protocol):
     def event_log(self) -> EventLog: ...
 
     @property
-    def counters(self) -> SyncCounters: ...
+    def counters(self) -> EventCounters: ...
 
     @property
     def traffic(self) -> Traffic: ...

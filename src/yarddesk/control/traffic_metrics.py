@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from yarddesk.control.exposition import Text
+from yarddesk.control.exposition import Text, by, by_two, single
 from yarddesk.progress.traffic import ANSWER_SECONDS, Traffic
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -20,28 +20,28 @@ def render_traffic(traffic: Traffic, upstreams: Sequence[str]) -> str:
     text.counter(
         "yarddesk_requests_total",
         "Requests that were answered, by method and class of status; cut: before the answer began.",
-        [({"method": method, "status": status}, count) for (method, status), count in requests.items()],
+        by_two("method", "status", requests),
     )
     text.counter(
         "yarddesk_received_bytes_total",
         "Bytes of bodies received from clients, and of blobs that came in from upstreams to be kept.",
-        [({"source": source}, count) for source, count in traffic.received.items()],
+        by("source", traffic.received),
     )
     text.counter(
         "yarddesk_sent_bytes_total",
         "Bytes of bodies sent to clients: blobs from the store, blobs as they came from an upstream, all else.",
-        [({"source": source}, count) for source, count in traffic.sent.items()],
+        by("source", traffic.sent),
     )
     text.counter(
         "yarddesk_cache_lookups_total",
         "Manifests and blobs that were asked for, by what came of it.",
-        [({"kind": kind, "result": result}, count) for (kind, result), count in traffic.lookups.items()],
+        by_two("kind", "result", traffic.lookups),
     )
-    text.gauge("yarddesk_fills", "Blobs that are coming in just now.", [({}, traffic.fills)])
+    text.gauge("yarddesk_fills", "Blobs that are coming in just now.", single(traffic.fills))
     text.counter(
         "yarddesk_fills_total",
         "Blobs that came in through an upstream, and those that did not.",
-        [({"outcome": "done"}, traffic.fills_done), ({"outcome": "failed"}, traffic.fills_failed)],
+        by("outcome", {"done": traffic.fills_done, "failed": traffic.fills_failed}),
     )
     answers = traffic.of(upstreams)
     text.histogram(
@@ -53,10 +53,10 @@ def render_traffic(traffic: Traffic, upstreams: Sequence[str]) -> str:
     text.counter(
         "yarddesk_upstream_errors_total",
         "Questions of pulls that came to nothing, by what failed.",
-        [
-            ({"upstream": name, "kind": kind}, count)
-            for name, each in answers.items()
-            for kind, count in each.errors.items()
-        ],
+        by_two(
+            "upstream",
+            "kind",
+            {(name, kind): count for name, each in answers.items() for kind, count in each.errors.items()},
+        ),
     )
     return text.whole()

@@ -2,6 +2,8 @@
 
 from yarddesk.events.bus import EventBus, Subscription
 from yarddesk.events.types import (
+    BlobsEvicted,
+    Bound,
     ContentDamaged,
     ContentMended,
     CredentialRequired,
@@ -28,6 +30,8 @@ from yarddesk.events.types import (
 )
 
 __all__ = [
+    "BlobsEvicted",
+    "Bound",
     "ContentDamaged",
     "ContentMended",
     "CredentialRequired",

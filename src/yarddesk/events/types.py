@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
+
+Bound = Literal["max_size", "min_free"]
+"""What room is made for, as `cache` in the settings calls it: the cache's own bound, or the disk's last bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +172,15 @@ class ImageEvicted(Event):
     digest: Digest
     tags: tuple[Tag, ...]
     size: int
+    bound: Bound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobsEvicted(Event):
+    """Blobs that came through an upstream, and that no manifest here names, went to make room: `size` bytes."""
+
+    size: int
+    bound: Bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

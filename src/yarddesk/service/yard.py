@@ -17,7 +17,7 @@ from yarddesk.content.clock import SystemClock
 from yarddesk.content.credentials import Credential, Secret
 from yarddesk.content.pull_through import PullHealth
 from yarddesk.control.app import control_app
-from yarddesk.control.counters import SyncCounters
+from yarddesk.control.counters import EventCounters
 from yarddesk.control.event_log import EventLog
 from yarddesk.control.instance import announce, new_token, withdraw
 from yarddesk.control.surface import WaitOutcome
@@ -77,7 +77,7 @@ class Parts:
     stored: StoredBytes
     events: EventBus
     event_log: EventLog
-    counters: SyncCounters
+    counters: EventCounters
     accounts: Accounts
     learned: Learned
     routes: YardRoutes
@@ -436,7 +436,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         events = EventBus()
         traffic = Traffic()
         # First of all, so that nothing is told before they listen.
-        event_log, counters = EventLog(events), SyncCounters(events)
+        event_log, counters = EventLog(events), EventCounters(events)
         stack.callback(event_log.close)
         stack.callback(counters.close)
         stored = StoredBytes(events)

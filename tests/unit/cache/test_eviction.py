@@ -19,6 +19,7 @@ from tests.support.bounded_yard import (
 )
 from tests.support.content import about, index, push_blob
 from tests.support.waiting import until_async
+from yarddesk.events import BlobsEvicted, ImageEvicted
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import referrers_tag
 
@@ -196,6 +197,28 @@ async def test_what_would_not_be_enough_is_not_evicted_for_a_full_disk(yard: Bou
     yard.evictor.make_room(1)
     await yard.settle()
     assert not await here(yard, manifest)
+
+
+async def test_it_is_told_what_went_and_what_room_was_made_for(yard: BoundedYard, world: World) -> None:
+    told: list[tuple[str, int, str]] = []
+    yard.events.subscribe(lambda event: told.append(("image", event.size, event.bound)), ImageEvicted)
+    yard.events.subscribe(lambda event: told.append(("blobs", event.size, event.bound)), BlobsEvicted)
+    unnamed, blobs = small_image("unnamed")
+    await world.publish(unnamed, blobs)
+    async with yard.pulls.open_blob(REPOSITORY, unnamed.blobs[1].digest) as content:
+        assert [piece async for piece in content.read(0, content.size)]
+    first, second = await pulled(yard, world, "first", V1), await pulled(yard, world, "second", V2)
+    sizes = [len(each.content) + sum(blob.size for blob in each.blobs) for each in (first, second)]
+    yard.bound((await yard.evictor.survey()).used - 1)
+    await yard.settle()
+    assert told == [("blobs", 1000, "max_size")]
+    yard.evictor.make_room(1)
+    await yard.settle()
+    assert told[1:] == [("image", sizes[0], "min_free")]
+    yard.bound(1)
+    yard.evictor.make_room(1)
+    await yard.settle()
+    assert told[2:] == [("image", sizes[1], "max_size")]
 
 
 async def test_what_a_fill_left_over_is_known_after_a_restart(world: World) -> None:

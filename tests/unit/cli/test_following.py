@@ -11,6 +11,7 @@ from yarddesk.cli.following import follow, in_words
 from yarddesk.control.documents import events_document
 from yarddesk.control.event_log import EventLog
 from yarddesk.events import (
+    BlobsEvicted,
     Event,
     EventBus,
     HookFailed,
@@ -60,13 +61,16 @@ def planned(there: int, mountable: int, to_send: int) -> PartPlanned:
         (changed("waiting", "no answer"), "team/app:v1  corp  waiting: no answer"),
         (changed("done"), ""),
         (
-            ImageEvicted(repository=TEAM, digest=THERE, tags=(Tag.parse("v1"), Tag.parse("v2")), size=3 * MB),
+            ImageEvicted(
+                repository=TEAM, digest=THERE, tags=(Tag.parse("v1"), Tag.parse("v2")), size=3 * MB, bound="max_size"
+            ),
             "team/app  v1, v2 went here to make room, 3.0 MB; it can be pulled again",
         ),
         (
-            ImageEvicted(repository=TEAM, digest=THERE, tags=(), size=3 * MB),
+            ImageEvicted(repository=TEAM, digest=THERE, tags=(), size=3 * MB, bound="min_free"),
             f"team/app  {THERE[:19]} went here to make room, 3.0 MB; it can be pulled again",
         ),
+        (BlobsEvicted(size=3 * MB, bound="min_free"), "blobs that nothing here names went to make room, 3.0 MB"),
         (
             planned(1200 * MB, 40 * MB, 16 * MB),
             "team/app:v1  corp  1.2 GB there, 40 MB can be mounted, 16 MB to send",

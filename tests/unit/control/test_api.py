@@ -12,7 +12,7 @@ from yarddesk.content.credentials import Secret
 from yarddesk.content.pull_through import PullHealth
 from yarddesk.content.upstream import Quota
 from yarddesk.control.app import control_app
-from yarddesk.control.counters import SyncCounters
+from yarddesk.control.counters import EventCounters
 from yarddesk.control.event_log import EventLog
 from yarddesk.control.surface import WaitOutcome
 from yarddesk.control.works import Work
@@ -119,7 +119,7 @@ class Surface:
         self.works: dict[str, Work] = {}
         self.events = EventBus()
         self.event_log = EventLog(self.events)
-        self.counters = SyncCounters(self.events)
+        self.counters = EventCounters(self.events)
         self.traffic = Traffic()
 
     def used_bytes(self):

@@ -91,7 +91,10 @@ async def test_who_waits_in_vain_or_too_late_is_answered() -> None:
 EXAMPLES: dict[Any, Any] = {str: "text", int: 3, float: 1.5, bool: True}
 
 
-@pytest.mark.parametrize("name", [name for name in yarddesk.events.__all__ if name not in ("EventBus", "Subscription")])
+NO_EVENTS = ("Bound", "EventBus", "Subscription")
+
+
+@pytest.mark.parametrize("name", [name for name in yarddesk.events.__all__ if name not in NO_EVENTS])
 def test_every_event_can_be_told(name: str) -> None:
     kind = getattr(yarddesk.events, name)
     hints = get_type_hints(kind)

@@ -1,6 +1,7 @@
 """`/metrics`, read strictly: how things stand, and what was counted from the events, of the settings' upstreams alone."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,21 @@ from tests.support.prometheus_text import Family
 from yarddesk import __version__
 from yarddesk.content.pull_through import PullHealth
 from yarddesk.content.upstream import Quota
-from yarddesk.control.counters import SyncCounters
+from yarddesk.control.counters import EventCounters
 from yarddesk.control.metrics import render_metrics
-from yarddesk.events import Event, EventBus, HookFailed, PartEnded, TagConflict, TryBegun, TryFailed
+from yarddesk.events import (
+    BlobsEvicted,
+    Event,
+    EventBus,
+    HookFailed,
+    ImageEvicted,
+    PartEnded,
+    TagConflict,
+    TryBegun,
+    TryFailed,
+)
 from yarddesk.oci.digest import Digest
+from yarddesk.oci.name import RepositoryName
 from yarddesk.sync.snapshot import SetAsideMarker, SyncSnapshot, UpstreamHealth
 from yarddesk.sync.verdicts import FailureKind
 
@@ -24,7 +36,7 @@ IMAGE = "team/app:v1"
 class Yard:
     def __init__(self, *upstreams: str) -> None:
         self.events = EventBus()
-        self.counters = SyncCounters(self.events)
+        self.counters = EventCounters(self.events)
         self.upstreams = upstreams or ("corp",)
         self.pulls = PullHealth()
 
@@ -114,6 +126,18 @@ def test_only_hooks_that_are_given_up_count(yard: Yard) -> None:
     )
     hooks = yard.families["yarddesk_hook_failures_total"]
     assert (hooks.value(hook="webhook"), hooks.value(hook="command")) == (1, 0)
+
+
+def test_what_went_to_make_room_is_counted_by_what_it_was_made_for(yard: Yard) -> None:
+    images, size = (yard.families[f"yarddesk_evicted_{what}_total"] for what in ("images", "bytes"))
+    assert [family.value(bound=bound) for family in (images, size) for bound in ("max_size", "min_free")] == [0] * 4
+    image = ImageEvicted(
+        repository=RepositoryName.parse("team/app"), digest=Digest.of(b"old"), tags=(), size=7, bound="max_size"
+    )
+    yard.tell(image, image, replace(image, size=5, bound="min_free"), BlobsEvicted(size=30, bound="min_free"))
+    images, size = (yard.families[f"yarddesk_evicted_{what}_total"] for what in ("images", "bytes"))
+    assert (images.value(bound="max_size"), size.value(bound="max_size")) == (2, 14)
+    assert (images.value(bound="min_free"), size.value(bound="min_free")) == (1, 35)
 
 
 def test_upstreams_that_the_settings_do_not_have_take_no_room() -> None:
