@@ -236,6 +236,19 @@ def test_without_an_instance_the_commands_say_so(serve):
         assert "yarddesk serve" in refused.stderr
 
 
+def test_retrying_what_goes_nowhere_any_more_says_so(serve, docker_registry):
+    serve.run("pause")
+    serve.push("team/app", "1", build_image("stranded", (1000,)))
+    serve.configure(push_everything_to(docker_registry.host).replace("push: true", "push: false"))
+    until(lambda: serve.control("queue")["jobs"][0]["upstreams"][0]["state"] == "blocked", 30, "it goes nowhere")
+    for which in ("team/app:1", "--all"):
+        refused = serve.run("retry", which, status=1)
+        assert "central takes no pushes of this image any more" in refused.stderr
+        assert "Trying" not in refused.stdout
+    signed_in = {"registry": docker_registry.host, "retry": True}
+    assert serve.control("account-changed", signed_in) == {"count": 0}, "signing in is no failure for that"
+
+
 def test_an_upstream_that_is_added_while_it_runs_takes_the_next_push(make_yarddesk, docker_registry):
     serve = make_yarddesk(config="upstreams: []\n")
     serve.push("team/app", "1", build_image("local", (1000,)))

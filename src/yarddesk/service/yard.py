@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -59,6 +59,7 @@ from yarddesk.settings.upstreams import upstream_from_url
 from yarddesk.settings.watch import file_changes
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.storage.lock import InstanceLock
+from yarddesk.sync.errors import NothingToTry
 from yarddesk.sync.history import KEPT
 from yarddesk.sync.service import SyncService
 from yarddesk.upstream.learned import Learned
@@ -294,8 +295,11 @@ class Yard:
         """The keychain has other credentials for a registry; `retry`: what waits for any of its upstreams goes on."""
         self._routes.account_changed(registry)
         self._parts.pulls.look_again()
-        names = [upstream.name for upstream in upstreams_at(self._settings.upstreams, registry)] if retry else []
-        return sum([await self.sync.retry(name) for name in names])
+        count = 0
+        for upstream in upstreams_at(self._settings.upstreams, registry) if retry else ():
+            with suppress(NothingToTry):  # it isn't the account that holds those up
+                count += await self.sync.retry(upstream.name)
+        return count
 
     def _without_credentials(self) -> set[str]:
         """The registries that images wait for because their credentials were not taken."""

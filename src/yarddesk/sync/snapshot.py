@@ -271,7 +271,7 @@ class SyncController(Protocol):
     async def cancel(self, target: str | None = None) -> int: ...
 
     async def retry(self, target: str | None = None) -> int:
-        """Try now what waits, is blocked or failed."""
+        """Try now what waits, is blocked or failed. What the settings let go nowhere doesn't count: NothingToTry if that is all."""
         ...
 
     async def move_up(self, target: str) -> int:

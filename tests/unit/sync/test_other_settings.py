@@ -13,7 +13,8 @@ import pytest
 from tests.support.fake_upstreams import FakeRoutes, FakeUpstream
 from tests.support.images import build_image
 from tests.unit.sync.yard import Yard, running, settle
-from yarddesk.settings.model import CacheSettings, LoggerSettings, Settings, SyncSettings, UpstreamSettings
+from yarddesk.settings.model import CacheSettings, LoggerSettings, Settings, SyncSettings, TagFilter, UpstreamSettings
+from yarddesk.sync.errors import NothingToTry
 
 _CORP = UpstreamSettings(registry="registry.corp", name="corp", push=True)
 _MIRROR = UpstreamSettings(registry="registry.mirror", name="mirror", push=True)
@@ -99,13 +100,30 @@ async def test_retrying_sends_nothing_to_an_upstream_that_takes_no_pushes_any_mo
         await yard.service.resume()
         part = await yard.until_state("blocked")
         assert "settings" in part.reason
-        await yard.service.retry(target)
+        with pytest.raises(NothingToTry, match=r"team/app:v1 can be tried.*corp takes no pushes"):
+            await yard.service.retry(target)
         await settle(300)
         assert yard.part() == part
         assert not upstream.asked
         upstream.push = True
         await yard.service.reload(yard.routes, settings_of(yard, _CORP))
         await yard.until_empty()
+
+
+async def test_retrying_counts_what_is_tried_alone(tmp_path: Path) -> None:
+    async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
+        await yard.push(build_image("a"), "v1")
+        await yard.push(build_image("b"), "v2")
+        await yard.until_state("waiting")
+        only_v1 = replace(_CORP, tags=TagFilter(exclude=("v2",)))
+        await yard.service.reload(yard.routes, settings_of(yard, only_v1))
+        assert await yard.service.retry() == 1
+        assert await yard.service.retry("corp") == 1
+        with pytest.raises(NothingToTry, match=r"team/app:v2"):
+            await yard.service.retry("team/app:v2")
+        await yard.service.reload(FakeRoutes([]), settings_of(yard))
+        with pytest.raises(NothingToTry, match="None of 2 images"):
+            await yard.service.retry("team/app")
 
 
 async def test_what_is_sent_to_an_upstream_that_takes_no_pushes_any_more_ends(tmp_path: Path) -> None:
