@@ -53,9 +53,9 @@ def test_it_is_refused_for_its_bucket_alone_and_pulls_once_the_file_system_is_me
     }
     app = make_yarddesk(config=config, environment=environment, started=False)
     refused = app.run("serve", status=2)
+    line = 1 + [each.strip().partition(":")[0] for each in config.splitlines()].index("bucket")
     for words in (
-        str(app.config_file),
-        "storage.bucket",
+        f"{app.config_file}:{line}: storage.bucket: ",
         "storage.backend: filesystem",
         "YARDDESK_STORAGE_BACKEND=filesystem",
     ):

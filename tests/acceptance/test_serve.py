@@ -298,6 +298,11 @@ def test_a_bucket_that_is_named_while_it_runs_is_refused_as_at_the_start(serve, 
     assert "storage.backend: filesystem" in refused.stderr
 
 
+def test_a_log_that_cannot_be_written_is_named_with_its_line(make_yarddesk):
+    app = make_yarddesk(config="upstreams: []\nlogger:\n  output: /not/there/log\n", started=False)
+    assert f"{app.config_file}:3: logger.output: " in app.run("serve", status=2).stderr
+
+
 def test_the_tokens_file_is_new_at_each_start(serve):
     first = (serve.data_dir / "control.token").read_text()
     serve.restart()

@@ -22,7 +22,7 @@ def serve(options: argparse.Namespace) -> int:
     from yarddesk.service.headless import serve_until_stopped
 
     settings = settings_of(options)
-    configure_logging(settings.logger)
+    configure_logging(settings)
     spare_memory()
     with contextlib.suppress(asyncio.CancelledError):  # a signal before requests were answered
         asyncio.run(serve_until_stopped(settings, _source(options)))
@@ -38,7 +38,7 @@ def desktop(options: argparse.Namespace) -> int:
     if problem:
         complain(f"{problem} `yarddesk serve` runs the registry and the sync worker without a window.")
         return 1
-    configure_logging(settings.logger)
+    configure_logging(settings)
     # Qt is looked for, and loaded, for the desktop app alone: `serve` runs where it is not installed.
     from yarddesk.desktop.app import run_desktop
     from yarddesk.service.leaving import last_yard

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from yarddesk.settings.errors import SettingsError
-from yarddesk.settings.model import LoggerSettings
+from yarddesk.settings.model import Settings
 
 _LEVELS: Final = {
     "trace": logging.DEBUG,
@@ -32,10 +32,11 @@ _NO_DESCRIPTORS: Final = "socket.accept() out of system resource"
 _TOO_MANY_FILES: Final = "too many files are open: connections wait until some are closed. Raise the limit (ulimit -n)."
 
 
-def configure_logging(settings: LoggerSettings) -> None:
+def configure_logging(settings: Settings) -> None:
     """Set the process's log up anew. Raises SettingsError where its file can't be opened."""
-    handler = _handler(settings.output)
-    handler.setFormatter(_JsonFormatter() if settings.encoding == "json" else _ConsoleFormatter(settings.color))
+    wanted = settings.logger
+    handler = _handler(wanted.output, settings.place("logger.output"))
+    handler.setFormatter(_JsonFormatter() if wanted.encoding == "json" else _ConsoleFormatter(wanted.color))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -45,7 +46,7 @@ def configure_logging(settings: LoggerSettings) -> None:
     for filter_ in [one for one in talker.filters if isinstance(one, _OnceInAWhile)]:
         talker.removeFilter(filter_)
     talker.addFilter(_OnceInAWhile())
-    _set_level(settings.level)
+    _set_level(wanted.level)
 
 
 def level_of(name: str) -> int:
@@ -59,7 +60,7 @@ def _set_level(level: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[level]))
 
 
-def _handler(output: str) -> logging.Handler:
+def _handler(output: str, where: str) -> logging.Handler:
     if output in ("", "stderr"):
         return logging.StreamHandler(sys.stderr)
     if output == "stdout":
@@ -67,7 +68,7 @@ def _handler(output: str) -> logging.Handler:
     try:
         return logging.FileHandler(Path(output).expanduser(), encoding="utf-8")
     except OSError as error:
-        raise SettingsError("", "logger.output", f"“{output}” can't be written: {error.strerror}") from error
+        raise SettingsError(where, "logger.output", f"“{output}” can't be written: {error.strerror}") from error
 
 
 class _OnceInAWhile(logging.Filter):

@@ -319,7 +319,7 @@ class Yard:
                 settings = await self._source.load()
                 refuse_s3(settings)
                 if settings.logger != self._settings.logger:
-                    await asyncio.to_thread(configure_logging, settings.logger)
+                    await asyncio.to_thread(configure_logging, settings)
             except SettingsError as error:
                 self._settings_problem = Problem(
                     "The settings file can't be used; the old settings stay in force.",

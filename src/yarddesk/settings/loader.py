@@ -59,6 +59,7 @@ class _Reading:
     """Values by dotted key, as they were found, and where."""
 
     found: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def take(self, where: str, key: str, given: object) -> None:
@@ -66,6 +67,7 @@ class _Reading:
             self.found[key] = schema.KEYS[key](given)
         except ValueError as error:
             raise SettingsError(where, key, str(error)) from error
+        self.places[key] = where
 
 
 def default_config_file() -> Path:
@@ -101,10 +103,10 @@ def load_settings(
     for key, given in (options or {}).items():
         if given is not None:
             reading.take("--" + key.rpartition(".")[2].replace("_", "-").replace("level", "log-level"), key, given)
-    _check_tls(reading.found, str(source or path))
+    _check_tls(reading)
     upstreams = DEFAULT_UPSTREAMS if upstreams is None else upstreams
     upstreams = _with_environment_upstream(upstreams, environ)
-    return LoadedSettings(_build(reading.found, source, upstreams), tuple(reading.warnings))
+    return LoadedSettings(_build(reading, source, upstreams), tuple(reading.warnings))
 
 
 def _read_yaml(
@@ -265,8 +267,9 @@ def _with_environment_upstream(
     return name_upstreams(with_catch_all(upstreams, unnamed))
 
 
-def _check_tls(found: Mapping[str, Any], where: str) -> None:
-    if found.get("server.tls") and not found.get("server.certfile"):
+def _check_tls(reading: _Reading) -> None:
+    if reading.found.get("server.tls") and not reading.found.get("server.certfile"):
+        where = reading.places.get("server.certfile", reading.places["server.tls"])
         raise SettingsError(where, "server.certfile", "server.tls needs a certificate", hint="Name its PEM file.")
 
 
@@ -274,7 +277,9 @@ def _fields(upstream: UpstreamSettings) -> dict[str, Any]:
     return {name: getattr(upstream, name) for name in UpstreamSettings.__dataclass_fields__}
 
 
-def _build(found: Mapping[str, Any], source: Path | None, upstreams: tuple[UpstreamSettings, ...]) -> Settings:
+def _build(reading: _Reading, source: Path | None, upstreams: tuple[UpstreamSettings, ...]) -> Settings:
+    found = reading.found
+
     def section(prefix: str) -> dict[str, Any]:
         start = f"{prefix}."
         return {
@@ -298,5 +303,6 @@ def _build(found: Mapping[str, Any], source: Path | None, upstreams: tuple[Upstr
         cache=CacheSettings(**section("cache")),
         sync=SyncSettings(**section("sync"), on_synced=OnSyncedSettings(**section("sync.on_synced"))),
         upstreams=upstreams,
+        places=reading.places,
         **settings,
     )

@@ -1,5 +1,6 @@
 """The settings in force, as values. Durations are timedelta, sizes bytes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -137,3 +138,9 @@ class Settings:
     sync: SyncSettings = field(default_factory=SyncSettings)
     check_timeout: timedelta = timedelta(seconds=5)
     upstreams: tuple[UpstreamSettings, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Where each key was found, but for those of upstreams: for who finds out later that what it says can't be used."""
+
+    def place(self, key: str) -> str:
+        """`FILE:LINE`, an environment variable or an option: as SettingsError wants it."""
+        return self.places.get(key, str(self.source or ""))

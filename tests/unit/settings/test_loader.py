@@ -275,8 +275,21 @@ def test_a_password_that_yaml_takes_for_a_number_must_be_quoted(write):
 
 
 def test_tls_without_a_certificate_is_refused(write):
-    with pytest.raises(SettingsError, match=r"server\.certfile"):
-        load_settings({}, file=write("server:\n  tls: true\n"))
+    file = write("server:\n  tls: true\n")
+    with pytest.raises(SettingsError, match=r"server\.certfile") as refused:
+        load_settings({}, file=file)
+    assert refused.value.where == f"{file}:2"
+
+
+def test_who_finds_out_later_that_a_key_cannot_be_used_knows_where_it_stands(write):
+    file = write("storage:\n  bucket: mine\nlogger:\n  level: info\n")
+    settings = load_settings({"YARDDESK_LOGGER_LEVEL": "warn"}, file=file, options={"server.port": 0}).settings
+    keys = ("storage.bucket", "logger.level", "server.port", "storage.backend")
+    assert [settings.place(key) for key in keys] == [f"{file}:2", "YARDDESK_LOGGER_LEVEL", "--port", str(file)]
+    moved = load_settings({}, file=write("\n\nstorage: {bucket: mine}\n")).settings
+    assert moved == load_settings({}, file=write("storage: {bucket: mine}\n")).settings, (
+        "other lines, the same settings"
+    )
 
 
 def test_a_service_link_in_place_of_the_upstream_is_ignored_with_a_warning():
