@@ -33,6 +33,7 @@ def two() -> tuple[JobSnapshot, JobSnapshot]:
         (JobState.TRANSFERRING, {}, {JobAction.PAUSE, JobAction.CANCEL}),
         (JobState.WAITING, {}, {JobAction.RETRY, JobAction.PAUSE, JobAction.CANCEL}),
         (JobState.BLOCKED, {"needs_credentials": True}, {JobAction.SIGN_IN, JobAction.RETRY, JobAction.CANCEL}),
+        (JobState.BLOCKED, {"needs_settings": True}, {JobAction.OPEN_SETTINGS, JobAction.RETRY, JobAction.CANCEL}),
         (JobState.FAILED, {}, {JobAction.RETRY, JobAction.CANCEL}),
         (JobState.CANCELLING, {}, set()),
     ],

@@ -52,6 +52,22 @@ def test_sign_in_from_the_row_keeps_the_credential(with_front, yard):
     with_front(body)
 
 
+def test_where_the_settings_say_how_to_sign_in_the_row_opens_them_in_place_of_a_dialog(with_front, yard, monkeypatch):
+    opened: list[str] = []
+    monkeypatch.setattr("yarddesk.desktop.actions.QDesktopServices.openUrl", lambda url: opened.append(url.path()))
+    refused = part(JobState.BLOCKED, reason="it refused the password for ci", needs_settings=True)
+
+    async def body(front: Front):
+        yard.settings_file.write_text("upstreams: []\n")
+        await front.show_snapshot(jobs=(job("team/base:1", refused),))
+        assert "asks you to sign in" not in front.text()
+        front.click_row_button(0, JobAction.OPEN_SETTINGS)
+        assert opened == [str(yard.settings_file)]
+        assert front.shell.dialogs == ()
+
+    with_front(body)
+
+
 def test_a_refused_password_can_be_tried_again_in_place(with_front, yard):
     async def body(front: Front):
         await front.show_snapshot(jobs=(refused(),))

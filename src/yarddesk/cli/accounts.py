@@ -14,7 +14,7 @@ from yarddesk.control.client import ControlClient, ControlError
 from yarddesk.control.instance import NoInstance
 from yarddesk.errors import YarddeskError
 from yarddesk.service.front import SignInResult
-from yarddesk.settings.model import AuthType, Settings, UpstreamSettings
+from yarddesk.settings.model import Settings, UpstreamSettings
 from yarddesk.settings.upstreams import upstream_from_url
 
 
@@ -45,7 +45,7 @@ def _login(options: argparse.Namespace) -> int:
         complain(f"{upstream.registry} could not be asked whether it takes them: {result.reason}")
     print(f"The credentials for {registry_key(upstream.registry)} are in the keychain.")
     for each in upstreams_at(settings.upstreams, upstream.registry):
-        if each.auth.type is not AuthType.KEYCHAIN:
+        if each.auth.is_configured:
             complain(f"{each.name} does not use them: its auth.type in the settings is {each.auth.type}.")
     _tell_instance(settings, upstream.registry, retry=True)
     return 0

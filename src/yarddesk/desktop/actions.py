@@ -24,6 +24,7 @@ class JobAction(StrEnum):
     """What can be done to one image in the queue."""
 
     SIGN_IN = "sign_in"
+    OPEN_SETTINGS = "open_settings"
     KEEP_THEIRS = "keep_theirs"
     OVERWRITE = "overwrite"
     OTHER_TAG = "other_tag"
@@ -51,6 +52,12 @@ class Deed:
 
 JOB_DEEDS: dict[JobAction, Deed] = {
     JobAction.SIGN_IN: Deed("Sign in…", "key", "Ctrl+L", "Give the registry a user and password"),
+    JobAction.OPEN_SETTINGS: Deed(
+        "Open settings file",
+        "settings",
+        "",
+        "The settings say how to sign in there: change the upstream’s auth in them",
+    ),
     JobAction.KEEP_THEIRS: Deed(
         "Keep theirs", "check", "", "Leave the tag there as it is, and don’t sync this; it stays here"
     ),
@@ -89,6 +96,8 @@ def applicable(job: JobSnapshot, queue: Iterable[JobSnapshot] = ()) -> tuple[Job
     fitting: list[JobAction] = []
     if any(part.needs_credentials for part in job.parts):
         fitting.append(JobAction.SIGN_IN)
+    if any(part.needs_settings for part in job.parts):
+        fitting.append(JobAction.OPEN_SETTINGS)
     if any(part.conflict is not None for part in job.parts):
         fitting.extend(DECISIONS)
     if job.paused or job.repository_paused:
@@ -173,6 +182,8 @@ class Actions(QObject):
                 asking = next((part for part in job.parts if part.needs_credentials), None)
                 if asking is not None:
                     self.sign_in_asked.emit(asking.upstream, asking.reason)
+            case JobAction.OPEN_SETTINGS:
+                self._open_settings_file()
             case JobAction.KEEP_THEIRS:
                 said = f"{job.name} won’t be synced. It stays here; push it again to sync it."
                 self._steer(self._decided(job, ConflictChoice.KEEP), f"Keeping what is there as {job.name}", said)

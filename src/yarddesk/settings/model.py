@@ -94,6 +94,11 @@ class AuthSettings:
     username: str = ""
     password: Secret = field(default_factory=lambda: Secret(""))
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether it's the settings that say how to sign in, and no keychain is asked."""
+        return self.type is not AuthType.KEYCHAIN
+
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:

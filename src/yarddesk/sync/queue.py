@@ -43,6 +43,7 @@ class Shown(NamedTuple):
 @dataclass(slots=True)
 class Queue:
     """What the parts of this room share. `arrivals` is told of what arrived; `filters`: whose tags are synced to which upstream.
+    `signed_in_by_settings`: the upstreams for which another sign-in than the settings' changes nothing.
 
     `changes` grows with every change; `world` with those that concern many jobs. `timer` is set when a timed pause begins,
     `wake` when there may be something to try, `taken` whenever what is due was taken from the schedule, `changed` with every
@@ -71,6 +72,7 @@ class Queue:
     timed_jobs: dict[str, datetime] = field(default_factory=dict)
     arrivals: ArrivalListener | None = None
     filters: Mapping[str, TagFilter] = field(default_factory=dict)
+    signed_in_by_settings: frozenset[str] = frozenset()
     on_conflict: OnConflict = OnConflict.OVERWRITE
 
     def registry_of(self, upstream: str) -> str:

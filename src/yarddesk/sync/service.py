@@ -392,6 +392,9 @@ class SyncService:
         self._wires.bandwidth.bytes_per_second = settings.sync.bandwidth
         self._queue.on_conflict = OnConflict(settings.sync.on_conflict)
         self._queue.filters = {upstream.name: upstream.tags for upstream in settings.upstreams}
+        self._queue.signed_in_by_settings = frozenset(
+            upstream.name for upstream in settings.upstreams if upstream.auth.is_configured
+        )
 
     def _apply_pauses(self) -> None:
         queue = self._queue

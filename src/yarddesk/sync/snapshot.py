@@ -24,7 +24,8 @@ class SendPlan:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPart:
-    """One upstream's part of a job. `reason` is in words for people; `needs_credentials` asks for “Sign in”.
+    """One upstream's part of a job. `reason` is in words for people; `needs_credentials` asks for “Sign in”, `needs_settings` for
+    another `auth` in the settings, which say how to sign in there.
 
     `plan` is None until its last try, or a look ahead of its first one, has asked what is there. `size` is the image's, of all
     that belongs to it, None until it was looked at.
@@ -39,6 +40,7 @@ class UpstreamPart:
     next_attempt: datetime | None = None
     progress: TransferProgress | None = None
     needs_credentials: bool = False
+    needs_settings: bool = False
     conflict: Digest | None = None
     plan: SendPlan | None = None
     size: int | None = None

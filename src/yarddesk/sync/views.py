@@ -117,6 +117,7 @@ class Views:
         key = (part.upstream, shown, part.tries, conflict, part.plan, job.size)
         made = self._parts.get(key) if part.meter is None else None
         if made is None:
+            by_settings = part.upstream in self._queue.signed_in_by_settings
             made = UpstreamPart(
                 upstream=part.upstream,
                 registry=self._queue.registry_of(part.upstream),
@@ -125,7 +126,8 @@ class Views:
                 tries=part.tries,
                 next_attempt=shown.next_attempt,
                 progress=part.meter.snapshot() if part.meter is not None else None,
-                needs_credentials=shown.needs_credentials,
+                needs_credentials=shown.needs_credentials and not by_settings,
+                needs_settings=shown.needs_credentials and by_settings,
                 conflict=conflict,
                 plan=part.plan,
                 size=job.size,
@@ -140,9 +142,6 @@ class Views:
         for upstream in queue.routes.all():
             gate = queue.schedule.gate(upstream.name)
             paused = upstream.name in queue.pauses.upstreams
-            health.append(
-                UpstreamHealth(
-                    upstream.name, upstream.registry, gate.state, gate.reason, paused, gate.needs_credentials
-                )
-            )
+            asks = gate.needs_credentials and upstream.name not in queue.signed_in_by_settings
+            health.append(UpstreamHealth(upstream.name, upstream.registry, gate.state, gate.reason, paused, asks))
         return tuple(health)

@@ -14,7 +14,7 @@ from yarddesk.content.credentials import CredentialStore, Secret
 from yarddesk.content.registry_host import DOCKER_HUB, DOCKER_HUB_HOST, is_docker_hub
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamFailure, UpstreamPage
-from yarddesk.settings.model import AuthType, TlsSettings, UpstreamSettings
+from yarddesk.settings.model import TlsSettings, UpstreamSettings
 from yarddesk.upstream.abilities import Abilities
 from yarddesk.upstream.auth import Authenticator, Authorization, SecretsSeen
 from yarddesk.upstream.encodings import Undecodable, decoded, read_short
@@ -86,8 +86,7 @@ class RegistryClient:
         self.profile = profile_for(host)
         self._warned: set[str] = set()
         self._secrets = SecretsSeen()
-        is_configured = settings.auth.type is not AuthType.KEYCHAIN
-        self.failures = Failures(settings.name, self.registry, self._secrets, is_configured)
+        self.failures = Failures(settings.name, self.registry, self._secrets, settings.auth.is_configured)
         self._proxies = proxies or Proxies.from_environment()
         self._wire = self.wire_to_others(settings.tls)
         self._reach = Reach(self._wire, self.failures, self.url(""))

@@ -13,10 +13,22 @@ import pytest
 from tests.support.fake_upstreams import FakeRoutes, FakeUpstream
 from tests.support.images import build_image
 from tests.unit.sync.yard import Yard, running, settle
-from yarddesk.settings.model import CacheSettings, LoggerSettings, Settings, SyncSettings, TagFilter, UpstreamSettings
+from yarddesk.content.credentials import Secret
+from yarddesk.content.upstream import UpstreamDenied
+from yarddesk.settings.model import (
+    AuthSettings,
+    AuthType,
+    CacheSettings,
+    LoggerSettings,
+    Settings,
+    SyncSettings,
+    TagFilter,
+    UpstreamSettings,
+)
 from yarddesk.sync.errors import NothingToTry
 
 _CORP = UpstreamSettings(registry="registry.corp", name="corp", push=True)
+_BASIC = AuthSettings(AuthType.BASIC, "ci", Secret("wrong"))
 _MIRROR = UpstreamSettings(registry="registry.mirror", name="mirror", push=True)
 
 
@@ -124,6 +136,27 @@ async def test_retrying_counts_what_is_tried_alone(tmp_path: Path) -> None:
         await yard.service.reload(FakeRoutes([]), settings_of(yard))
         with pytest.raises(NothingToTry, match="None of 2 images"):
             await yard.service.retry("team/app")
+
+
+async def test_where_the_settings_say_how_to_sign_in_it_is_they_that_are_asked_for(tmp_path: Path) -> None:
+    refused = UpstreamDenied("corp", "corp refused the password.", status=401)
+    upstream = FakeUpstream(fault=lambda what, _: None if what == "ping" else refused)
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        await yard.service.reload(yard.routes, settings_of(yard, replace(_CORP, auth=_BASIC)))
+        await yard.push(build_image("a"))
+        part = await yard.until_state("blocked")
+        assert (part.needs_credentials, part.needs_settings) == (False, True)
+        assert not yard.service.snapshot().upstreams[0].needs_credentials
+        asked = upstream.asked.total()
+        for _ in range(29):
+            yard.clock.advance(10)
+            await settle()
+        assert upstream.asked.total() == asked, "a wrong password is not tried over and over"
+        await yard.service.reload(yard.routes, settings_of(yard, _CORP))
+        await yard.until(lambda: upstream.asked.total() > asked, "it's tried with the other settings")
+        part = await yard.until_state("blocked")
+        assert (part.needs_credentials, part.needs_settings) == (True, False)
+        assert yard.service.snapshot().upstreams[0].needs_credentials
 
 
 async def test_what_is_sent_to_an_upstream_that_takes_no_pushes_any_more_ends(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from yarddesk.sync.snapshot import SyncSnapshot
 TOOL_HEIGHT = 28
 TOOLS = (
     JobAction.SIGN_IN,
+    JobAction.OPEN_SETTINGS,
     *DECISIONS,
     JobAction.RESUME,
     JobAction.RETRY,

@@ -17,7 +17,9 @@ from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, UpstreamPart
 Index = QModelIndex | QPersistentModelIndex
 
 SIGN_IN = "Sign in…"
+SETTINGS = "Open settings"
 DECIDE = "Decide…"
+_LABELLED = (JobAction.SIGN_IN, JobAction.OPEN_SETTINGS, DECIDE)
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _STATE = QStyle.StateFlag
@@ -98,6 +100,8 @@ def label_of(job: JobSnapshot) -> str:
     """The words of the button that a job's row shows also when nobody points at it; empty where it has none."""
     if any(part.needs_credentials for part in job.parts):
         return SIGN_IN
+    if any(part.needs_settings for part in job.parts):
+        return SETTINGS
     return DECIDE if any(part.conflict is not None for part in job.parts) else ""
 
 
@@ -208,7 +212,7 @@ def _paint_job(
         elide=Qt.TextElideMode.ElideMiddle,
     )  # fmt: skip
     if label := label_of(job):
-        _paint_labelled(pen, where.labelled, label, hovered=here in (JobAction.SIGN_IN, DECIDE))
+        _paint_labelled(pen, where.labelled, label, hovered=here in _LABELLED)
     if pen.hovered or pen.selected or pen.focused:
         for action, rect in where.buttons:
             pen.button(rect, JOB_DEEDS[action].glyph, hovered=here is action)

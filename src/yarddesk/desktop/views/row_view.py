@@ -11,7 +11,7 @@ from yarddesk.desktop.actions import DECISIONS, JOB_DEEDS, PINNING, JobAction, a
 from yarddesk.desktop.icons import glyph_icon
 from yarddesk.desktop.models.rows_model import Index, Role, RowsModel
 from yarddesk.desktop.theme import tokens
-from yarddesk.desktop.views.row_delegate import DECIDE, RowDelegate, label_of, layout_of
+from yarddesk.desktop.views.row_delegate import DECIDE, SETTINGS, RowDelegate, label_of, layout_of
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot
 
 CHEVRON = "chevron"
@@ -305,4 +305,7 @@ def _top(index: QModelIndex) -> QModelIndex:
 
 def _labelled(job: JobSnapshot) -> JobAction | str:
     """What the button with words of a row is for."""
-    return DECIDE if label_of(job) == DECIDE else JobAction.SIGN_IN
+    label = label_of(job)
+    if label == SETTINGS:
+        return JobAction.OPEN_SETTINGS
+    return DECIDE if label == DECIDE else JobAction.SIGN_IN

@@ -9,7 +9,7 @@ from yarddesk.desktop import words
 from yarddesk.desktop.actions import Actions
 from yarddesk.desktop.bridge import Bridge
 from yarddesk.desktop.views.parts import Button, ElidedLabel, GlyphLabel, give_role, label, paragraph
-from yarddesk.settings.model import AuthType, UpstreamSettings
+from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import SyncSnapshot, UpstreamHealth
 
 # The glyph, the token's colour and the words of each state of an upstream.
@@ -189,7 +189,7 @@ class UpstreamCard(QFrame):
         return text
 
     def _button_row(self) -> QHBoxLayout:
-        keychain = self.upstream.auth.type is AuthType.KEYCHAIN
+        keychain = not self.upstream.auth.is_configured
         row = QHBoxLayout()
         row.setContentsMargins(28, 0, 0, 0)
         row.setSpacing(8)
