@@ -17,6 +17,8 @@ from yarddesk.storage.references import Packed, named_in, packed
 
 _CONFIGS: Final = (b'"application/vnd.oci.image.config.v1+json"', b'"application/vnd.docker.container.image.v1+json"')
 _MORE: Final = (b"manifests", b"subject", b"\\")
+_LOOKED_THROUGH: Final = 64
+"""Up to so many tags of a repository are looked through for those of a manifest: an index of them would cost more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,35 @@ class Contents:
 
     manifests: dict[Digest, Held] = field(default_factory=dict)
     tags: dict[Tag, Digest] = field(default_factory=dict)
+    _tagged: dict[Digest, Tag | set[Tag]] | None = field(default=None, init=False, repr=False)
+    """The same the other way around, where there are many; a set only where several name one, since that's rare."""
+
+    def tag(self, tag: Tag, digest: Digest) -> None:
+        self.untag(tag)
+        self.tags[tag] = digest
+        if self._tagged is not None:
+            _add(self._tagged, digest, tag)
+        elif len(self.tags) > _LOOKED_THROUGH:
+            self._tagged = {}
+            for each, named in self.tags.items():
+                _add(self._tagged, named, each)
+
+    def untag(self, tag: Tag) -> None:
+        digest = self.tags.pop(tag, None)
+        if digest is None or self._tagged is None:
+            return
+        names = self._tagged[digest]
+        if isinstance(names, set) and len(names) > 1:
+            names.remove(tag)
+        else:
+            del self._tagged[digest]
+
+    def tags_of(self, digest: Digest) -> list[Tag]:
+        """The tags that name it, in lexical order."""
+        if self._tagged is None:
+            return sorted(tag for tag, named in self.tags.items() if named == digest)
+        names = self._tagged.get(digest, set())
+        return sorted(names) if isinstance(names, set) else [names]
 
 
 class ContentIndex:
@@ -89,14 +120,14 @@ class ContentIndex:
         self.manifests_gone(repository, (digest,))
 
     def tagged(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
-        self.repositories.setdefault(repository, Contents()).tags[tag] = digest
+        self.repositories.setdefault(repository, Contents()).tag(tag, digest)
         self._note(repository, tag)
 
     def untagged(self, repository: RepositoryName, tags: Iterable[Tag]) -> None:
         contents = self.repositories.get(repository)
         for tag in tags:
             if contents is not None:
-                contents.tags.pop(tag, None)
+                contents.untag(tag)
             self._note(repository, tag)
         self._prune(repository)
 
@@ -127,7 +158,7 @@ class ContentIndex:
     def read_tags(self, repository: RepositoryName, found: Iterable[tuple[Tag, Digest]]) -> None:
         for tag, digest in found:
             if (repository, tag) not in self._told:
-                self.repositories.setdefault(repository, Contents()).tags[tag] = digest
+                self.repositories.setdefault(repository, Contents()).tag(tag, digest)
 
     def read_blobs(self, found: Iterable[tuple[Digest, int, bool]]) -> None:
         """Digest, size, and whether it came through an upstream."""
@@ -154,6 +185,11 @@ class ContentIndex:
         copied.blobs, copied.filled = dict(self.blobs), set(self.filled)
         copied.references, copied.held = dict(self.references), set(self.held)
         return copied
+
+    def tags_of(self, repository: RepositoryName, digest: Digest) -> list[Tag]:
+        """The tags that name a manifest."""
+        contents = self.repositories.get(repository)
+        return contents.tags_of(digest) if contents is not None else []
 
     def descendants(self, repository: RepositoryName, digest: Digest) -> set[Digest]:
         """A manifest and all that it lists, those that they list, and so on: as far as they are here."""
@@ -215,6 +251,14 @@ class ContentIndex:
         self.changes += 1
         if self.changed is not None:
             self.changed()
+
+
+def _add(tagged: dict[Digest, Tag | set[Tag]], digest: Digest, tag: Tag) -> None:
+    names = tagged.setdefault(digest, tag)
+    if isinstance(names, set):
+        names.add(tag)
+    elif names != tag:
+        tagged[digest] = {names, tag}
 
 
 def held_of(manifest: Manifest, stored: float) -> Held:

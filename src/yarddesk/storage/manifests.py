@@ -66,8 +66,7 @@ class ManifestFiles:
 
     def holds_at(self, parts: Parts) -> bool:
         """The same for a repository's folder."""
-        names = (name for algorithm in ALGORITHMS for name in self._listed((*parts, f"_{algorithm}")))
-        return any(not name.endswith(TYPE_SUFFIX) for name in names)
+        return any(self._has_manifest((*parts, f"_{algorithm}")) for algorithm in ALGORITHMS)
 
     def is_tagged_at(self, parts: Parts) -> bool:
         """Whether a repository's folder holds a tag, if only one that names nothing."""
@@ -215,17 +214,18 @@ class ManifestFiles:
         if tags:
             self._tree.prune(folder, keep=1)
 
-    def delete(self, repository: RepositoryName, digest: Digest, *, untagged: bool = False) -> tuple[Tag, ...] | None:
+    def delete(
+        self, repository: RepositoryName, digest: Digest, tags: Sequence[Tag] | None = None
+    ) -> tuple[Tag, ...] | None:
         """Remove the tags that name a manifest, then the manifest: the tags; None where the manifest wasn't there.
 
-        `untagged`: none names it, so none need be looked for.
+        Of `tags` is known that no others name it; without them, each tag of the repository is looked at.
         """
         if not self.has(repository, digest):
             return None
         manifest = self.read(repository, digest)
-        tags: tuple[Tag, ...] = ()
-        if not untagged:
-            tags = tuple(tag for tag in self.tags(repository) if self.read_tag(repository, tag) == digest)
+        tags = self.tags(repository) if tags is None else tags
+        tags = tuple(tag for tag in tags if self.read_tag(repository, tag) == digest)
         for tag in tags:
             self._tree.remove(tag_folder(repository), encode_component(tag), sync=tag is tags[-1])
         folder = manifest_folder(repository, digest.algorithm)
@@ -269,6 +269,17 @@ class ManifestFiles:
                 yield decode_reference(name)
             except NotOurFileName:
                 _log.warning("%s is none of ours: it's left alone", self._tree.join(parts, name))
+
+    def _has_manifest(self, parts: Parts) -> bool:
+        """Whether a folder of manifests holds one; it's read no further than to the first."""
+        folder = self._tree.find(parts)
+        if folder is None:
+            return False
+        try:
+            with os.scandir(folder) as entries:
+                return any(not entry.name.endswith(TYPE_SUFFIX) for entry in entries)
+        except FileNotFoundError:  # emptied and removed since it was found
+            return False
 
     def _listed(self, parts: Parts) -> list[str]:
         folder = self._tree.find(parts)

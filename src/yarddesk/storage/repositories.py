@@ -66,6 +66,8 @@ class Repositories:
         self._marked: set[Packed] | None = None
         self._arriving: dict[object, Manifest] = {}
         self._revisions: Counter[RepositoryName] = Counter()
+        self._unsure: set[RepositoryName] = set()
+        """A change of these failed, and what became of it only the disk knows."""
         self._locks: weakref.WeakValueDictionary[RepositoryName, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def resolve_cached(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
@@ -85,25 +87,26 @@ class Repositories:
         return self._known.manifest(repository, reference) or await self._load(repository, reference)
 
     async def put(self, repository: RepositoryName, manifest: Manifest) -> None:
-        async def put() -> None:
-            async with self._change(repository):
-                try:
-                    held = await self._threads.small(self._put, repository, manifest)
-                except BaseException:  # it may be there all the same, and need what it names
-                    self._contents.hold(named_in(manifest.content))
-                    raise
-                self._contents.manifest_stored(repository, manifest.digest, held)
-                self._known.remember(repository, manifest)
-                self._listed.added(repository)
-
         arriving = object()
+
+        async def put() -> None:
+            try:
+                async with self._change(repository):
+                    try:
+                        held = await self._threads.small(self._put, repository, manifest)
+                    except BaseException:  # it may be there all the same, and need what it names
+                        self._contents.hold(named_in(manifest.content))
+                        raise
+                    self._contents.manifest_stored(repository, manifest.digest, held)
+                    self._known.remember(repository, manifest)
+                    self._listed.added(repository)
+            finally:
+                del self._arriving[arriving]
+
         self._arriving[arriving] = manifest
         if self._marked is not None:
             self._marked.update(named_in(manifest.content))
-        try:
-            await self._finishing.run(put())
-        finally:
-            del self._arriving[arriving]
+        await self._finishing.run(put())
 
     async def put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
         async def put() -> None:
@@ -134,7 +137,8 @@ class Repositories:
         async def delete() -> Sequence[Tag]:
             async with self._change(repository):
                 try:
-                    tags, holds = await self._threads.small(self._delete, repository, digest)
+                    names = self._tags_of(repository, digest)
+                    tags, holds = await self._threads.small(self._delete, repository, digest, names)
                 except BaseException:  # how far it came, the disk knows
                     self._known.forget_with_tags(repository, digest)
                     raise
@@ -190,8 +194,11 @@ class Repositories:
             last = page[-1]
 
     async def refer_to(self, blob: Digest) -> bool:
-        """Whether a manifest refers to this blob."""
-        async for contents in self.contents():
+        """Whether a manifest refers to this blob, or one that is on its way."""
+        if any(needs(manifest, blob) for manifest in list(self._arriving.values())):
+            return True
+        naming = self._naming(packed(blob)) if self._knows_who_names(blob) else self.contents()
+        async for contents in naming:
             if await self._threads.read(self._any_refers_to, contents, blob):
                 return True
         return False
@@ -208,6 +215,21 @@ class Repositories:
                     if contents:
                         yield contents
             last = page[-1]
+
+    def _knows_who_names(self, blob: Digest) -> bool:
+        """False, too, where a manifest names it that isn't whole, or of which isn't known whether it's here."""
+        return self._contents.complete and packed(blob) not in self._contents.held
+
+    async def _naming(self, blob: Packed) -> AsyncIterator[Contents]:
+        """The manifests that name a blob, of one repository at a time: with no look at the disk where none does."""
+        if blob not in self._contents.references:
+            return
+        for looked_at, (repository, held) in enumerate(list(self._contents.repositories.items())):
+            if looked_at % _PAGE == 0:
+                await asyncio.sleep(0)
+            digests = [digest for digest, each in held.manifests.items() if blob in each.names]
+            while digests:
+                yield await self._threads.read(self._take_contents, repository, digests)
 
     async def digests(self, repository: RepositoryName) -> list[Digest]:
         """All manifests of a repository, in no order."""
@@ -322,11 +344,18 @@ class Repositories:
             yield
         except BaseException:
             self._listed.forget(repository)
+            self._unsure.add(repository)
             raise
         finally:
             self._revisions[repository] += 1
             self._known.changes += 1
             self._changed()
+
+    def _tags_of(self, repository: RepositoryName, digest: Digest) -> Sequence[Tag] | None:
+        """The tags that name a manifest; None where only the disk knows."""
+        if not self._contents.complete or repository in self._unsure:
+            return None
+        return self._contents.tags_of(repository, digest)
 
     async def _load(self, repository: RepositoryName, reference: Reference) -> Manifest:
         changes = self._known.changes
@@ -402,7 +431,7 @@ class Repositories:
         """Whether any manifest is left."""
         self._files.delete_tags(repository, tags)
         for digest in digests:
-            self._files.delete(repository, digest, untagged=True)
+            self._files.delete(repository, digest, tags=())
         return self._files.holds(repository)
 
     def _put(self, repository: RepositoryName, manifest: Manifest) -> Held:
@@ -416,10 +445,12 @@ class Repositories:
             raise _missing(repository, digest)
         self._files.put_tag(repository, tag, digest)
 
-    def _delete(self, repository: RepositoryName, digest: Digest) -> tuple[Sequence[Tag] | None, bool]:
+    def _delete(
+        self, repository: RepositoryName, digest: Digest, tags: Sequence[Tag] | None
+    ) -> tuple[Sequence[Tag] | None, bool]:
         """The tags that went with it, None where it wasn't there; whether the repository still holds a manifest."""
-        tags = self._files.delete(repository, digest)
-        return tags, self._files.holds(repository)
+        gone = self._files.delete(repository, digest, tags)
+        return gone, self._files.holds(repository)
 
     def _all_tags(self, repository: RepositoryName) -> list[Tag] | None:
         return self._files.tags(repository) if self._files.holds(repository) else None
