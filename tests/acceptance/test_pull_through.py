@@ -148,6 +148,26 @@ def test_an_upstream_that_asks_to_wait_is_not_asked_until_then(make_yarddesk: Ma
     until(lambda: get(serve)[0] == 200, 30, "it's asked again when that time is over")
 
 
+def test_what_an_upstream_said_of_itself_outlives_other_settings(
+    make_yarddesk: Make, make_registry: Callable[..., DockerRegistry]
+) -> None:
+    left = {"ratelimit-limit": ["100;w=21600"], "ratelimit-remaining": ["76;w=21600"]}
+    hub = make_registry(settings={"http": {"addr": "127.0.0.1:0", "secret": "x", "headers": left}})
+    hub.push("team/app", "v1", IMAGE)
+    with FaultProxy(hub.host) as way:
+        serve = make_yarddesk(config=settings(way))
+        assert serve.holds("team/app", "v1", IMAGE)
+        busy = way.inject(Step.TAG_GET, Status(429, retry_after="3600"), times=float("inf"))
+        assert get(serve, "v2")[0] == 429
+        known = pulls(serve)
+        assert (known["state"], known["quota"]) == ("waits", {"limit": 100, "remaining": 76, "window_seconds": 21600})
+        serve.configure(settings(way, check_timeout="20s"))
+        serve.wait_for_line("other settings are in force")
+        assert pulls(serve) == known
+        assert get(serve, "v3")[0] == 429
+        assert busy.hits == 1
+
+
 def test_what_the_upstream_does_not_have_is_asked_for_once_in_some_seconds(
     make_yarddesk: Make, way: FaultProxy, docker_registry: DockerRegistry
 ) -> None:

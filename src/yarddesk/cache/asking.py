@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -89,12 +89,13 @@ class Asking:
         """Something came into a repository, here or at an upstream."""
         self._absent.changed(repository)
 
-    def forget(self) -> None:
-        """Other settings, or another account: nothing is known."""
+    def forget(self, *, but: Collection[str] = ()) -> None:
+        """Other settings, or another account: nothing is known, `but` of the upstreams of which it still holds."""
         self._absent.forget()
-        for breaker in self._breakers.values():
-            breaker.forget()
-        self._slow_until.clear()
+        for name in self._breakers.keys() - set(but):
+            self._breakers[name].forget()
+        for name in self._slow_until.keys() - set(but):
+            del self._slow_until[name]
 
     async def close(self) -> None:
         """End what goes on in the background."""

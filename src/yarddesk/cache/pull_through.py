@@ -97,6 +97,7 @@ class CachedPulls:
             shared=self._shared,
         )
         self.prefetcher = Prefetcher(self._manifests, self._blobs, self._referrers, self._note_use)
+        self._ways = _ways(settings)
         self._subscription: Subscription | None = None
 
     async def __aenter__(self) -> Self:
@@ -123,7 +124,8 @@ class CachedPulls:
         check_seconds = _check_seconds(settings)
         self._blobs.check_seconds = self._lists.check_seconds = self._referrers.check_seconds = check_seconds
         self._asking.offline = settings.cache.offline
-        self._asking.forget()
+        ways, self._ways = self._ways, _ways(settings)
+        self._asking.forget(but=[name for name, way in ways.items() if self._ways.get(name) == way])
 
     def look_again(self) -> None:
         """Somebody signed in or out: what upstreams said before says nothing any more."""
@@ -211,6 +213,10 @@ def _state(trouble: UpstreamFailure | None) -> str:
     if gave_none(trouble):
         return "away"
     return "waits" if trouble.status == 429 else "trouble"
+
+
+def _ways(settings: Settings) -> dict[str, object]:
+    return {upstream.name: upstream.way for upstream in settings.upstreams}
 
 
 def _check_seconds(settings: Settings) -> float | None:

@@ -42,6 +42,9 @@ class YardRoutes(Routes):
     def repository_of(self, registry: str, name: RepositoryName) -> RepositoryName | None:
         return self._routes.repository_of(registry, name)
 
+    def follow(self, before: "YardRoutes") -> None:
+        self._routes.follow(before._routes)
+
     def account_changed(self, registry: str) -> None:
         self._routes.account_changed(registry)
 

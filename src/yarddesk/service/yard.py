@@ -346,6 +346,7 @@ class Yard:
         self._guard.rules = HostRules(settings.server.host, settings.server.allowed_hosts)
         if (settings.upstreams, settings.check_timeout) != (old.upstreams, old.check_timeout):
             left, self._routes = self._routes, make_routes(settings, self._parts.accounts, self._parts.learned)
+            self._routes.follow(left)
             try:
                 await self._take_up(settings)
             finally:

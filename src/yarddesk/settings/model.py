@@ -129,6 +129,11 @@ class UpstreamSettings:
     create_repository: bool = False
     tags: TagFilter = field(default_factory=TagFilter)
 
+    @property
+    def way(self) -> tuple[str, AuthSettings, TlsSettings]:
+        """Who answers, and to whom: what was learned of an upstream holds as long as this is the same."""
+        return self.registry, self.auth, self.tls
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -195,6 +195,14 @@ class UpstreamRoutes:
                 return ours
         return None
 
+    def follow(self, before: "UpstreamRoutes") -> None:
+        """These take the place of others: how many pulls are left is known from there, where it's the same registry."""
+        known = {each.settings.name: each for each in before._connections}
+        for connection in self._connections:
+            same = known.get(connection.settings.name)
+            if same is not None and same.settings.way == connection.settings.way:
+                connection.client.quota = same.client.quota
+
     def account_changed(self, registry: str) -> None:
         """Somebody signed in to this registry, or out: nothing that was earned before is used again."""
         for connection in self._connections:

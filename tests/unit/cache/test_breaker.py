@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image
 from tests.support.waiting import until_async
 from tests.unit.cache.test_pull_through import REPOSITORY, V1, Cache
+from yarddesk.content.credentials import Secret
 from yarddesk.content.upstream import (
     UpstreamAway,
     UpstreamBroken,
@@ -25,6 +28,7 @@ from yarddesk.content.upstream import (
 )
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Tag
+from yarddesk.settings.model import AuthSettings, AuthType, UpstreamSettings
 
 BUSY = UpstreamTrouble("corp", "corp asks to wait.", "too many", temporary=True, status=429, retry_after_seconds=120)
 UNAVAILABLE = UpstreamTrouble("corp", "corp is in trouble.", temporary=True, status=503)
@@ -95,7 +99,48 @@ async def test_what_is_here_is_served_stale_meanwhile_without_asking(cache: Cach
             assert resolved is not None
             assert resolved.stale
         assert cache.upstream.asked.total() == asked
-        cache.pulls.reload(cache.routes, cache.settings)
+        cache.pulls.look_again()
+
+
+async def test_other_settings_leave_it_alone_as_long_as_it_is_the_same_registry(cache: Cache) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    corp = UpstreamSettings(registry="registry.corp", name="corp", prefix="team")
+
+    def reload(upstream: UpstreamSettings) -> None:
+        cache.pulls.reload(cache.routes, replace(cache.settings, upstreams=(upstream,)))
+
+    reload(corp)
+    breaks_with(cache, BUSY)
+    await fails(cache)
+    asked = cache.upstream.asked.total()
+    reload(replace(corp, prefix="", path="images", push=True))
+    assert (await fails(cache)).status == 429
+    assert cache.upstream.asked.total() == asked
+    breaks_with(cache, None)
+    other = AuthSettings(AuthType.BASIC, "me", Secret("mine"))
+    reload(replace(corp, auth=other))
+    assert await cache.pulled() == manifest
+    breaks_with(cache, BUSY)
+    await fails(cache, "v2")
+    reload(replace(corp, auth=other))
+    assert (await fails(cache, "v2")).status == 429
+    reload(replace(corp, name="another", auth=other))
+    reload(replace(corp, auth=other))
+    assert await fails(cache, "v2") is BUSY, "a name that was gone says nothing of who has it now"
+
+
+async def test_other_settings_do_not_end_the_probes(cache: Cache) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    settings = replace(cache.settings, upstreams=(UpstreamSettings(registry="registry.corp", name="corp"),))
+    cache.pulls.reload(cache.routes, settings)
+    cache.upstream.away = True
+    await fails(cache)
+    cache.pulls.reload(cache.routes, replace(settings, check_timeout=timedelta(seconds=1)))
+    assert isinstance(await fails(cache), UpstreamNotAsked)
+    cache.upstream.away = False
+    cache.clock.advance(1)
+    await until_async(lambda: cache.pulls.health("corp").state == "ok")
+    assert await cache.pulled() == manifest
 
 
 async def test_a_429_has_its_way_for_as_long_as_it_asks_and_is_passed_on_with_what_is_left(cache: Cache) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.clocks import HandClock
 from tests.support.images import build_image
 from tests.support.scripted import Asked, Reply, scripted
-from tests.support.upstreams import opened_routes
+from tests.support.upstreams import GivenCredentials, opened_routes, settings_for
 from yarddesk.content.upstream import Quota, Upstream
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.settings.model import AuthSettings, AuthType
 from yarddesk.upstream.quota import QuotaMeter
+from yarddesk.upstream.routes import UpstreamRoutes
 
 APP = RepositoryName.parse("team/app")
 V1 = Tag.parse("v1")
@@ -86,6 +90,18 @@ async def test_a_head_tells_the_registrys_own_meter_and_a_get_counts() -> None:
         assert left(upstream) == Quota(100, 75, 21600)
         routes.account_changed(upstream.registry)
         assert left(upstream) is None
+
+
+async def test_the_meter_outlives_other_settings_as_long_as_it_is_the_same_registry_and_account() -> None:
+    async with scripted(lambda _: manifest(HUB)) as server, opened_routes(server.host) as before:
+        await before.all()[0].repository(APP).resolve(V1)
+        moved = settings_for(server.host, prefix="team", path="there", push=False)
+        others = (replace(moved, auth=AuthSettings(AuthType.ANONYMOUS)), replace(moved, name="another"))
+        for settings, kept in ((moved, Quota(100, 76, 21600)), *((each, None) for each in others)):
+            after = UpstreamRoutes([settings], GivenCredentials())
+            after.follow(before)
+            assert left(after.all()[0]) == kept
+            await after.aclose()
 
 
 async def test_what_another_host_says_is_not_the_registrys_meter() -> None:
