@@ -51,6 +51,17 @@ STEPS = (
     Step.READ_BACK,
 )
 HEADS = frozenset({Step.TAG_HEAD, Step.MANIFEST_HEAD, Step.BLOB_HEAD, Step.READ_BACK})
+TOLD_BY = {
+    Step.TAG_HEAD: Step.TAG_GET,
+    Step.MANIFEST_HEAD: Step.MANIFEST_GET,
+    Step.BLOB_HEAD: Step.BLOB_GET,
+    Step.READ_BACK: Step.READ_BACK,
+}
+"""Where the words of a HEAD's refusal are asked for."""
+
+WORDLESS = frozenset({401, 404, 405})
+"""What a HEAD says with these is known without any, or asked by GET in any case."""
+
 WITH_CONTENT = frozenset({Step.PATCH, Step.PUT_BLOB, Step.MANIFEST_PUT, Step.TAG_PUT})
 UPLOADING = frozenset({Step.PATCH, Step.CLOSE, Step.PUT_BLOB})
 FOLLOWED = frozenset({Step.START, Step.PATCH, Step.STATUS})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.fault_table import CASES, FAULTS, SAID, STEPS, Case, Ends, impossible
+from tests.integration.fault_table import CASES, FAULTS, SAID, STEPS, TOLD_BY, WORDLESS, Case, Ends, impossible
 from tests.integration.fault_verdicts import check_wait, check_words, limits_for, state_of
 from tests.integration.faulty import PASSWORD, USER, Door, FaultyYard, build_case, build_small, faulty_yard
 from tests.peers.fault_proxy import FaultProxy
@@ -55,6 +55,8 @@ async def test_a_fault_while_it_lasts_and_after_it(tmp_path: Path, door: Door, c
     async with faulty_yard(tmp_path / "data", door.proxy.host, limits_for(case.fault)) as yard:
         image = await prepared(yard, repository, case.step)
         injection = door.proxy.inject(case.step, case.fault, times=float("inf"))
+        if case.step in TOLD_BY and isinstance(case.fault, Status) and case.fault.status not in WORDLESS:
+            door.proxy.inject(TOLD_BY[case.step], case.fault, times=float("inf"))
         await yard.push(image, repository)
         part = await yard.settled_by(injection)
         ends = state_of(part)

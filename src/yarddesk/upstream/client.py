@@ -1,5 +1,6 @@
 """Requests to one registry: with its authorization, redirects by hand, and one more try where a connection broke."""
 
+import asyncio
 import logging
 import re
 import time
@@ -32,6 +33,7 @@ from yarddesk.upstream.words import clean, is_page, said
 _log = logging.getLogger(__name__)
 
 _MAX_REDIRECTS: Final = 5
+_WORDS_SECONDS: Final = 3.0
 _LONG_BYTES: Final = 4 * 1024 * 1024
 """A body that takes its time: what is refused at its end would be sent again."""
 
@@ -160,13 +162,34 @@ class RegistryClient:
             raise self.failures.page(f"It sent a web page for {what}.", status=answer.status)
         return content
 
-    async def failure(self, answer: Answer, what: str) -> UpstreamFailure | NotFound:
-        """What an answer with a wrong status means; reads its words."""
-        body = await read_short(answer)
+    async def failure(self, answer: Answer, what: str, *, in_words: bool = False) -> UpstreamFailure | NotFound:
+        """What an answer with a wrong status means; reads its words.
+
+        `in_words`: a person is to see it, so where the question was a HEAD, whose answer has none, they are asked for.
+        """
+        headers, body = answer.headers, await read_short(answer)
+        if in_words and _is_refused_without_words(answer):
+            headers, body = await self._words_for(answer)
         elsewhere = answer.origin.shown if answer.sent_elsewhere else ""
         return self.failures.of_answer(
-            answer.status, answer.headers, body, what, elsewhere=elsewhere, reading=answer.method in ("GET", "HEAD")
+            answer.status, headers, body, what, elsewhere=elsewhere, reading=answer.method in ("GET", "HEAD")
         )
+
+    async def _words_for(self, answer: Answer) -> tuple[httpx.Headers, bytes]:
+        """What a GET in a refused HEAD's place is told, once and by just the same headers: nobody signs in anew for it.
+
+        Nothing but the HEAD's own answer where that is told something else, or not soon.
+        """
+        try:
+            async with (
+                asyncio.timeout(_WORDS_SECONDS),
+                self._wire.exchange("GET", answer.url, answer.asked) as told,
+            ):
+                if told.status == answer.status:
+                    return httpx.Headers({**answer.headers, **told.headers}), await read_short(told)
+        except (UpstreamFailure, TimeoutError) as error:
+            _log.debug("%s says no more about its %d: %s", self.registry, answer.status, error)
+        return answer.headers, b""
 
     def location(self, answer: Answer) -> httpx.URL | None:
         """Where an upload goes on, from the Location header; None without one.
@@ -286,7 +309,7 @@ class RegistryClient:
                 bulk=request.method != "HEAD" and "/blobs/" in request.url.path,
             )
             answer = await stack.enter_async_context(exchange)
-            answer.sent_elsewhere = elsewhere
+            answer.sent_elsewhere, answer.asked = elsewhere, headers
             if not elsewhere:
                 self.quota.heard(answer.headers)
             if self.profile is GENERIC and not elsewhere:
@@ -312,6 +335,12 @@ class RegistryClient:
                 f"It redirects to an address inside this network ({target.shown}).", status=answer.status
             )
         return url
+
+
+def _is_refused_without_words(answer: Answer) -> bool:
+    # 401 has brought the sign-in before, and 404 says all; who is in trouble (5xx) is not to be asked more.
+    refused = 400 <= answer.status < 500 and answer.status not in (401, 404)
+    return answer.method == "HEAD" and refused and not answer.sent_elsewhere
 
 
 def pull_scope(repository: str) -> Scopes:

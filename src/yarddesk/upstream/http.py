@@ -74,7 +74,7 @@ class _Nothing:
 
 
 class Answer:
-    """The head of an answer, and its body to be read once."""
+    """The head of an answer, and its body to be read once. `asked`: the headers that it was asked with; a secret may be in them."""
 
     def __init__(
         self, method: str, response: httpx.Response, origin: Origin, url: httpx.URL, clock: "_Progress"
@@ -85,6 +85,7 @@ class Answer:
         self.origin = origin
         self.url = url
         self.sent_elsewhere = False
+        self.asked: Mapping[str, str] = {}
         self._raw: AsyncIterator[bytes] = response.aiter_raw()
         self._clock = clock
         self.finished = False

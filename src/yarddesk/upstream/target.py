@@ -52,6 +52,8 @@ class RegistryRepository:
         self._name = name
         self._remote_name = remote_name
         self._reading = push_scope(name) if for_pushes else pull_scope(name)
+        # What keeps a push from arriving is told to a person; a pull has no time for another question.
+        self._is_shown = for_pushes
         self._check_seconds = check_timeout.total_seconds() or None
         self._pushed: tuple[Descriptor, bytes] | None = None
 
@@ -72,11 +74,12 @@ class RegistryRepository:
                 length = _length(answer)
                 # What is there with another size is not what we mean; pushed again, it will be.
                 return length is None or length == descriptor.size
-            failure = await self._client.failure(answer, f"{kind[:-1]} {descriptor.digest.short}")
+            what = f"{kind[:-1]} {descriptor.digest.short}"
+            failure = await self._client.failure(answer, what)
             # 405, or a storage host that only takes GET: it can't be told, so it's sent.
             if isinstance(failure, NotFound | UpstreamRefused) or (answer.sent_elsewhere and answer.status < 500):
                 return False
-            raise failure
+            raise await self._client.failure(answer, what, in_words=self._is_shown)
 
     async def is_readable(self, descriptor: Descriptor) -> bool:
         # The HEAD of a registry whose storage lost a blob (a garbage collection, a cache that outlived it) is still answered
@@ -187,7 +190,7 @@ class RegistryRepository:
             if answer.status == 405:
                 return None
             if answer.status != 200:
-                raise await self._client.failure(answer, self._called(reference))
+                raise await self._client.failure(answer, self._called(reference), in_words=self._is_shown)
             self._refuse_pages(answer)
             media_type = _manifest_type(answer.headers.get("content-type", ""))
             digest, size = self._digest(answer, reference), _length(answer)

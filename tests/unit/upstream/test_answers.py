@@ -176,6 +176,75 @@ async def test_the_registrys_own_words_and_its_wish_to_wait_are_told() -> None:
         assert caught.value.retry_after_seconds == 90
 
 
+def refusing(status: int, **headers: str) -> Script:
+    """To who signs in with a password; in words where it isn't asked by HEAD."""
+    words = json.dumps({"errors": [{"code": "DENIED", "message": "the project is frozen"}]}).encode()
+
+    def script(asked: Asked) -> Reply:
+        if "authorization" not in asked.headers:
+            return Reply(401, {"WWW-Authenticate": "Basic"})
+        return Reply(status, {"Content-Type": "application/json", **headers}, words)
+
+    return script
+
+
+@pytest.mark.parametrize("status", [400, 403, 410, 429])
+async def test_what_a_heads_answer_has_no_room_for_is_asked_for_once_by_the_same_headers(status: int) -> None:
+    async with scripted(refusing(status, **{"Retry-After": "90"})) as server:
+        store = GivenCredentials({server.host: credential("ci", CANARY)})
+        async with opened_upstream(server.host, store) as repository:
+            with pytest.raises(UpstreamFailure) as caught:
+                await repository.resolve(LATEST)
+        assert caught.value.status == status
+        assert caught.value.message == f"the project is frozen (DENIED) [{status}]"
+        assert caught.value.retry_after_seconds == (90 if status == 429 else None)
+        _, refused, told = server.asked
+        assert (refused.method, told.method) == ("HEAD", "GET")
+        assert (told.path, told.headers) == (refused.path, refused.headers)
+        assert len(store.asked) <= 2, "nobody signs in anew for it"
+
+
+@pytest.mark.parametrize("status", [403, 429])
+async def test_why_it_is_not_told_whether_a_blob_is_there_is_asked_for_too(status: int) -> None:
+    async with scripted(refusing(status)) as server:
+        store = GivenCredentials({server.host: credential("ci", CANARY)})
+        async with opened_upstream(server.host, store) as repository:
+            with pytest.raises(UpstreamFailure, match="the project is frozen"):
+                await repository.exists(blob(b"x"))
+
+
+@pytest.mark.parametrize(
+    "told", [FOUND, Reply(404, {}, b"no"), RESET, None, Reply(403, {}, b"x" * 1000, drip_seconds=1)]
+)
+async def test_a_refusal_stands_whatever_comes_of_the_question_for_its_words(
+    told: Reply | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yarddesk.upstream.client._WORDS_SECONDS", 0.2)
+    script: Script = lambda asked: Reply(403) if asked.method == "HEAD" else told  # noqa: E731
+    async with scripted(script) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamDenied) as caught:
+            await asyncio.wait_for(repository.resolve(LATEST), 5)
+        assert caught.value.message == "It answered with status 403."
+        assert [asked.method for asked in server.asked] == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 503])
+async def test_where_no_words_are_to_be_had_or_wanted_nothing_more_is_asked(status: int) -> None:
+    async with scripted(lambda _: Reply(status)) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(YarddeskError):
+            await repository.resolve(LATEST)
+        assert {asked.method for asked in server.asked} == {"HEAD"}
+
+
+async def test_what_nobody_is_told_of_is_not_asked_for_in_words() -> None:
+    async with scripted(lambda _: Reply(400)) as server, opened_upstream(server.host) as repository:
+        assert not await repository.exists(blob(b"x"))
+        async with pulled_from(server.host, 5) as pulled:
+            with pytest.raises(UpstreamRefused):
+                await pulled.resolve(LATEST)
+        assert {asked.method for asked in server.asked} == {"HEAD"}
+
+
 def otherwise_a_registry(reply: Reply) -> Callable[[Asked], Reply]:
     return lambda asked: Reply(200, {}, b"{}") if asked.path == "/v2/" else reply
 

@@ -558,7 +558,8 @@ async def test_a_password_of_the_settings_is_not_tried_again_after_a_403() -> No
     async with scripted(registry) as server, opened_upstream(server.host, auth=auth) as repository:
         with pytest.raises(UpstreamDenied):
             await repository.resolve(LATEST)
-        assert len(server.asked) == 2
+        # The last one asks for the words of the refusal, by the same headers.
+        assert [asked.method for asked in server.asked] == ["HEAD", "HEAD", "GET"]
 
 
 async def test_a_403_for_a_token_is_asked_again_where_another_account_signed_in_since() -> None:
