@@ -248,6 +248,19 @@ async def test_a_blob_is_opened_where_it_is_a_file(store: Store) -> None:
         store.open_blob(Digest.of(b"other"))
 
 
+async def test_a_commit_tells_once_that_the_bytes_are_right(store: Store) -> None:
+    told: list[str] = []
+    upload = await store.start_upload(REPOSITORY)
+    await upload.write(b"hello")
+    await upload.commit(Digest.of(b"hello"), lambda: told.append("right"))
+    assert told == ["right"]
+    upload = await store.start_upload(REPOSITORY)
+    await upload.write(b"hello")
+    with pytest.raises(DigestMismatch):
+        await upload.commit(ABSENT, lambda: told.append("wrong"))
+    assert told == ["right"]
+
+
 async def test_what_was_flushed_can_be_read_while_the_session_goes_on(store: Store) -> None:
     content = random.Random(4).randbytes(2_500_000)
     upload = await store.start_upload(REPOSITORY)

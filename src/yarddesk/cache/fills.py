@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 HELD_BACK_BYTES: Final = 64 * 1024
 _WINDOW_BYTES: Final = 2 * 1024 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
+_SOON_DURABLE_BYTES: Final = 16 * 1024 * 1024
+"""No more than this is on the disk so soon that its last bytes can wait for it: who has it finds it in the store, too."""
+
 _WORTH_ENDING_BYTES: Final = 16 * 1024 * 1024
 """A fill that nobody waits for goes on when it lacks no more than this, or less than half."""
 
@@ -50,6 +53,7 @@ class Fill:
         self._received = 0
         self._flushed = 0
         self._opened = False
+        self._is_true = False
         self._complete = False
         self._failure: Exception | None = None
         self._recent: deque[tuple[int, bytes]] = deque()
@@ -113,7 +117,7 @@ class Fill:
     async def reach(self, position: int, end: int) -> int:
         """Return how far, beyond `position`, the file's bytes may be given: as `pieces` gives them. Raises as it does."""
         while True:
-            if self._complete:
+            if self._complete or self._is_true:
                 return end
             if self._failure is not None:
                 raise self._failure
@@ -165,10 +169,15 @@ class Fill:
 
     async def _fetch(self) -> None:
         async with AsyncExitStack() as stack:
-            source = await stack.enter_async_context(self._open_source())
-            self._upload = upload = await self._store.start_upload(
-                self._repository, self.digest.algorithm, filling=True
+            starting = asyncio.ensure_future(
+                self._store.start_upload(self._repository, self.digest.algorithm, filling=True)
             )
+            try:
+                source = await stack.enter_async_context(self._open_source())
+            except BaseException:
+                await _undone(starting)
+                raise
+            self._upload = upload = await starting
             self._file = upload.grow(self._tell)
             try:
                 self._opened = True
@@ -176,11 +185,16 @@ class Fill:
                 async for piece in source:
                     await self._take(upload, piece)
                 async with self._using_upload:
-                    await upload.commit(self.digest)
+                    await upload.commit(self.digest, self._verified)
                 self._complete = True
             finally:
                 self._upload = None
                 await upload.cancel()
+
+    def _verified(self) -> None:
+        # Nobody waits for the disk to have taken what is large: it can be joined until then, and was promised to nobody.
+        self._is_true = self.size > _SOON_DURABLE_BYTES
+        self._tell()
 
     async def _take(self, upload: UploadSession, piece: bytes) -> None:
         if not piece:
@@ -226,6 +240,13 @@ class Fill:
 
     async def _wait(self) -> None:
         await self._news.wait()
+
+
+async def _undone(starting: asyncio.Future[UploadSession]) -> None:
+    """End a session that nobody needs; why it could not be begun matters to nobody either."""
+    (started,) = await asyncio.gather(starting, return_exceptions=True)
+    if not isinstance(started, BaseException):
+        await started.cancel()
 
 
 class FillEnded(Exception):

@@ -52,9 +52,10 @@ class UploadSession(Protocol):
         """
         ...
 
-    async def commit(self, digest: Digest) -> int:
+    async def commit(self, digest: Digest, verified: Callable[[], None] | None = None) -> int:
         """Make the bytes the blob `digest`, durable under its final name; its size in bytes.
 
+        `verified` is told, on the loop, once they are known to be right; that may be well before they are durable.
         Raises DigestMismatch (the session is then over).
         """
         ...

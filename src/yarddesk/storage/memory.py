@@ -194,13 +194,15 @@ class MemoryUpload:
     def grow(self, _told: Callable[[], None]) -> None:
         return None
 
-    async def commit(self, digest: Digest) -> int:
+    async def commit(self, digest: Digest, verified: Callable[[], None] | None = None) -> int:
         self._check_open()
         await self.cancel()
         content = bytes(self._content)
         if not digest.matches(content):
             raise DigestMismatch(f"The bytes that came are not those of {digest}.")
         self._blobs[digest] = content
+        if verified is not None:
+            verified()
         return len(content)
 
     async def cancel(self) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO, Final, Self, TypeVar
 
 from yarddesk.content.errors import StorageError
@@ -120,8 +121,8 @@ class FileUpload:
             except FileNotFoundError as error:
                 raise _over(self.id) from error
 
-    async def commit(self, digest: Digest) -> int:
-        return await self._home.finishing.run(self._commit(digest))
+    async def commit(self, digest: Digest, verified: Callable[[], None] | None = None) -> int:
+        return await self._home.finishing.run(self._commit(digest, verified))
 
     async def cancel(self) -> None:
         if self._pipeline is not None:
@@ -163,11 +164,13 @@ class FileUpload:
                 await self._hop(self._write_rest, descriptor, rest)
                 self._on_disk += len(rest)
 
-    async def _commit(self, digest: Digest) -> int:
+    async def _commit(self, digest: Digest, verified: Callable[[], None] | None) -> int:
+        loop = asyncio.get_running_loop()
+        tell = None if verified is None else partial(loop.call_soon_threadsafe, verified)
         async with self._lock:
             self._check_open()
             descriptor, rest = await self._settle()
-            await self._hop(self._make_blob, descriptor, rest, digest)
+            await self._hop(self._make_blob, descriptor, rest, digest, tell)
             self._end()
             self._home.committed(digest, self._size, self._filling)
             return self._size
@@ -235,7 +238,9 @@ class FileUpload:
         descriptor = self._append(descriptor, rest)
         os.close(descriptor)
 
-    def _make_blob(self, descriptor: int, rest: bytearray, digest: Digest) -> None:
+    def _make_blob(
+        self, descriptor: int, rest: bytearray, digest: Digest, verified: Callable[[], object] | None
+    ) -> None:
         descriptor = self._append(descriptor, rest)
         try:
             hasher = self._hasher
@@ -249,6 +254,8 @@ class FileUpload:
                 )
             if os.fstat(descriptor).st_size != self._size:
                 raise StorageError("Somebody else wrote to the file of an upload session.", self._path)
+            if verified is not None:
+                verified()
             if self._filling and not self._home.files.has_blob(digest):
                 mark_filled(self._path)
             else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from functools import partial
@@ -22,6 +24,7 @@ from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamUntrue
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
+from yarddesk.storage.durable import sync_file
 from yarddesk.storage.filesystem import FilesystemStore
 
 BLOB = bytes(range(256)) * 4096 * 5  # 5 MiB: more than is kept in memory
@@ -199,6 +202,93 @@ async def test_a_fill_that_nobody_waits_for_ends_unless_most_of_it_is_there(
             assert await cache.store.blob_size(DIGEST) is None
 
 
+class HeldDisk:
+    """The medium: a file that comes in waits here for `let_go`, and then fails by `failure`, where there is one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = threading.Event()
+        self.let_go = threading.Event()
+        self.failure: OSError | None = None
+        monkeypatch.setattr("yarddesk.storage.uploads.sync_file", self._held)
+
+    def _held(self, descriptor: int) -> None:
+        self.asked.set()
+        assert self.let_go.wait(60)
+        if self.failure is not None:
+            raise self.failure
+        sync_file(descriptor)
+
+
+LARGE = BLOB * 4  # 20 MiB
+LARGE_DIGEST = Digest.of(LARGE)
+
+
+async def test_the_end_of_a_large_blob_does_not_wait_for_the_disk(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push_blob(cache.upstream.store, LARGE, REPOSITORY)
+    disk = HeldDisk(monkeypatch)
+    assert await _all_of(cache, REPOSITORY, LARGE_DIGEST) == LARGE
+    assert await cache.store.blob_size(LARGE_DIGEST) is None
+    assert cache.pulls.is_filling(LARGE_DIGEST)
+    assert await _all_of(cache, REPOSITORY, LARGE_DIGEST) == LARGE, "who comes meanwhile has it from the same fill"
+    disk.let_go.set()
+    await until_async(lambda: not cache.pulls.is_filling(LARGE_DIGEST))
+    assert await cache.store.blob_size(LARGE_DIGEST) == len(LARGE)
+    assert cache.upstream.asked["fetch"] == 1
+
+
+async def test_the_end_of_a_small_blob_waits_until_it_is_kept(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = HeldDisk(monkeypatch)
+    pieces: list[bytes] = []
+    reading = asyncio.create_task(read(cache, into=pieces))
+    await until_async(disk.asked.is_set)
+    assert sum(map(len, pieces)) < len(BLOB)
+    disk.let_go.set()
+    assert await reading == BLOB
+    assert await cache.store.blob_size(DIGEST) == len(BLOB)
+
+
+async def test_a_disk_that_fails_at_the_end_takes_nothing_from_who_has_the_blob(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push_blob(cache.upstream.store, LARGE, REPOSITORY)
+    disk = HeldDisk(monkeypatch)
+    disk.failure = OSError(errno.EIO, "Input/output error")
+    assert await _all_of(cache, REPOSITORY, LARGE_DIGEST) == LARGE
+    disk.let_go.set()
+    await until_async(lambda: not cache.pulls.is_filling(LARGE_DIGEST))
+    assert await cache.store.blob_size(LARGE_DIGEST) is None
+    disk.failure = None
+    assert await _all_of(cache, REPOSITORY, LARGE_DIGEST) == LARGE
+    await until_async(lambda: not cache.pulls.is_filling(LARGE_DIGEST))
+    assert await cache.store.blob_size(LARGE_DIGEST) == len(LARGE)
+
+
+@pytest.mark.parametrize("size", [5, len(LARGE)])
+async def test_wrong_bytes_of_any_size_are_never_complete(cache: Cache, size: int) -> None:
+    content = LARGE[:size]
+    await push_blob(cache.upstream.store, content, REPOSITORY)
+    cache.upstream.corrupt = True
+    pieces: list[bytes] = []
+    with pytest.raises((DigestMismatch, UpstreamUntrue)):
+        await _all_of(cache, REPOSITORY, Digest.of(content), pieces)
+    assert sum(map(len, pieces)) < size
+
+
+async def test_of_a_blob_that_did_not_come_no_session_is_left(cache: Cache) -> None:
+    sessions = cache.folder / "store" / "uploads"
+    assert await cache.pulls.blob_size(REPOSITORY, DIGEST) == len(BLOB)
+    await cache.upstream.store.delete_blob(DIGEST)
+    with pytest.raises(NotFound):
+        await read(cache)
+    await until_async(lambda: not cache.pulls.is_filling(DIGEST))
+    assert list(sessions.iterdir()) == []
+    await push_blob(cache.upstream.store, BLOB, REPOSITORY)
+    assert await read(cache) == BLOB
+    assert list(sessions.iterdir()) == []
+
+
 async def test_a_blob_that_no_upstream_has_is_not_found(cache: Cache) -> None:
     with pytest.raises(NotFound):
         async with cache.pulls.open_blob(REPOSITORY, Digest.of(b"nothing")):
@@ -239,9 +329,12 @@ async def test_a_slow_upstream_holds_up_nobody_who_pulls_from_another(cache: Cac
     assert await asyncio.gather(*slow) == blobs
 
 
-async def _all_of(cache: Cache, repository: RepositoryName, digest: Digest) -> bytes:
+async def _all_of(cache: Cache, repository: RepositoryName, digest: Digest, into: list[bytes] | None = None) -> bytes:
+    pieces = [] if into is None else into
     async with cache.pulls.open_blob(repository, digest) as blob:
-        return b"".join([piece async for piece in blob.read(0, blob.size)])
+        async for piece in blob.read(0, blob.size):
+            pieces.append(piece)
+    return b"".join(pieces)
 
 
 async def no_room(*_: object, **_named: object) -> UploadSession:
