@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from http.client import IncompleteRead
 from itertools import product
@@ -14,6 +14,7 @@ import pytest
 from tests.acceptance.settings import push_everything_to
 from tests.peers.yarddesk import YarddeskProcess
 from tests.support.damage import blob_file, flip_a_bit
+from tests.support.disks import filled, refused_for_want_of_room
 from tests.support.images import Content, build_image
 from tests.support.waiting import until
 
@@ -31,17 +32,8 @@ class SmallDisk:
 
     serve: YarddeskProcess
 
-    @contextmanager
-    def full(self, leaving: int = 0):
-        filler = self.serve.data_dir.parent / "filler"
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(b"f" * 4096)
-            except OSError:
-                file.truncate(max(0, file.tell() - leaving))
-        yield
-        filler.unlink()
+    def full(self, leaving: int = 0) -> AbstractContextManager[None]:
+        return filled(self.serve.data_dir.parent, leaving)
 
     def left_over(self) -> list[str]:
         uploads = [path.name for path in (self.serve.data_dir / "uploads").iterdir()]
@@ -60,14 +52,6 @@ def disk(make_yarddesk, docker_registry, tmp_path) -> SmallDisk:
     serve.push("team/app", "1", BEFORE)
     serve.run("wait", "team/app:1", "--timeout", "30")
     return SmallDisk(serve)
-
-
-def refused(status: int, body: bytes) -> None:
-    assert status == 507, body
-    (error,) = json.loads(body)["errors"]
-    assert error["code"]
-    assert "disk is full" in error["message"]
-    assert "Free some space" in error["message"]
 
 
 def push_monolithic(serve: YarddeskProcess, blob: Content) -> tuple[int, bytes]:
@@ -92,7 +76,7 @@ def test_a_layer_is_refused_and_goes_in_once_there_is_room(disk: SmallDisk):
     layer = NEW.layers[0]
     for push, leaving in product((push_monolithic, push_chunked), (0, 8192, 2 * MIB)):
         with disk.full(leaving):
-            refused(*push(disk.serve, layer))
+            refused_for_want_of_room(*push(disk.serve, layer))
             assert disk.serve.blob("team/app", layer.digest) is None
             assert disk.serve.holds("team/app", "1", BEFORE)
             until(lambda: disk.left_over() == [], 10, "nothing partial")
@@ -109,7 +93,7 @@ def test_a_manifest_a_tag_and_a_marker_are_refused_and_go_in_once_there_is_room(
         for reference in ("1", "2", manifest.digest):
             path = f"/v2/team/app/manifests/{reference}"
             status, _, body = disk.serve.request("PUT", path, manifest.content, {"Content-Type": manifest.media_type})
-            refused(status, body)
+            refused_for_want_of_room(status, body)
         assert disk.serve.holds("team/app", "1", BEFORE)
         assert disk.serve.tags("team/app") == ["1"]
         assert json.loads(disk.serve.run("queue", "--json").stdout)["jobs"] == []

@@ -19,7 +19,7 @@ from yarddesk.content.pull_through import PullHealth
 from yarddesk.control.app import control_app
 from yarddesk.control.counters import EventCounters
 from yarddesk.control.event_log import EventLog
-from yarddesk.control.instance import announce, new_token, withdraw
+from yarddesk.control.instance import new_token
 from yarddesk.control.surface import WaitOutcome
 from yarddesk.control.works import Work
 from yarddesk.engines import EngineEnvironment, detect
@@ -34,6 +34,7 @@ from yarddesk.registry.guard import Guard, HostRules
 from yarddesk.registry.server import EmbeddedServer
 from yarddesk.service.accounts import Accounts, upstreams_at
 from yarddesk.service.addresses import ALL_INTERFACES, ENGINE_STATE, engine_address
+from yarddesk.service.announcing import announced
 from yarddesk.service.arrivals import arrivals
 from yarddesk.service.backend import refuse_s3
 from yarddesk.service.disk import disk_problem
@@ -399,20 +400,18 @@ class Yard:
     async def serving(self, lock: InstanceLock) -> AsyncIterator[None]:
         """Requests are answered inside, the commands find this instance, and standard error has said so."""
         async with self._server:
-            await asyncio.to_thread(announce, self.data_dir, self.url, self._token)
-            await asyncio.to_thread(lock.announce, self.url)
             if not self.engine_address.is_loopback or self._settings.server.host in ALL_INTERFACES:
                 _log.warning(
                     "listening beyond this machine (server.host “%s”): whoever reaches it can push and pull without a password, "
                     "and what they push is synced under your name",
                     self._settings.server.host,
                 )
-            try:
+            async with announced(self.data_dir, self.url, self._token, lock):
                 print(f"listening on {self.url}", file=sys.stderr, flush=True)  # noqa: T201 - programs wait for this line
-                yield
-            finally:
-                self.event_log.close()  # who waits for news would hold up the server's end
-                await asyncio.to_thread(withdraw, self.data_dir)
+                try:
+                    yield
+                finally:
+                    self.event_log.close()  # who waits for news would hold up the server's end
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:

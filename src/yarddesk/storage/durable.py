@@ -219,10 +219,15 @@ def in_words(root: str) -> Iterator[None]:
         raise storage_error(error, root) from error
 
 
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or what a quota leaves of it, has no room."""
+    return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
 def storage_error(error: OSError, root: str) -> StorageError:
     """What an OSError below `root` means to a person."""
     details = f"{error.strerror or error}: {error.filename}" if error.filename else str(error.strerror or error)
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+    if is_full(error):
         return StorageFull(
             "The disk is full.", f"{_free(root)} in {root}.", hint="Free some space, or lower cache.max_size."
         )

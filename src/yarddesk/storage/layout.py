@@ -7,7 +7,7 @@ manifests/REPOSITORY/_referrers/sha256/HEX/sha256_HEX   the second manifest's su
 uploads/UUID                                an upload session's bytes; UUID.repository beside it: whose it is
 quarantine/blob-sha256_HEX-TIME-ID          what didn't hash to its name (see storage.quarantine)
 pending/REPOSITORY/REFERENCE.json           one queued sync
-control.json, control.token, lock, run.json
+control.json, control.token, lock, run.json, reserve
 takeover.json                               while a Switchyard's folder is made ours (see storage.takeover)
 """
 
@@ -33,6 +33,7 @@ BESIDE_PREFIX: Final = ".tmp-"
 RUN_FILE: Final = "run.json"
 TAKEOVER_FILE: Final = "takeover.json"
 LOCK_FILE: Final = "lock"
+RESERVE_FILE: Final = "reserve"
 CONTROL_FILE: Final = "control.json"
 ALGORITHMS: Final = ("sha256", "sha512")
 

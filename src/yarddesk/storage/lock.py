@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -10,9 +11,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from yarddesk.errors import YarddeskError
-from yarddesk.storage.durable import in_words, prepare_root, read_whole
+from yarddesk.storage.durable import in_words, is_full, prepare_root, read_whole
 from yarddesk.storage.layout import CONTROL_FILE, LOCK_FILE
 
+_log = logging.getLogger(__name__)
 _MOST_BYTES: Final = 64 * 1024
 # On Windows a locked byte can't be read by others; this one lies beyond all that is written there.
 _LOCKED_BYTE: Final = 1 << 30
@@ -80,7 +82,13 @@ class InstanceLock:
     def _write(self, holder: Mapping[str, object]) -> None:
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, json.dumps(holder).encode() + b"\n")
+        try:
+            os.write(self._descriptor, json.dumps(holder).encode() + b"\n")
+        except OSError as error:
+            if not is_full(error):
+                raise
+            # The lock is held all the same: what is said in it only makes a message to others richer.
+            _log.info("the disk is full: a second start will not be told who runs here")
 
 
 def try_lock(descriptor: int) -> bool:

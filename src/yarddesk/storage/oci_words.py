@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from yarddesk.content.errors import StorageError, StorageFull, StorageReadOnly
-from yarddesk.storage.durable import open_file
+from yarddesk.storage.durable import is_full, open_file
 from yarddesk.storage.lock import try_lock
 
 TEMPORARY_PREFIX: Final = ".yarddesk-"
@@ -20,7 +20,7 @@ def in_words_of_layout(place: str) -> Iterator[None]:
         yield
     except OSError as error:
         details = f"{error.strerror or error}: {error.filename}" if error.filename else str(error.strerror or error)
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        if is_full(error):
             raise StorageFull(
                 f"The disk of {place} is full.", details, hint="Free some space there, or name another place."
             ) from error

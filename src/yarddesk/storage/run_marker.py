@@ -7,7 +7,18 @@ import time
 import uuid
 from typing import Any, Final
 
-from yarddesk.storage.durable import open_folder, read_whole, remove_if_there, replace, sync_folder, write_durably
+from yarddesk.storage.durable import (
+    create_file,
+    is_full,
+    open_file,
+    open_folder,
+    read_whole,
+    remove_if_there,
+    replace,
+    sync_file,
+    sync_folder,
+    write_durably,
+)
 from yarddesk.storage.layout import RUN_FILE, TEMPORARY_PREFIX, UPLOADS
 
 _log = logging.getLogger(__name__)
@@ -35,7 +46,12 @@ class RunMarker:
 
     def begin(self) -> None:
         """Have it on disk that this run goes on."""
-        self._write(clean=False)
+        try:
+            self._write(clean=False)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._write_nothing()
 
     def end(self) -> None:
         """Have it on disk that this run ended in order."""
@@ -49,6 +65,21 @@ class RunMarker:
         except (ValueError, RecursionError):
             document = None
         return document if isinstance(document, dict) and document else {"clean": False}
+
+    def _write_nothing(self) -> None:
+        """An empty file takes no room, and says as well that the run has not ended in order."""
+        _log.warning("the disk is full: what is stored here is served, and pushes are taken once there is room")
+        path = os.path.join(self._root, RUN_FILE)
+        try:
+            descriptor = open_file(path, write=True)
+        except FileNotFoundError:
+            descriptor = create_file(path)
+        try:
+            os.ftruncate(descriptor, 0)
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_folder(open_folder(self._root))
 
     def _write(self, *, clean: bool) -> None:
         content = {

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.support.content import LATEST, REPOSITORY, image, push_blob, push_image, read_blob
+from tests.support.disks import filled
 from yarddesk.content.errors import StorageError, StorageFull, StorageReadOnly
 from yarddesk.content.target import NotFound
 from yarddesk.oci.digest import Digest
@@ -36,21 +37,6 @@ def failing_with(kind: type[StorageError]) -> Iterator[list[StorageError]]:
     assert [type(error) for error in told] == [kind]
     assert told[0].title
     assert told[0].hint
-
-
-@contextmanager
-def filled(folder: Path, leaving: int = 0) -> Iterator[None]:
-    """Within the block the disk has so many bytes left, rounded down to its blocks of 4 KiB."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file:
-        while True:
-            try:
-                file.write(b"f" * 4096)
-            except OSError:
-                break
-        file.truncate(max(0, file.tell() - leaving))
-    yield
-    filler.unlink()
 
 
 def temporary_files(data: Path) -> list[str]:
