@@ -9,33 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.peers.dockerd import Dockerd
+from tests.support.engine_files import DROP_IN, REGISTRIES_CONF
 from tests.support.images import build_image, write_docker_archive, write_oci_layout
 from tests.support.programs import CommandLine, clean_environment
 
 # In a mount namespace of its own, so that the machine's own /etc/containers is neither read nor written.
 _INSIDE = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/containers && exec "$@"')
-
-DAEMON_JSON = """{
-\t"debug": true,
-\t"insecure-registries" : [
-\t\t"10.0.0.1:5000", "10.1.0.0/16"
-\t],
-\t"registry-mirrors": ["http://127.0.0.1:9"],
-\t"labels": ["here=there"]
-}"""
-
-REGISTRIES_CONF = """# own settings
-unqualified-search-registries = ["docker.io", "quay.io"]
-
-[[registry]]
-prefix = "docker.io"
-location = "docker.io"
-
-[[registry.mirror]]
-location = "mirror.example"
-"""
-
-DROP_IN = '[[registry]]\nlocation = "other.example"\ninsecure = true\n'
 
 
 def registries_of(daemon: Dockerd) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.machines import DAEMON_JSON, PodmanMachine, registries_of
+from tests.acceptance.machines import PodmanMachine, registries_of
 from tests.acceptance.settings import push_everything_to
 from tests.peers.dockerd import Dockerd
 from tests.peers.registry import DockerRegistry
 from tests.peers.yarddesk import YarddeskProcess
+from tests.support.engine_files import DAEMON_JSON
 from tests.support.images import build_image, write_docker_archive
 from tests.support.programs import CommandLine
 from yarddesk.engines import PROOF_REPOSITORY

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.machines import DAEMON_JSON, PodmanMachine, registries_of
+from tests.acceptance.machines import PodmanMachine, registries_of
 from tests.acceptance.settings import push_everything_to
 from tests.peers.desktop import Desktop
 from tests.peers.dockerd import Dockerd
@@ -16,6 +16,7 @@ from tests.peers.registry import DockerRegistry
 from tests.peers.screen_reader import ScreenReader
 from tests.peers.secret_service import SecretService
 from tests.peers.yarddesk import YarddeskProcess
+from tests.support.engine_files import DAEMON_JSON
 from tests.support.programs import Program
 from tests.support.waiting import until
 from yarddesk.engines import PROOF_REPOSITORY

@@ -15,6 +15,7 @@ import pytest
 
 from tests.peers.dockerd import Dockerd
 from tests.peers.registry import DockerRegistry
+from tests.support.engine_files import DAEMON_JSON
 from tests.support.images import build_image, write_docker_archive
 from tests.support.programs import clean_environment, tool
 from yarddesk.engines import (
@@ -29,15 +30,6 @@ from yarddesk.engines import (
 )
 
 pytestmark = pytest.mark.xdist_group("dockerd")
-
-OTHER_KEYS = """{
-\t"debug": true,
-\t"insecure-registries" : [
-\t\t"10.0.0.1:5000", "10.1.0.0/16"
-\t],
-\t"registry-mirrors": ["http://127.0.0.1:9"],
-\t"labels": ["here=there"]
-}"""
 
 
 def environment_of(daemon: Dockerd) -> EngineEnvironment:
@@ -65,7 +57,7 @@ def images(daemon: Dockerd) -> str:
     return daemon.client(daemon.folder / "client").run("images", "--all", "--quiet").stdout
 
 
-@pytest.mark.parametrize("text", ["{}", OTHER_KEYS, '{"insecure-registries":[]}\r\n', None])
+@pytest.mark.parametrize("text", ["{}", DAEMON_JSON, '{"insecure-registries":[]}\r\n', None])
 async def test_docker_is_set_up_proved_and_put_back_to_the_byte(
     own_dockerd: Dockerd, docker_registry: DockerRegistry, text: str | None
 ) -> None:
@@ -140,7 +132,7 @@ async def test_a_person_pushes_and_pulls_after_the_set_up(
 async def test_a_set_up_that_cannot_be_proved_is_rolled_back(
     own_dockerd: Dockerd, docker_registry: DockerRegistry
 ) -> None:
-    own_dockerd.config_file.write_text(OTHER_KEYS, encoding="utf-8")
+    own_dockerd.config_file.write_text(DAEMON_JSON, encoding="utf-8")
     own_dockerd.reload()
     before = registries(own_dockerd)
     docker_registry.stop()
@@ -148,7 +140,7 @@ async def test_a_set_up_that_cannot_be_proved_is_rolled_back(
     with pytest.raises(ProofFailed, match=r"could not push to localhost:\d+") as caught:
         await engine.apply(await engine.plan(address))
     assert "connection refused" in caught.value.message
-    assert own_dockerd.config_file.read_text() == OTHER_KEYS
+    assert own_dockerd.config_file.read_text() == DAEMON_JSON
     assert registries(own_dockerd) == before
     assert images(own_dockerd) == ""
     assert not (await engine.status(address)).undoable
@@ -294,7 +286,7 @@ def run_as_nobody(daemon: Dockerd, folder: Path, registry: DockerRegistry, *elev
 async def test_a_user_without_rights_sets_up_once_root_is_granted(
     own_dockerd: Dockerd, docker_registry: DockerRegistry, of_nobody: Path
 ) -> None:
-    own_dockerd.config_file.write_text(OTHER_KEYS, encoding="utf-8")
+    own_dockerd.config_file.write_text(DAEMON_JSON, encoding="utf-8")
     own_dockerd.reload()
     before = registries(own_dockerd)
     # In place of pkexec, which asks a person: a setuid program that grants at once.
@@ -307,7 +299,7 @@ async def test_a_user_without_rights_sets_up_once_root_is_granted(
     assert "Pushed a tiny image" in words
     assert f'"10.1.0.0/16", "localhost:{docker_registry.port}"' in words.replace("\n\t\t", " ")
     assert "byte for byte" in words
-    assert own_dockerd.config_file.read_text() == OTHER_KEYS
+    assert own_dockerd.config_file.read_text() == DAEMON_JSON
     assert own_dockerd.config_file.stat().st_uid == 0
     assert registries(own_dockerd) == before
 

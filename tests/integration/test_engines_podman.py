@@ -11,6 +11,7 @@ import pytest
 
 from tests.peers.engines import Buildah, Podman, Skopeo, config_folder
 from tests.peers.registry import DockerRegistry
+from tests.support.engine_files import DROP_IN, REGISTRIES_CONF
 from tests.support.images import build_image, write_oci_layout
 from tests.support.programs import CommandLine
 from yarddesk.engines import (
@@ -23,18 +24,6 @@ from yarddesk.engines import (
     SetupState,
     find,
 )
-
-OTHER_MAIN = """# own settings
-unqualified-search-registries = ["docker.io", "quay.io"]
-
-[[registry]]
-prefix = "docker.io"
-location = "docker.io"
-
-[[registry.mirror]]
-location = "mirror.example"
-"""
-OTHER_DROP_IN = '[[registry]]\nlocation = "other.example"\ninsecure = true\n'
 
 
 def environment_of(podman: Podman) -> EngineEnvironment:
@@ -85,8 +74,8 @@ async def test_podman_buildah_and_skopeo_are_set_up_proved_and_put_back_to_the_b
     others: bool,
 ) -> None:
     if others:
-        write(config_folder(podman.home) / "registries.conf", OTHER_MAIN)
-        write(config_folder(podman.home) / "registries.conf.d/20-other.conf", OTHER_DROP_IN)
+        write(config_folder(podman.home) / "registries.conf", REGISTRIES_CONF)
+        write(config_folder(podman.home) / "registries.conf.d/20-other.conf", DROP_IN)
     before = configuration(podman)
     assert (await engine.status(address)).state is SetupState.NOT_SET_UP
     with pytest.raises(ProofFailed, match="Podman could not push to") as refused:

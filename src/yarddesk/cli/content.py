@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import Any, Final
+from typing import Any
 
 from yarddesk.cli.options import duration
 from yarddesk.cli.output import complain, plural, print_json, print_table, size
@@ -10,8 +10,6 @@ from yarddesk.cli.works import perform
 from yarddesk.control.works import Document
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.name import ImageReference, format_reference
-
-_GRACE_SECONDS: Final = 3600.0
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
@@ -26,7 +24,6 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
         "--grace",
         metavar="DURATION",
         type=duration,
-        default=_GRACE_SECONDS,
         help="leave alone what is newer than this (1h); 0 may make a push that is under way begin anew",
     )
     gc.add_argument("--untagged", action="store_true", help="manifests, too, that no tag, index or subject leads to")
@@ -63,7 +60,8 @@ def _complain_of(amiss: dict[str, Any]) -> None:
 
 
 def _gc(options: argparse.Namespace) -> int:
-    result = perform(options, "gc", grace_seconds=options.grace, untagged=options.untagged, dry_run=options.dry_run)
+    grace = {} if options.grace is None else {"grace_seconds": options.grace}
+    result = perform(options, "gc", untagged=options.untagged, dry_run=options.dry_run, **grace)
     if options.json:
         print_json(result)
         return 0

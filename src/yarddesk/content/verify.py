@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
-from yarddesk.content.target import DigestMismatch
+from yarddesk.content.target import ContentSource, DigestMismatch
 from yarddesk.content.threads import start_in_thread
+from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest, Hasher
+from yarddesk.oci.manifest import MAX_MANIFEST_BYTES
 
 _BATCH_BYTES: Final = 256 * 1024
 
@@ -93,3 +95,16 @@ class VerifyingReader:
             raise DigestMismatch(f"Only {self._seen:,} of the {self._size:,} bytes of {self._digest} came.")
         if (await self._hash.so_far()).hexdigest() != self._digest.hex:
             raise DigestMismatch(f"The bytes that came are not those of {self._digest}.")
+
+
+async def whole_manifest(descriptor: Descriptor, source: ContentSource) -> bytes:
+    """All of a manifest's bytes. Raises DigestMismatch."""
+    content = bytearray()
+    async with source(0) as pieces:
+        async for piece in pieces:
+            content += piece
+            if len(content) > min(descriptor.size, MAX_MANIFEST_BYTES):
+                break
+    if len(content) != descriptor.size or not descriptor.digest.matches(bytes(content)):
+        raise DigestMismatch(f"The bytes that came are not those of {descriptor.digest}.")
+    return bytes(content)

@@ -16,7 +16,7 @@ from yarddesk.oci.manifest import Manifest, parse_manifest
 _TYPES: Final = {
     media_types.DOCKER_MANIFEST: media_types.OCI_MANIFEST,
     media_types.DOCKER_MANIFEST_LIST: media_types.OCI_INDEX,
-    "application/vnd.docker.container.image.v1+json": "application/vnd.oci.image.config.v1+json",
+    media_types.DOCKER_CONFIG: media_types.OCI_CONFIG,
     "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
     "application/vnd.docker.image.rootfs.diff.tar.gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
     "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",

@@ -2,11 +2,13 @@
 
 import hashlib
 import re
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from yarddesk.errors import YarddeskError
 
-_HEX_LENGTHS = {"sha256": 64, "sha512": 128}
+HEX_LENGTHS: Final = {"sha256": 64, "sha512": 128}
+"""The algorithms that are known here, and how many digits their digests have."""
+
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 
 
@@ -31,7 +33,7 @@ class Digest(str):
     def parse(cls, text: str) -> Self:
         """Raises InvalidDigest."""
         algorithm, _, encoded = text.partition(":")
-        length = _HEX_LENGTHS.get(algorithm)
+        length = HEX_LENGTHS.get(algorithm)
         if length is None or len(encoded) != length or not _HEX.fullmatch(encoded):
             raise InvalidDigest(
                 f"“{text[:160]}” is not a digest.",

@@ -9,10 +9,13 @@ DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_MANIFEST_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 OCTET_STREAM: Final = "application/octet-stream"
 EMPTY: Final = "application/vnd.oci.empty.v1+json"
+OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 
 MANIFESTS: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES: Final = frozenset({OCI_INDEX, DOCKER_MANIFEST_LIST})
 ALL_MANIFESTS: Final = MANIFESTS | INDEXES
+IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
 ACCEPT_MANIFESTS: Final = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST_LIST, DOCKER_MANIFEST))
 """An Accept header's value for any manifest that yarddesk understands."""

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 
 from yarddesk.content.store import Store, UploadSession
-from yarddesk.oci.digest import Digest, InvalidDigest
+from yarddesk.oci.digest import HEX_LENGTHS, Digest, InvalidDigest
 from yarddesk.oci.error_codes import ErrorCode
 from yarddesk.oci.name import RepositoryName
 from yarddesk.oci.ranges import InvalidRange, parse_content_range
@@ -19,7 +19,6 @@ from yarddesk.registry.requests import content_length
 from yarddesk.registry.wire import Header, Refused
 
 _BUSY_SECONDS: Final = 10.0
-_ALGORITHMS: Final = ("sha256", "sha512")
 
 
 class Uploads:
@@ -43,7 +42,7 @@ class Uploads:
             session = await self._store.start_upload(repository, digest.algorithm)
             return await self._take_whole(request, session, digest)
         algorithm = query.get("digest-algorithm", "sha256")
-        if algorithm not in _ALGORITHMS:
+        if algorithm not in HEX_LENGTHS:
             raise InvalidDigest(f"“{algorithm[:40]}” is not a digest algorithm that is known here.")
         session = await self._store.start_upload(repository, algorithm)
         return _accepted(session, 202)

@@ -21,9 +21,6 @@ from yarddesk.service.surroundings import Surroundings
 _CREATED: Final = "org.opencontainers.image.created"
 _MOST_CONFIG_BYTES: Final = 1024 * 1024
 _MOST_CHARACTERS: Final = 100
-_IMAGE_CONFIGS: Final = frozenset(
-    {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
-)
 
 
 class Stored:
@@ -159,7 +156,7 @@ class Stored:
     async def _config(self, manifest: Manifest) -> dict[str, Any]:
         """An image's configuration, where it is here and is one."""
         config = manifest.config
-        if config is None or config.media_type not in _IMAGE_CONFIGS or config.size > _MOST_CONFIG_BYTES:
+        if config is None or config.media_type not in media_types.IMAGE_CONFIGS or config.size > _MOST_CONFIG_BYTES:
             return {}
         try:
             async with self._store.read_blob(config.digest) as pieces:
@@ -173,7 +170,7 @@ class Stored:
 def _kind(manifest: Manifest) -> str:
     if manifest.is_index:
         return "index"
-    if manifest.config is not None and manifest.config.media_type in _IMAGE_CONFIGS:
+    if manifest.config is not None and manifest.config.media_type in media_types.IMAGE_CONFIGS:
         return "image"
     return "artifact" if manifest.media_type in media_types.MANIFESTS else "unknown"
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from yarddesk.oci.digest import Digest, Hasher
+from yarddesk.oci.digest import HEX_LENGTHS, Digest, Hasher
 from yarddesk.storage.durable import open_file, open_folder, regular_size, sync_folder
 from yarddesk.storage.layout import ALGORITHMS, BLOBS, blob_folder, shard_folders
 from yarddesk.storage.tree import Tree
@@ -21,7 +21,6 @@ _FILLED_AT: Final = 0.0
 # FAT knows no time before 1980, and not every file system knows seconds.
 _FILLED_BEFORE: Final = 11 * 366 * 24 * 3600.0
 _HEX: Final = re.compile(r"[0-9a-f]+", re.ASCII)
-_HEX_LENGTHS: Final = {"sha256": 64, "sha512": 128}
 
 
 class BlobFiles:
@@ -102,7 +101,7 @@ class BlobFiles:
         if path is None:
             return []
         _, algorithm, shard = folder
-        length = _HEX_LENGTHS[algorithm]
+        length = HEX_LENGTHS[algorithm]
         found = []
         with os.scandir(path) as entries:
             for entry in entries:

@@ -11,11 +11,11 @@ from typing import Final
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest, parse_manifest
-from yarddesk.oci.media_types import ALL_MANIFESTS
+from yarddesk.oci.media_types import ALL_MANIFESTS, IMAGE_CONFIGS
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.storage.references import Packed, named_in, packed
 
-_CONFIGS: Final = (b'"application/vnd.oci.image.config.v1+json"', b'"application/vnd.docker.container.image.v1+json"')
+_CONFIGS: Final = tuple(f'"{kind}"'.encode() for kind in IMAGE_CONFIGS)
 _MORE: Final = (b"manifests", b"subject", b"\\")
 _LOOKED_THROUGH: Final = 64
 """Up to so many tags of a repository are looked through for those of a manifest: an index of them would cost more."""

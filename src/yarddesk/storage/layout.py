@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from yarddesk.errors import YarddeskError
-from yarddesk.oci.digest import Digest
+from yarddesk.oci.digest import HEX_LENGTHS, Digest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 
 BLOBS: Final = "blobs"
@@ -35,7 +35,7 @@ TAKEOVER_FILE: Final = "takeover.json"
 LOCK_FILE: Final = "lock"
 RESERVE_FILE: Final = "reserve"
 CONTROL_FILE: Final = "control.json"
-ALGORITHMS: Final = ("sha256", "sha512")
+ALGORITHMS: Final = tuple(HEX_LENGTHS)
 
 # Names of 250 bytes leave room for ".json" in the 255 that file systems take.
 _MAX_ESCAPED: Final = 250

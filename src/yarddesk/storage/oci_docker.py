@@ -8,12 +8,12 @@ from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.image_layout import BLOBS, Entry
 from yarddesk.oci.manifest import InvalidManifest, Manifest
+from yarddesk.oci.media_types import IMAGE_CONFIGS
 from yarddesk.oci.name import format_reference
 from yarddesk.storage.oci_layout import OciLayout
 
 LISTING_FILE: Final = "manifest.json"
 
-_CONFIGS: Final = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 _ARCHITECTURES: Final = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "ARM64": "arm64"}
 
 
@@ -32,7 +32,7 @@ async def _listed(layout: OciLayout, entry: Entry) -> dict[str, Any] | None:
         image = manifest if chosen.digest == manifest.digest else await layout.fetch_manifest(chosen.digest)
     except (NotFound, DigestMismatch, InvalidManifest):
         return None  # what lies in a layout beside our images needn't be whole
-    if image.config is None or image.config.media_type not in _CONFIGS:
+    if image.config is None or image.config.media_type not in IMAGE_CONFIGS:
         return None
     for blob in image.blobs:
         if not await layout.exists(blob):

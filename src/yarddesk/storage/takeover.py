@@ -23,7 +23,7 @@ from typing import Final
 
 from yarddesk.content.errors import StorageError
 from yarddesk.errors import YarddeskError
-from yarddesk.oci.digest import Digest, InvalidDigest
+from yarddesk.oci.digest import HEX_LENGTHS, Digest, InvalidDigest
 from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
 from yarddesk.oci.name import InvalidName, Reference, RepositoryName, parse_reference
 from yarddesk.storage.blobs import BlobFiles
@@ -328,7 +328,7 @@ def _repository_of(parts: Parts) -> RepositoryName | None:
 
 
 def _digest_of(name: str) -> Digest | None:
-    algorithm = {64: "sha256", 128: "sha512"}.get(len(name))
+    algorithm = next((each for each, length in HEX_LENGTHS.items() if length == len(name)), None)
     if algorithm is None:
         return None
     try:

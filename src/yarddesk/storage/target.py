@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 from yarddesk.content.store import Store
 from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound
+from yarddesk.content.verify import whole_manifest
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from yarddesk.oci.manifest import Manifest, parse_manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 
 
@@ -61,15 +62,8 @@ class StoreTarget:
         yield _pieces(manifest.content[offset:])
 
     async def _push_manifest(self, descriptor: Descriptor, source: ContentSource) -> None:
-        content = bytearray()
-        async with source(0) as pieces:
-            async for piece in pieces:
-                content += piece
-                if len(content) > min(descriptor.size, MAX_MANIFEST_BYTES):
-                    break
-        if len(content) != descriptor.size or not descriptor.digest.matches(bytes(content)):
-            raise DigestMismatch(f"What came is not the manifest {descriptor.digest}.")
-        await self.keep(parse_manifest(bytes(content), descriptor.media_type, digest=descriptor.digest))
+        content = await whole_manifest(descriptor, source)
+        await self.keep(parse_manifest(content, descriptor.media_type, digest=descriptor.digest))
 
     async def keep(self, manifest: Manifest) -> None:
         """Have a manifest whose bytes were checked in the repository. Raises NotFound where it lacks a blob."""

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import quote
 
-from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound, Turn
+from yarddesk.content.target import ContentSource, ContentStream, NotFound, Turn
 from yarddesk.content.threads import in_thread
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamRefused, UpstreamTimeout
+from yarddesk.content.verify import whole_manifest
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest, InvalidDigest
 from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
@@ -151,7 +152,7 @@ class RegistryRepository:
         if not descriptor.is_manifest:
             await self._uploader.push(self._name, descriptor, source, turn)
             return
-        content = await _whole(descriptor, source)
+        content = await whole_manifest(descriptor, source)
         subject_taken = await self._put_manifest(descriptor.digest, descriptor, content)
         if not subject_taken:
             manifest = await in_thread(
@@ -270,16 +271,3 @@ def _manifest_type(content_type: str) -> str:
     """The media type; empty where the header says nothing of use, so that the document's own counts."""
     media_type = content_type.partition(";")[0].strip()
     return "" if media_type.lower() in (OCTET_STREAM, "application/json", "text/plain") else media_type
-
-
-async def _whole(descriptor: Descriptor, source: ContentSource) -> bytes:
-    """A manifest's bytes. Raises DigestMismatch."""
-    content = bytearray()
-    async with source(0) as pieces:
-        async for piece in pieces:
-            content += piece
-            if len(content) > min(descriptor.size, MAX_MANIFEST_BYTES):
-                break
-    if len(content) != descriptor.size or not descriptor.digest.matches(bytes(content)):
-        raise DigestMismatch(f"The bytes that came are not those of {descriptor.digest}.")
-    return bytes(content)

@@ -197,3 +197,13 @@ class CommandBox(QFrame):
 
     def _on_copy(self) -> None:
         self.copied.emit(self._text.text)
+
+
+def page_head(title: str, about: str, button: QWidget) -> QHBoxLayout:
+    """The first row of a page: its name, what it's for, and what can be done there."""
+    row = QHBoxLayout()
+    row.setSpacing(12)
+    row.addWidget(label(title, step=2, weight=QFont.Weight.DemiBold))
+    row.addWidget(ElidedLabel(about, colour="secondary"), 1)
+    row.addWidget(button)
+    return row

@@ -1,13 +1,13 @@
 """The container engines: a card for each that was found, and below them the names of those that were not."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QFont, QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from yarddesk.desktop.bridge import Bridge
 from yarddesk.desktop.tasks import Tasks
 from yarddesk.desktop.views.engine_card import EngineCard
-from yarddesk.desktop.views.parts import Button, ElidedLabel, label, paragraph
+from yarddesk.desktop.views.parts import Button, page_head, paragraph
 from yarddesk.engines.model import ContainerEngine, EngineStatus, Plan, Proof, SetupState, Undone
 from yarddesk.errors import YarddeskError
 
@@ -38,7 +38,7 @@ class SetupPage(QScrollArea):
         column = QVBoxLayout(content)
         column.setContentsMargins(20, 12, 20, 20)
         column.setSpacing(12)
-        column.addLayout(self._head())
+        column.addLayout(page_head("Set up", "let your container engines push here", self.check_button))
         column.addWidget(self._looking)
         self._cards = QVBoxLayout()
         self._cards.setSpacing(12)
@@ -59,14 +59,6 @@ class SetupPage(QScrollArea):
         for engine in self._core.engines:
             if engine.key not in self.cards or not self.cards[engine.key].busy:
                 self._ask(engine)
-
-    def _head(self) -> QHBoxLayout:
-        row = QHBoxLayout()
-        row.setSpacing(12)
-        row.addWidget(label("Set up", step=2, weight=QFont.Weight.DemiBold))
-        row.addWidget(ElidedLabel("let your container engines push here", colour="secondary"), 1)
-        row.addWidget(self.check_button)
-        return row
 
     def _ask(self, engine: ContainerEngine) -> None:
         self._tasks.spawn(

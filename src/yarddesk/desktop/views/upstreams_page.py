@@ -8,7 +8,7 @@ from yarddesk.content.pull_through import PullHealth
 from yarddesk.desktop import words
 from yarddesk.desktop.actions import Actions
 from yarddesk.desktop.bridge import Bridge
-from yarddesk.desktop.views.parts import Button, ElidedLabel, GlyphLabel, give_role, label, paragraph
+from yarddesk.desktop.views.parts import Button, ElidedLabel, GlyphLabel, give_role, label, page_head, paragraph
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import SyncSnapshot, UpstreamHealth
 
@@ -46,7 +46,7 @@ class UpstreamsPage(QScrollArea):
         column = QVBoxLayout(content)
         column.setContentsMargins(20, 12, 20, 20)
         column.setSpacing(12)
-        column.addLayout(self._head())
+        column.addLayout(page_head("Upstreams", "registries that this one syncs with", self.add_button))
         self._cards = QVBoxLayout()
         self._cards.setSpacing(12)
         column.addLayout(self._cards)
@@ -56,14 +56,6 @@ class UpstreamsPage(QScrollArea):
         bridge.upstreams_changed.connect(self._fill)
         bridge.snapshot_changed.connect(self._on_snapshot)
         self._fill()
-
-    def _head(self) -> QHBoxLayout:
-        row = QHBoxLayout()
-        row.setSpacing(12)
-        row.addWidget(label("Upstreams", step=2, weight=QFont.Weight.DemiBold))
-        row.addWidget(ElidedLabel("registries that this one syncs with", colour="secondary"), 1)
-        row.addWidget(self.add_button)
-        return row
 
     def _fill(self) -> None:
         """Keep the cards of upstreams that are as they were; make the others anew."""
