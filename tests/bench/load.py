@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--reference", default="")
+    parser.add_argument("--tag", default="", help="of the image whose layer --reference is")
     print(json.dumps(measured(parser.parse_args())))
 
 
@@ -45,10 +46,10 @@ def measured(options: argparse.Namespace) -> dict[str, object]:
             return push_small(port, repository, options.seed, options.layers)
         case "pull" | "pull-huge":
             return pull(port, f"/v2/{repository}/blobs/{options.reference}", options.bytes, options.times)
-        case "cold-pull":
-            return pull_alone(port, f"/v2/{repository}/blobs/{options.reference}", options.bytes)
+        case "cold-pull" | "cold-line":
+            return pull_alone(port, repository, options.tag, options.reference, options.bytes)
         case "cold-together":
-            return pull_together(port, f"/v2/{repository}/blobs/{options.reference}", options.bytes, options.clients)
+            return pull_together(port, repository, options.tag, options.reference, options.bytes, options.clients)
         case "warm-tag":
             path = f"/v2/{repository}/manifests/{options.reference}"
             return ask_often(port, "GET", path, options.connections, options.seconds)

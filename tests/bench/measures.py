@@ -41,6 +41,7 @@ MEASURES = {
     "push-huge": Measure("push, a huge layer", "bytes_per_second", _bytes),
     "pull-huge": Measure("pull, a huge layer", "bytes_per_second", _bytes),
     "cold-pull": Measure("cold pull", "bytes_per_second", _bytes),
+    "cold-line": Measure("cold pull, over 2.5 Gbit/s", "bytes_per_second", _bytes),
     "cold-together": Measure("cold pull, 50 clients at once", "bytes_per_second", _bytes),
     "warm-tag": Measure("GET of a tag within its time", "requests_per_second", _requests),
 }

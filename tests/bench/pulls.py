@@ -1,4 +1,7 @@
-"""Pulls of one blob, alone and by many clients at once: how soon they begin, and how quickly they come."""
+"""Pulls of one layer, alone and by many clients at once: how soon they begin, and how quickly they come.
+
+Before it comes its manifest, which tells whoever is in between how large it is, as with any client.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ import socket
 import time
 
 from tests.bench.wire import Connection
+from tests.support.images import OCI_MANIFEST
 
 _AT_ONCE = 1 << 20
 
 
-def pull_alone(port: int, path: str, size: int) -> dict[str, object]:
-    """Read a blob once to its end, and throw it away."""
+def pull_alone(port: int, repository: str, tag: str, digest: str, size: int) -> dict[str, object]:
+    """Read a layer once to its end, and throw it away."""
+    path = f"/v2/{repository}/blobs/{digest}"
     connection = Connection(port)
+    _see_manifest(connection, repository, tag, digest)
     start = time.perf_counter()
     connection.socket.sendall(connection.head("GET", path))
     reply = connection.begin_reply(200)
@@ -26,11 +32,13 @@ def pull_alone(port: int, path: str, size: int) -> dict[str, object]:
     return {"bytes_per_second": size / seconds, "first_byte_seconds": first}
 
 
-def pull_together(port: int, path: str, size: int, clients: int) -> dict[str, object]:
-    """As many clients as that read the same blob at once; bytes a second of all of them together."""
+def pull_together(port: int, repository: str, tag: str, digest: str, size: int, clients: int) -> dict[str, object]:
+    """As many clients as that read the same layer at once; bytes a second of all of them together."""
+    path = f"/v2/{repository}/blobs/{digest}"
     nowhere = bytearray(_AT_ONCE)
     with selectors.EpollSelector() as selector:
         connections = [Connection(port) for _ in range(clients)]
+        _see_manifest(connections[0], repository, tag, digest)
         start = time.perf_counter()
         for connection in connections:
             connection.socket.sendall(connection.head("GET", path))
@@ -56,3 +64,9 @@ def pull_together(port: int, path: str, size: int, clients: int) -> dict[str, ob
         for connection in connections:
             connection.close()
     return {"bytes_per_second": size * clients / seconds}
+
+
+def _see_manifest(connection: Connection, repository: str, tag: str, digest: str) -> None:
+    path = f"/v2/{repository}/manifests/{tag}"
+    reply = connection.ask("GET", path, f"Accept: {OCI_MANIFEST}", status=200)
+    assert digest.encode() in reply.begun, reply.begun

@@ -41,11 +41,16 @@ upstreams:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. `delays`: where the desktop app writes how late its loop was."""
+    """A running server. `delays`: where the desktop app writes how late its loop was. `reached_at`: another port than its own."""
 
     name: str
     peer: DockerRegistry | YarddeskProcess
     delays: Path | None = None
+    reached_at: int = 0
+
+    @property
+    def port(self) -> int:
+        return self.reached_at or self.peer.port
 
     def cpu_seconds(self) -> float:
         """Processor time that it has used up to now, user and system."""
