@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -35,6 +36,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
 from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.sync.errors import NothingToTry
 from yarddesk.sync.snapshot import ConflictChoice
 
 policies = st.sampled_from(["overwrite", "overwrite", "ask", "keep"])
@@ -123,7 +125,10 @@ class QueueMachine(QueueModel, RuleBasedStateMachine):
 
     @rule(of=st.none() | repositories | upstream_names)
     def retry(self, of: str | None) -> None:
-        self.yard.run(self.yard.service.retry(of))
+        meant = [part for job, part in self.queued().values() if of in (None, job.repository)]
+        goes_nowhere = meant and not any(part.upstream in self.yard.there for part in meant)
+        with pytest.raises(NothingToTry) if goes_nowhere else contextlib.nullcontext():
+            self.yard.run(self.yard.service.retry(of))
 
     @rule(repository=repositories, tag=st.none() | tags)
     def move_up(self, repository: RepositoryName, tag: Tag | None) -> None:
