@@ -51,6 +51,7 @@ TEST_TOOLS = {
     "Xvfb": "xvfb",
     "appstreamcli": "appstream",
     "buildah": "buildah",
+    "chromium-headless-shell": "chromium-headless-shell",
     "containerd": "containerd",
     "dbus-daemon": "dbus-daemon",
     "desktop-file-validate": "desktop-file-utils",

@@ -4,6 +4,7 @@
 | ---------------------------------------------------------- | ------------------------------------------------------------- |
 | DNS rebinding, `0.0.0.0`, a foreign Host                   | unit/registry/test_guard (tables); here: every kind of path   |
 | cross-site requests: form, beacon, image, fetch            | the same; here: nothing stored, nothing asked upstream        |
+| all of these, by a real browser and a name that moves       | test_browser                                                  |
 | pushed content that a browser would run                    | here: security headers on every answer                        |
 | other users read the data folder                           | here: modes after a full run under umask 0                    |
 | links planted in the data folder                           | here: folders and files; unit/storage/test_on_disk            |
