@@ -106,6 +106,7 @@ class Yard:
         self._registry = RegistryApp(
             parts.store, parts.pulls, pushes, names=parts.routes, rest=control_app(self, self._token)
         )
+        parts.sync.move_tags_by(self._registry.intake.alone)
         self.evictor = self._new_evictor()
         self._guard = Guard(self._registry, HostRules(server.host, server.allowed_hosts))
         self._access = Access(parts.traffic)

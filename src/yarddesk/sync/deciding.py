@@ -1,14 +1,16 @@
 """What a person decides about a tag that somebody else moved upstream. Durable before it takes effect, like all steering."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 from yarddesk.content.listener import ManifestPush, PushListener
 from yarddesk.content.target import NotFound
 from yarddesk.errors import YarddeskError
 from yarddesk.events import ManifestStored
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import Tag
+from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.sync.conflicts import kept
 from yarddesk.sync.intake import Intake
 from yarddesk.sync.marker import Conflict, Job, Part
@@ -16,6 +18,17 @@ from yarddesk.sync.queue import Queue, no_route
 from yarddesk.sync.selection import select
 from yarddesk.sync.snapshot import ConflictChoice
 from yarddesk.sync.states import JobState
+
+
+class Alone(Protocol):
+    """While it's held nobody else pushes or deletes these of a repository."""
+
+    def __call__(self, repository: RepositoryName, /, *references: Reference) -> AbstractAsyncContextManager[None]: ...
+
+
+def _at_once(_repository: RepositoryName, *_references: Reference) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
+
 
 EndPart = Callable[[Job, Part, str], Awaitable[None]]
 """Takes one upstream's part out of the queue, with the reason for the history."""
@@ -39,6 +52,8 @@ class Deciding:
         self._intake = intake
         self._pushes = pushes
         self._end_part = end_part
+        self.alone: Alone = _at_once
+        """Held while a tag here is moved. Pushes move tags, too, above this room: so it's handed in from there."""
 
     async def decide(self, target: str, decision: Decision) -> int:
         """How many images it was decided for. Raises StorageError, and YarddeskError for a choice that can't be made."""
@@ -58,7 +73,7 @@ class Deciding:
                     for part in parts:
                         await self._keep(job, part)
                 case ConflictChoice.TAG:
-                    await self._rename(job, parts, decision.tag)
+                    await self._rename(job, parts, self._other_tag(job, parts, decision.tag))
         return len(asking)
 
     async def _overwrite(self, job: Job, part: Part) -> None:
@@ -73,7 +88,7 @@ class Deciding:
             part.conflict = before
             raise
         if not written and not queue.journal.is_current(job):
-            raise YarddeskError(f"{job.id} was pushed again meanwhile.", hint="Look at it again, then decide.")
+            raise _pushed_again(job)
         if part.state is JobState.BLOCKED:  # else a look at the tag went on by itself
             queue.requeue(job, part)
 
@@ -82,14 +97,27 @@ class Deciding:
             there, registry = part.conflict.there, self._queue.registry_of(part.upstream)
             await self._end_part(job, part, kept(registry, job.reference, there))
 
-    async def _rename(self, job: Job, parts: Sequence[Part], tag: Tag | None) -> None:
-        """The order of a push: the marker, the tag, and only then the old parts go."""
-        queue = self._queue
+    def _other_tag(self, job: Job, parts: Sequence[Part], tag: Tag | None) -> Tag:
+        """The tag, where it's another one and may go where the parts are to go. Raises YarddeskError."""
         if tag is None or tag == job.reference:
             raise YarddeskError("Another tag is needed.", hint="One that the image doesn't have there yet.")
         for part in parts:
-            if part.upstream not in queue.upstreams_of(job.repository, tag):
+            if part.upstream not in self._queue.upstreams_of(job.repository, tag):
                 raise YarddeskError(no_route(part.upstream), hint=f"The settings keep {tag} from going there.")
+        return tag
+
+    async def _rename(self, job: Job, parts: Sequence[Part], tag: Tag) -> None:
+        """The order of a push: the marker, the tag, and only then the old parts go."""
+        queue = self._queue
+        async with self.alone(job.repository, job.digest, tag):
+            if not queue.journal.is_current(job):
+                raise _pushed_again(job)
+            await self._push(job, parts, tag)
+        for part in parts:
+            await self._end_part(job, part, f"Goes up as {tag}: what {queue.registry_of(part.upstream)} has stays.")
+
+    async def _push(self, job: Job, parts: Sequence[Part], tag: Tag) -> None:
+        queue = self._queue
         named = await self._named(job, tag)
         if named not in (None, job.digest):
             raise YarddeskError(
@@ -106,11 +134,13 @@ class Deciding:
             raise
         await self._pushes.push_done(push)
         queue.events.publish(ManifestStored(repository=job.repository, digest=job.digest, tags=(tag,), origin="push"))
-        for part in parts:
-            await self._end_part(job, part, f"Goes up as {tag}: what {queue.registry_of(part.upstream)} has stays.")
 
     async def _named(self, job: Job, tag: Tag) -> Digest | None:
         try:
             return (await self._queue.store.resolve(job.repository, tag)).digest
         except NotFound:
             return None
+
+
+def _pushed_again(job: Job) -> YarddeskError:
+    return YarddeskError(f"{job.id} was pushed again meanwhile.", hint="Look at it again, then decide.")

@@ -22,7 +22,7 @@ from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.settings.model import Settings
 from yarddesk.sync.conflicts import OnConflict
 from yarddesk.sync.copy import Wires
-from yarddesk.sync.deciding import Deciding, Decision
+from yarddesk.sync.deciding import Alone, Deciding, Decision
 from yarddesk.sync.history import HISTORY_FILE, History
 from yarddesk.sync.intake import Intake
 from yarddesk.sync.journal import Journal
@@ -202,6 +202,10 @@ class SyncService:
             elif part.upstream not in parts:
                 queue.enqueue(job, part)
         return changed
+
+    def move_tags_by(self, alone: Alone) -> None:
+        """What pushes hold while they move a tag is held here as well, where a decision moves one."""
+        self._deciding.alone = alone
 
     # PushListener
 

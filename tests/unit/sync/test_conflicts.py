@@ -14,12 +14,15 @@ import pytest
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import Image, build_image, build_index
 from tests.unit.sync.yard import REPOSITORY, Yard, parse_digest, running, settle
+from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamRefused
 from yarddesk.errors import YarddeskError
 from yarddesk.events import TagConflict
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
 from yarddesk.oci.name import Tag
+from yarddesk.registry.intake import ManifestIntake
+from yarddesk.registry.locks import Gate
 from yarddesk.settings.model import Settings, SyncSettings, TagFilter, UpstreamSettings
 from yarddesk.sync.snapshot import ConflictChoice
 from yarddesk.sync.states import JobState
@@ -324,6 +327,50 @@ async def test_another_tag_goes_only_where_the_first_could_not(tmp_path: Path) -
         await yard.until_empty()
         assert (await corp.tag_of("team/app", "v1"), await mirror.tag_of("team/app", "v1")) == (theirs, ours)
         assert (await corp.tag_of("team/app", "v1-mine"), await mirror.tag_of("team/app", "v1-mine")) == (ours, None)
+
+
+async def test_another_tag_waits_for_a_push_of_it_and_gives_way_to_that(tmp_path: Path) -> None:
+    async with running(tmp_path, sync=policy("ask")) as yard:
+        await in_conflict(yard)
+        intake, other = ManifestIntake(yard.store, yard.service, Gate()), Tag.parse("v1-mine")
+        yard.service.move_tags_by(intake.alone)
+        image = build_image("pushed meanwhile")
+        await yard.put_blobs(image)
+        manifest = parse_manifest(image.manifest.content, image.manifest.media_type)
+        begun, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def wait() -> None:
+            begun.set()
+            await goes_on.wait()
+
+        push = asyncio.create_task(intake.take(REPOSITORY, manifest, (other,), check=wait))
+        await begun.wait()
+        decision = asyncio.create_task(yard.service.decide("team/app:v1", ConflictChoice.TAG, tag=other))
+        await settle()
+        assert not decision.done()
+        goes_on.set()
+        await push
+        with pytest.raises(YarddeskError, match="is another image here already"):
+            await decision
+        assert (await yard.store.resolve(REPOSITORY, other)).digest == manifest.digest
+        assert yard.part().conflict is not None
+
+
+async def test_what_is_pushed_again_while_another_tag_waits_is_to_be_looked_at_again(tmp_path: Path) -> None:
+    async with running(tmp_path, sync=policy("ask")) as yard:
+        await in_conflict(yard)
+        intake, other = ManifestIntake(yard.store, yard.service, Gate()), Tag.parse("v1-mine")
+        yard.service.move_tags_by(intake.alone)
+        async with intake.alone(REPOSITORY, other):
+            decision = asyncio.create_task(yard.service.decide("team/app:v1", ConflictChoice.TAG, tag=other))
+            newer = await yard.push(build_image("newer"))
+        with pytest.raises(YarddeskError, match="was pushed again meanwhile"):
+            await decision
+        job = yard.job()
+        assert job is not None
+        assert job.digest == newer.digest
+        with pytest.raises(NotFound):
+            await yard.store.resolve(REPOSITORY, other)
 
 
 @pytest.mark.parametrize("tag", [None, "v1", "taken"])
