@@ -24,8 +24,9 @@ from pathlib import Path
 from tests.faults.oracle import check, check_uploads, push_again
 from tests.faults.ways import OTHER, REPOSITORY, WAYS, QueueClient, Unanswered, delete_again, prepare
 from tests.support.disk_calls import DiskCalls
+from yarddesk.service.opening import open_yard
 from yarddesk.service.reload import SettingsSource
-from yarddesk.service.yard import Yard, open_yard
+from yarddesk.service.yard import Yard
 from yarddesk.settings.loader import load_settings
 
 KILLED = 37

@@ -1,12 +1,39 @@
 """Whether there is room left on the disk that the data folder is on."""
 
+import asyncio
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from yarddesk.events import EventBus, SettingsChanged
 from yarddesk.service.front import Problem, Remedy
 
 _NEARLY_FULL_BYTES: Final = 500_000_000
+_LOOK_SECONDS: Final = 60.0
+
+
+class DiskWatch:
+    """`problem` is what was found at the last look; `min_free` gives what pulls leave free."""
+
+    def __init__(self, data_dir: Path, min_free: Callable[[], int], events: EventBus) -> None:
+        self.problem: Problem | None = None
+        self._data_dir = data_dir
+        self._min_free = min_free
+        self._events = events
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Look from time to time whether the disk is about to be full, until `stop` is set."""
+        while not stop.is_set():
+            problem = await asyncio.to_thread(disk_problem, self._data_dir, self._min_free())
+            if problem != self.problem:
+                self.problem = problem
+                self._events.publish(SettingsChanged())
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await stop.wait()
+            except TimeoutError:
+                continue
 
 
 def disk_problem(data_dir: Path, min_free: int) -> Problem | None:

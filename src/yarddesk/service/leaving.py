@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from yarddesk.service.opening import open_yard
 from yarddesk.service.reload import SettingsSource
-from yarddesk.service.yard import Yard, open_yard
+from yarddesk.service.yard import Yard
 from yarddesk.settings.model import Settings
 
 _CLOSE_SECONDS: Final = 4.5

@@ -1,24 +1,20 @@
-"""A running yard: the registry, the sync worker, the cache and the control API over one store, as nested contexts."""
+"""A running yard: the registry, the sync worker, the cache and the control API over one store."""
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from yarddesk import __version__
 from yarddesk.cache.eviction import Evictor, Known
-from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.content.clock import SystemClock
 from yarddesk.content.credentials import Credential, Secret
 from yarddesk.content.pull_through import PullHealth
 from yarddesk.control.app import control_app
-from yarddesk.control.counters import EventCounters
-from yarddesk.control.event_log import EventLog
 from yarddesk.control.instance import new_token
 from yarddesk.control.surface import WaitOutcome
 from yarddesk.control.works import Work
@@ -32,62 +28,35 @@ from yarddesk.registry.access import Access, WithBodies
 from yarddesk.registry.app import RegistryApp
 from yarddesk.registry.guard import Guard, HostRules
 from yarddesk.registry.server import EmbeddedServer
-from yarddesk.service.accounts import Accounts, upstreams_at
+from yarddesk.service.accounts import upstreams_at
 from yarddesk.service.addresses import ALL_INTERFACES, ENGINE_STATE, engine_address
 from yarddesk.service.announcing import announced
-from yarddesk.service.arrivals import arrivals
 from yarddesk.service.backend import refuse_s3
-from yarddesk.service.disk import disk_problem
+from yarddesk.service.disk import DiskWatch
 from yarddesk.service.docker_logins import DockerLogins
 from yarddesk.service.front import Problem, Remedy, SignInResult
-from yarddesk.service.hooks import Hooks
-from yarddesk.service.keeping import Keeping, NotedArrivals
 from yarddesk.service.logs import configure_logging
 from yarddesk.service.markers import marker_problem
+from yarddesk.service.parts import Parts
 from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.reload import SettingsSource
 from yarddesk.service.request_log import request_log
-from yarddesk.service.routes import YardRoutes, make_routes, open_learned
+from yarddesk.service.routes import make_routes
 from yarddesk.service.surroundings import Surroundings
-from yarddesk.service.unheeded import unheeded_keys
 from yarddesk.service.upkeep import Upkeep
-from yarddesk.service.usage import StoredBytes
 from yarddesk.service.whereabouts import Whereabouts
 from yarddesk.settings.edit import add_upstream, remove_upstream
 from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.model import ServerSettings, Settings, UpstreamSettings
 from yarddesk.settings.upstreams import upstream_from_url
 from yarddesk.settings.watch import file_changes
-from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.storage.lock import InstanceLock
 from yarddesk.sync.errors import NothingToTry
-from yarddesk.sync.history import KEPT
 from yarddesk.sync.service import SyncService
-from yarddesk.upstream.learned import Learned
 
 _log = logging.getLogger(__name__)
 
-_DISK_LOOK_SECONDS: Final = 60.0
 _REPLACED_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a yard is made of, below its server."""
-
-    store: FilesystemStore
-    stored: StoredBytes
-    events: EventBus
-    event_log: EventLog
-    counters: EventCounters
-    accounts: Accounts
-    learned: Learned
-    routes: YardRoutes
-    sync: SyncService
-    pulls: CachedPulls
-    hooks: Hooks
-    keeping: Keeping
-    traffic: Traffic
 
 
 class Yard:
@@ -144,7 +113,7 @@ class Yard:
             parts.accounts.docker_config, self._without_credentials, lambda name: self.account_changed(name, retry=True)
         )
         self._settings_problem: Problem | None = None
-        self._disk_problem: Problem | None = None
+        self._disk = DiskWatch(self.data_dir, lambda: self._settings.cache.min_free, self.events)
         self._reloading = asyncio.Lock()
         self.show_window: Callable[[], None] | None = None
 
@@ -208,7 +177,7 @@ class Yard:
 
     def problems(self) -> Sequence[Problem]:
         markers = marker_problem(self.sync.snapshot(), self._settings.data_dir)
-        return [problem for problem in (self._disk_problem, self._settings_problem, markers) if problem]
+        return [problem for problem in (self._disk.problem, self._settings_problem, markers) if problem]
 
     async def pins(self) -> Sequence[Mapping[str, object]]:
         return await self._upkeep.pinning.listed()
@@ -374,19 +343,6 @@ class Yard:
             except (YarddeskError, OSError) as error:
                 _log.error("the settings stay as they were: %s", error)
 
-    async def _watch_disk(self, stop: asyncio.Event) -> None:
-        """Look from time to time whether the disk is about to be full."""
-        while not stop.is_set():
-            problem = await asyncio.to_thread(disk_problem, self.data_dir, self._settings.cache.min_free)
-            if problem != self._disk_problem:
-                self._disk_problem = problem
-                self.events.publish(SettingsChanged())
-            try:
-                async with asyncio.timeout(_DISK_LOOK_SECONDS):
-                    await stop.wait()
-            except TimeoutError:
-                continue
-
     def _upstream(self, name: str) -> UpstreamSettings:
         for upstream in self._settings.upstreams:
             if upstream.name == name:
@@ -420,89 +376,12 @@ class Yard:
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_settings(stop), name="settings watch")
-            group.create_task(self._watch_disk(stop), name="disk watch")
+            group.create_task(self._disk.watch(stop), name="disk watch")
             group.create_task(self._docker_logins.watch(stop), name="docker login watch")
             try:
                 yield
             finally:
                 stop.set()
-
-
-@asynccontextmanager
-async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator[Yard]:
-    """Start everything, in order, and end it in the reverse order. Raises YarddeskError."""
-    refuse_s3(settings)
-    for key in unheeded_keys(settings):
-        _log.warning("%s is set in vain: repositories are made at private registries of ECR alone", key)
-    os.umask(0o077)
-    async with AsyncExitStack() as stack:
-        lock = await asyncio.to_thread(InstanceLock.acquire, settings.data_dir)
-        stack.callback(lock.release)
-        events = EventBus()
-        traffic = Traffic()
-        # First of all, so that nothing is told before they listen.
-        event_log, counters = EventLog(events), EventCounters(events)
-        stack.callback(event_log.close)
-        stack.callback(counters.close)
-        stored = StoredBytes(events)
-        store = await stack.enter_async_context(
-            FilesystemStore.open(settings.data_dir, on_usage_changed=stored.changed, on_damaged=stored.damaged)
-        )
-        accounts = await stack.enter_async_context(Accounts())
-        learned = await open_learned(settings.data_dir)
-        stack.push_async_callback(learned.aclose)
-        routes = make_routes(settings, accounts, learned)
-        keeping = await stack.enter_async_context(Keeping.open(settings, SystemClock()))
-        hooks = Hooks(settings.data_dir, settings.sync.on_synced, events, environ=source.environ)
-        sync = SyncService(
-            data_dir=settings.data_dir,
-            store=store,
-            routes=routes,
-            settings=settings,
-            events=events,
-            arrivals=NotedArrivals(keeping.ledger, store, hooks),
-        )
-        hooks.remember = sync.remember
-        pulls = CachedPulls(
-            store=store,
-            routes=routes,
-            settings=settings,
-            events=events,
-            is_queued=lambda name, reference: sync.is_queued(name, reference) or yard.is_changing(name, reference),
-            tag_seen=sync.saw,
-            used=keeping.uses.used,
-            ledger=keeping.ledger,
-            room=keeping.room,
-            traffic=traffic,
-        )
-        yard = Yard(
-            settings,
-            source,
-            Parts(
-                store,
-                stored,
-                events,
-                event_log,
-                counters,
-                accounts,
-                learned,
-                routes,
-                sync,
-                pulls,
-                hooks,
-                keeping,
-                traffic,
-            ),
-        )
-        stack.push_async_callback(yard.close_routes)
-        await stack.enter_async_context(hooks)
-        await stack.enter_async_context(sync)
-        await stack.enter_async_context(pulls)
-        await pulls.heal(arrivals(sync.history(KEPT)))
-        await stack.enter_async_context(yard.evictor)
-        await stack.enter_async_context(yard.serving(lock))
-        await stack.enter_async_context(yard.watching())
-        yield yard
 
 
 def _with_socket_of(old: ServerSettings, new: ServerSettings) -> ServerSettings:

@@ -7,7 +7,13 @@ import pytest
 
 # A whole yard, the server that it runs, what it keeps secrets in, the clients of other registries, the window's toolkit.
 HEAVY = [
-    *("yarddesk.service.yard", "yarddesk.service.alone", "yarddesk.upstream", "yarddesk.storage.filesystem"),
+    *(
+        "yarddesk.service.yard",
+        "yarddesk.service.opening",
+        "yarddesk.service.alone",
+        "yarddesk.upstream",
+        "yarddesk.storage.filesystem",
+    ),
     *("yarddesk.sync.service", "uvicorn", "keyring", "watchfiles", "PySide6"),
 ]
 
