@@ -1,39 +1,34 @@
-"""How images get into the queue: by a push, and at the start from the markers that are there."""
+"""How images get into the queue by a push, and what of it an index takes along."""
 
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 
 from yarddesk.content.graph import descendants
 from yarddesk.content.listener import ManifestPush
-from yarddesk.content.target import Damaged, NotFound
+from yarddesk.content.target import NotFound
 from yarddesk.errors import YarddeskError
-from yarddesk.events import JobAdded, MarkerSetAside
-from yarddesk.oci import media_types
-from yarddesk.oci.descriptor import Descriptor
+from yarddesk.events import JobAdded
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag, format_reference
 from yarddesk.sync.conflicts import shown
-from yarddesk.sync.marker import ALSO_WANTED, Job, Marker, Part, job_of
-from yarddesk.sync.queue import PUSH_FAILED, Queue, no_route, seconds_from
-from yarddesk.sync.schedule import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, PartKey
+from yarddesk.sync.marker import ALSO_WANTED, Job
+from yarddesk.sync.queue import PUSH_FAILED, Queue
+from yarddesk.sync.schedule import PartKey
 from yarddesk.sync.states import JobState
 from yarddesk.sync.transfers import Transfers
-from yarddesk.sync.verdicts import in_words
 from yarddesk.sync.worker import Worker
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 16
 _ENDED_BADLY: Final = frozenset({JobState.CANCELLING, JobState.CANCELLED, JobState.FAILED})
 _MOST_KEPT: Final = 1000
 
 
 class Intake:
-    """Implements PushListener's manifest_pushed, and reads the queue back at the start."""
+    """Implements PushListener's manifest_pushed and push_done."""
 
     def __init__(self, queue: Queue, worker: Worker, transfers: Transfers) -> None:
         self._queue = queue
@@ -60,7 +55,7 @@ class Intake:
         ]
         if not wanted:
             return
-        carried = await self._carried(push.repository, manifest)
+        carried = await self.carried(push.repository, manifest)
         await asyncio.gather(
             *(self._put(push.repository, reference, manifest, upstreams, carried) for reference, upstreams in wanted)
         )
@@ -72,7 +67,7 @@ class Intake:
         """Queue an image that is here under another tag, for these upstreams beside those that it's queued for. Raises StorageError."""
         queued = self._queue.journal.get(format_reference(repository, tag))
         already = [part.upstream for part in queued.open_parts] if queued is not None else []
-        carried = await self._carried(repository, manifest)
+        carried = await self.carried(repository, manifest)
         await self._put(repository, tag, manifest, list(dict.fromkeys([*already, *upstreams])), carried)
         self._worker.wake.set()
 
@@ -83,7 +78,7 @@ class Intake:
             if job is None or job.digest != push.manifest.digest:
                 continue
             try:
-                await self._supersede(job)
+                await self.supersede(job)
             except YarddeskError as error:
                 _log.error("what %s takes along stays queued by itself, too: %s", job.id, error)
         self._worker.wake.set()
@@ -103,7 +98,7 @@ class Intake:
                     going.append(job)
                 else:
                     manifest = await queue.store.get_manifest(push.repository, named)
-                    carried = await self._carried(push.repository, manifest)
+                    carried = await self.carried(push.repository, manifest)
                     await self._put(
                         push.repository, tag, manifest, list(job.parts), carried, written=False, gone=PUSH_FAILED
                     )
@@ -146,15 +141,15 @@ class Intake:
                 if others and await self._promised(others, digest):
                     continue
                 manifest = await queue.store.get_manifest(repository, digest)
-                carried = await self._carried(repository, manifest)
-                await self._supersede(await self._put(repository, digest, manifest, upstreams, carried))
+                carried = await self.carried(repository, manifest)
+                await self.supersede(await self._put(repository, digest, manifest, upstreams, carried))
             except NotFound:
                 continue  # it was deleted here
             except (YarddeskError, OSError) as error:
                 _log.error("%s of %s could not be queued by itself: %s", text, index.id, error)
         self._worker.wake.set()
 
-    async def _let_go(self, job: Job) -> None:
+    async def let_go(self, job: Job) -> None:
         """What an earlier content of its tag took along, and this one doesn't, was seen to: its marker need not say so any more."""
         wanted = job.extra.get(ALSO_WANTED, [])
         carries = self._queue.carries.get(job.id, frozenset())
@@ -166,7 +161,8 @@ class Intake:
         except YarddeskError as error:
             _log.error("the marker of %s could not be written: %s", job.id, error)  # the next start sees to it again
 
-    async def _carried(self, repository: RepositoryName, manifest: Manifest) -> set[Digest]:
+    async def carried(self, repository: RepositoryName, manifest: Manifest) -> set[Digest]:
+        """The manifests that it takes along: those below an index."""
         if not manifest.manifests:
             return set()
         return await descendants(self._queue.store.repository(repository), manifest)
@@ -224,9 +220,9 @@ class Intake:
             queue.ended(*entries)
             await queue.history.write()
             await self.orphaned(old)
-            await self._let_go(job)
+            await self.let_go(job)
 
-    async def _supersede(self, index: Job) -> None:
+    async def supersede(self, index: Job) -> None:
         """Children that were queued by digest go on as part of their index's job, with what they are sending right now."""
         queue = self._queue
         carried = queue.carries.get(index.id, frozenset())
@@ -261,196 +257,6 @@ class Intake:
         carriers = self._queue.carriers(repository, digest)
         if carriers:
             self._arrived(carriers, digest)
-
-    async def load(self) -> None:
-        """Take up the queue as the markers have it, put right what a crash left between marker and tag, and go on."""
-        queue = self._queue
-        markers = await queue.journal.read(queue.clock.now)
-        for aside in queue.journal.set_aside:
-            queue.events.publish(MarkerSetAside(file=aside.file, reason=aside.reason))
-        found = await self._found(markers)
-        jobs, gone = [], []
-        for marker, content in zip(markers, found, strict=True):
-            if content is None:
-                gone.append(marker)
-            elif (job := await self._take_up(marker, content)) is not None:
-                jobs.append(job)
-        for job in jobs:
-            if job.carries:
-                queue.carry(job, job.carries)
-                await self._supersede(job)
-            elif job.media_type in media_types.INDEXES:
-                await self._carry_again(job)
-        for job in jobs:
-            if job.extra.get(ALSO_WANTED):
-                await self.orphaned(job, goes_on=True)
-                await self._let_go(job)
-        for marker in gone:
-            await self._gone(marker)
-        for job in jobs:
-            if queue.journal.is_current(job):
-                for part in job.open_parts:
-                    if part.state is not JobState.BLOCKED or part.missing or part.asks:
-                        queue.enqueue(job, part)
-
-    async def _found(self, markers: Sequence[Marker]) -> list[Descriptor | Exception | None]:
-        """What the markers are about now, in their order. Of most a look at names tells that it's what they say."""
-        by_repository: dict[RepositoryName, list[Marker]] = {}
-        for marker in markers:
-            by_repository.setdefault(marker.repository, []).append(marker)
-        turns = asyncio.Semaphore(_AT_ONCE)
-        found: dict[int, Descriptor | Exception | None] = {}
-
-        async def look(repository: RepositoryName, those: Sequence[Marker]) -> None:
-            async with turns:
-                named = await self._glance(repository, [marker.reference for marker in those])
-            for marker, digest in zip(those, named, strict=True):
-                if digest is not None and digest == marker.digest and marker.media_type:
-                    found[id(marker)] = Descriptor(marker.media_type, digest, 0, manifest=True)
-
-        async def look_closely(marker: Marker) -> None:
-            async with turns:
-                try:
-                    found[id(marker)] = await self._content_of(marker)
-                except Exception as error:  # noqa: BLE001 - logged later; one image's trouble must not keep us from starting
-                    found[id(marker)] = error
-
-        await asyncio.gather(*(look(repository, those) for repository, those in by_repository.items()))
-        await asyncio.gather(*(look_closely(marker) for marker in markers if id(marker) not in found))
-        return [found[id(marker)] for marker in markers]
-
-    async def _glance(self, repository: RepositoryName, references: Sequence[Reference]) -> Sequence[Digest | None]:
-        try:
-            return await self._queue.store.glance(repository, references)
-        except (YarddeskError, OSError) as error:
-            _log.warning("%s is looked at image by image: %s", repository, error)
-            return [None] * len(references)
-
-    async def _take_up(self, marker: Marker, content: Descriptor | Exception) -> Job | None:
-        """The job for a marker and what was found of its image."""
-        if not isinstance(content, Exception):
-            return await self._adopt(marker, content)
-        name = format_reference(marker.repository, marker.reference)
-        if marker.digest is None:
-            _log.error("%s can't be read; its marker is looked at with the next start", name, exc_info=content)
-            return None
-        _log.error("%s can't be read, and is tried again later", name, exc_info=content)
-        job = await self._adopt(marker, Descriptor(marker.media_type, marker.digest, 0, manifest=True))
-        for part in job.open_parts:
-            if part.state is JobState.QUEUED:
-                part.move(JobState.WAITING)
-                part.reason = in_words(content)
-                part.next_attempt = seconds_from(self._queue.clock.now(), FIRST_BACKOFF_SECONDS)
-        return job
-
-    async def _content_of(self, marker: Marker) -> Descriptor | None:
-        """What the marker is about now: what the tag names, else the marker's digest; None where neither is here.
-
-        Raises Damaged where it was here: nobody has deleted it.
-        """
-        references = [marker.reference, *([marker.digest] if marker.digest else [])]
-        damaged: Damaged | None = None
-        for reference in references:
-            try:
-                return await self._queue.store.resolve(marker.repository, reference)
-            except Damaged as error:
-                damaged = error
-            except NotFound:
-                continue
-        if damaged is not None:
-            raise damaged
-        return None
-
-    async def _gone(self, marker: Marker) -> None:
-        queue = self._queue
-        words = "The image was deleted here before it was synced."
-        _log.warning("%s leaves the queue: %s", format_reference(marker.repository, marker.reference), words)
-        ended = marker.digest and job_of(marker, marker.digest, "", marker.upstreams or {}, marker.generation)
-        if ended:
-            await self.orphaned(ended)
-        try:
-            await queue.journal.discard(marker)
-        except YarddeskError as error:
-            _log.error("its marker could not be removed: %s", error)
-            return
-        if ended:
-            queue.ended(*(queue.entry(ended, part, JobState.CANCELLED, words) for part in ended.open_parts))
-            await queue.history.write()
-
-    async def _adopt(self, marker: Marker, content: Descriptor) -> Job:
-        queue = self._queue
-        route = queue.upstreams_of(marker.repository, marker.reference)
-        same = marker.digest in (content.digest, None)
-        if same and marker.upstreams is not None:
-            parts = dict(marker.upstreams)
-        else:
-            parts = {name: Part(name, tries=marker.tries) for name in route or marker.upstreams or ()}
-        generation = marker.generation if same else marker.generation + 1
-        job = job_of(marker, content.digest, content.media_type, parts, generation)
-        if job.paused_until is not None and job.paused_until <= queue.clock.now():
-            job.paused, job.paused_until = False, None
-        elif job.paused_until is not None:
-            queue.timed_jobs[job.id] = job.paused_until
-        queue.journal.adopt(job)
-        rerouted = self.reroute(job)
-        for part in job.open_parts:
-            self._freshen(part, rerouted)
-        if rerouted or not same or marker.upstreams is None:
-            try:
-                await queue.journal.write(job)
-            except YarddeskError as error:
-                # What the marker says is still true enough to come to the same after the next start.
-                _log.error("the marker of %s could not be written: %s", job.id, error)
-        return job
-
-    def _freshen(self, part: Part, rerouted: bool) -> None:
-        """What was true before the restart may not be any more: no wait is longer than a back-off, what was blocked is tried."""
-        latest = self._queue.clock.now() + timedelta(seconds=LONGEST_BACKOFF_SECONDS)
-        if part.next_attempt is not None:
-            part.next_attempt = min(part.next_attempt, latest)
-        stays = part.missing or part.asks
-        if part.state is JobState.BLOCKED and not stays and self._queue.routes.upstream(part.upstream):
-            part.move(JobState.QUEUED)
-            part.reason, part.needs_credentials = "", False
-
-    def reroute(self, job: Job) -> bool:
-        """Let the job follow the settings: whether anything of it changed.
-
-        Where an upstream went and another came to this route, the one takes the place of the other (it was renamed, or moved).
-        Where none came the part stays, blocked, until the upstream is back or a person cancels it.
-        """
-        route = self._queue.upstreams_of(job.repository, job.reference)
-        lost = [part for part in job.open_parts if part.upstream not in route]
-        come = [name for name in route if name not in job.parts]
-        changed = False
-        for part in lost:
-            self._queue.schedule.drop(self._queue.key(job, part))
-            self._worker.stop([self._queue.key(job, part)])
-            if come:
-                del job.parts[part.upstream]
-                changed = True
-            elif not (part.state is JobState.BLOCKED and part.reason == no_route(part.upstream)):
-                if part.state is not JobState.BLOCKED:
-                    part.move(JobState.BLOCKED)
-                part.reason, part.needs_credentials, part.missing = no_route(part.upstream), False, ()
-                part.conflict = None
-                changed = True
-        if lost or not job.parts:  # no parts: it came from a queue whose upstream wasn't known here
-            job.parts |= {name: Part(name) for name in come}
-            changed = changed or bool(come)
-        return changed
-
-    async def _carry_again(self, job: Job) -> None:
-        queue = self._queue
-        try:
-            manifest = await queue.store.get_manifest(job.repository, job.digest)
-            carried = await self._carried(job.repository, manifest)
-        except (YarddeskError, OSError) as error:
-            # Its attempt will meet the same error, and make it the job's reason.
-            _log.warning("%s can't be read yet: %s", job.id, error)
-            return
-        queue.carry(job, carried)
-        await self._supersede(job)
 
 
 def _kept(manifest: Manifest) -> tuple[Digest, ...]:

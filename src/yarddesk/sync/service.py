@@ -31,10 +31,12 @@ from yarddesk.sync.outlook import Outlook
 from yarddesk.sync.pauses import Pauses
 from yarddesk.sync.queue import Queue
 from yarddesk.sync.reach import Reach, SleepWatch
+from yarddesk.sync.rerouting import reroute
 from yarddesk.sync.schedule import Schedule
 from yarddesk.sync.seen import SEEN_FILE, SeenTags
 from yarddesk.sync.slots import Bandwidth, TransferSlots
 from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, SyncSnapshot
+from yarddesk.sync.startup import Startup
 from yarddesk.sync.states import JobState
 from yarddesk.sync.steering import Steering
 from yarddesk.sync.transfers import TransferKey, Transfers
@@ -94,6 +96,7 @@ class SyncService:
         )
         self._worker = Worker(self._queue, self._wires, self._spawn)
         self._intake = Intake(self._queue, self._worker, self._wires.transfers)
+        self._startup = Startup(self._queue, self._worker, self._intake)
         self._worker.orphaned = self._intake.orphaned
         self._steering = Steering(self._queue, self._worker, self._intake.orphaned)
         self._deciding = Deciding(self._queue, self._intake, self, self._steering.end_part)
@@ -195,7 +198,7 @@ class SyncService:
     def _rerouted(self, job: Job) -> bool:
         queue, parts = self._queue, set(job.parts)
         with queue.changing(job):
-            changed = self._intake.reroute(job)
+            changed = reroute(queue, self._worker, job)
         for part in job.open_parts:
             if part.state is JobState.BLOCKED and queue.has_route(job, part):
                 queue.requeue(job, part)
@@ -310,7 +313,7 @@ class SyncService:
         await self._queue.seen.load()
         self._loaded.set()
         self._apply_pauses()
-        await self._intake.load()
+        await self._startup.load()
 
     async def _run(self, running: asyncio.Future[None]) -> None:
         async with asyncio.TaskGroup() as group:

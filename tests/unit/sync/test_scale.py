@@ -19,8 +19,8 @@ from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.settings.model import SyncSettings
 from yarddesk.storage import durable
-from yarddesk.sync.intake import Intake
 from yarddesk.sync.marker_files import QuietFolders
+from yarddesk.sync.startup import Startup
 from yarddesk.sync.watch import FolderWatch
 
 
@@ -105,15 +105,15 @@ async def test_what_an_index_carries_is_in_its_marker_and_need_not_be_read_at_th
             manifest: Manifest = await get_manifest(repository, reference)
             return manifest
 
-        load = Intake.load
+        load = Startup.load
 
-        async def noted_load(intake: Intake) -> None:
+        async def noted_load(startup: Startup) -> None:
             loading.append(True)
-            await load(intake)
+            await load(startup)
             loading.clear()
 
         monkeypatch.setattr(yard.store, "get_manifest", noted)
-        monkeypatch.setattr(Intake, "load", noted_load)
+        monkeypatch.setattr(Startup, "load", noted_load)
         await yard.restart()
         assert read == []
         await yard.push_manifest(index.images[0].manifest)
