@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -31,7 +32,7 @@ BODY_HIGH_WATER: Final = 1024 * 1024
 
 _JOINED_BYTES: Final = 256 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_FORBIDDEN_IN_HEADERS: Final = (b"\r", b"\n", b"\0")
+_FORBIDDEN_IN_HEADERS: Final = re.compile(rb"[\r\n\0]")
 
 
 class AnswerCut(Exception):
@@ -323,7 +324,7 @@ def render_head(status: int, headers: Iterable[tuple[bytes, bytes]], date: bytes
     """The status line and headers of an answer. Raises RuntimeError for a header that would break out of its line."""
     parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, date]
     for name, value in headers:
-        if any(octet in value for octet in _FORBIDDEN_IN_HEADERS):
+        if _FORBIDDEN_IN_HEADERS.search(value):
             raise RuntimeError(f"The header {name!r} holds a line break.")
         parts += (name, b": ", value, b"\r\n")
     parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")

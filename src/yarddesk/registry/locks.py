@@ -19,11 +19,12 @@ class KeyedLocks:
     async def hold(self, *keys: str) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for key in sorted(set(keys)):
-                await stack.enter_async_context(self._hold_one(key))
+                await stack.enter_async_context(self.hold_one(key))
             yield
 
     @asynccontextmanager
-    async def _hold_one(self, key: str) -> AsyncIterator[None]:
+    async def hold_one(self, key: str) -> AsyncIterator[None]:
+        """As `hold`, for a single one."""
         lock, users = self._locks.get(key, (None, 0))
         lock = lock or asyncio.Lock()
         self._locks[key] = (lock, users + 1)

@@ -108,7 +108,8 @@ class Naming:
     def _canonical(self, route: Route) -> Route:
         if self._names is None or not route.name:
             return route
-        return replace(route, name=self._names.canonical(route.name))
+        name = self._names.canonical(route.name)
+        return route if name == route.name else replace(route, name=name)
 
     def _takes_pushes(self, route: Route) -> bool:
         if route.resource in (Resource.UPLOAD, Resource.UPLOADS, Resource.MANIFEST, Resource.BLOB):

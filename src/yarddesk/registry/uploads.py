@@ -90,8 +90,9 @@ class Uploads:
     async def _session(self, route: Route) -> AsyncIterator[UploadSession]:
         """The session, for one request at a time: one whose client has gone may still be writing its last piece."""
         entered = False
+        patience = _BUSY_SECONDS if self._locks.is_wanted(route.rest) else None
         try:
-            async with asyncio.timeout(_BUSY_SECONDS) as limit, self._locks.hold(route.rest):
+            async with asyncio.timeout(patience) as limit, self._locks.hold_one(route.rest):
                 limit.reschedule(None)
                 entered = True
                 yield await self._store.find_upload(route.name, route.rest)
