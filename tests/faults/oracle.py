@@ -154,7 +154,7 @@ def markers(data: Path) -> dict[str, str]:
 
 def check_left_over(data: Path) -> None:
     for path in (data / "uploads").iterdir():
-        assert SESSION.fullmatch(path.name.removesuffix(".repository")), f"left over: {path}"
+        assert SESSION.fullmatch(path.name), f"left over: {path}"
     left = [path for path in data.rglob("*") if path.name.startswith(".") or path.name.startswith("temporary")]
     assert left == [], f"left over: {left}"
 

@@ -27,6 +27,7 @@ from tests.support.images import OCI_CONFIG, Content, Graph, manifest_of
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import parse_manifest
 from yarddesk.oci.name import RepositoryName
+from yarddesk.storage.upload_files import is_of
 from yarddesk.sync.states import JobState
 
 STEPS = (Step.PATCH, Step.STATUS, Step.CLOSE, Step.MANIFEST_PUT, Step.REFERRERS)
@@ -70,8 +71,8 @@ class Central(YarddeskProcess):
         return path.read_text(encoding="ascii").strip() if path.exists() else ""
 
     def uploads_left(self, repository: str) -> list[str]:
-        whose = self.data_dir.glob("uploads/*.repository")
-        return [path.stem for path in whose if path.read_text(encoding="utf-8").strip() == repository]
+        name = RepositoryName.parse(repository)
+        return [path.name for path in self.data_dir.glob("uploads/*-*") if is_of(name, path.name)]
 
 
 @pytest.fixture(scope="module")

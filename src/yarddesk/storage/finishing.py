@@ -19,15 +19,12 @@ class Finishing:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        task = asyncio.create_task(work)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Result] = loop.create_future()
+        task = loop.create_task(_finish(work, waiter))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if not task.done():
-                task.add_done_callback(_report)
-            raise
+        return await waiter
 
     async def wait(self) -> None:
         """Return when nothing is under way."""
@@ -35,7 +32,17 @@ class Finishing:
             await asyncio.wait(tuple(self._tasks))
 
 
-def _report(task: asyncio.Task[Any]) -> None:
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        _log.warning("a change that nobody waited for any more failed: %s", error)
+async def _finish(work: Coroutine[Any, Any, Result], waiter: "asyncio.Future[Result]") -> None:
+    try:
+        result = await work
+    except asyncio.CancelledError:  # by the loop, which ends
+        waiter.cancel()
+        raise
+    except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+        if waiter.done():
+            _log.warning("a change that nobody waited for any more failed: %s", error)
+        else:
+            waiter.set_exception(error)
+    else:
+        if not waiter.done():
+            waiter.set_result(result)

@@ -4,7 +4,7 @@ blobs/sha256/ab/abcd…                       content by digest, shared by all r
 manifests/REPOSITORY/_sha256/HEX            a manifest's bytes; HEX.type beside it: its media type
 manifests/REPOSITORY/_tags/TAG              the digest that the tag names, as text
 manifests/REPOSITORY/_referrers/sha256/HEX/sha256_HEX   the second manifest's subject is the first; empty
-uploads/UUID                                an upload session's bytes; UUID.repository beside it: whose it is
+uploads/UUID                                an upload session's bytes; the UUID tells whose it is (see storage.upload_files)
 quarantine/blob-sha256_HEX-TIME-ID          what didn't hash to its name (see storage.quarantine)
 pending/REPOSITORY/REFERENCE.json           one queued sync
 control.json, control.token, lock, run.json, reserve
@@ -25,7 +25,6 @@ UPLOADS: Final = "uploads"
 PENDING: Final = "pending"
 QUARANTINE: Final = "quarantine"
 TYPE_SUFFIX: Final = ".type"
-REPOSITORY_SUFFIX: Final = ".repository"
 TEMPORARY_PREFIX: Final = "temporary-"
 BESIDE_PREFIX: Final = ".tmp-"
 """Begins the name of a small file on its way to its place in the same folder; no repository's component and no tag begins so."""

@@ -5,12 +5,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from yarddesk.oci.digest import Hasher
 from yarddesk.storage.blobs import hash_file
 from yarddesk.storage.durable import open_file, start_writing, write_all
+from yarddesk.storage.workers import Workers
 
 BUFFER_BYTES: Final = 1024 * 1024
 """What goes to the threads at once."""
@@ -35,7 +35,7 @@ class Transfers:
     """
 
     def __init__(self, threads: int) -> None:
-        self.pool = ThreadPoolExecutor(threads, "yarddesk-transfer")
+        self.workers = Workers(threads, "yarddesk-transfer")
         self.active = 0
         self.gathered = 0
         self._reserved = 0
@@ -132,8 +132,8 @@ class Pipeline:
         self._moved = asyncio.Event()
         transfers.active += 1
         alone = transfers.active < _PROCESSORS
-        self._writing = _Lane(transfers.pool, self._write if alone else self._write_and_hash)
-        self._hashing = _Lane(transfers.pool, self._hash) if alone else None
+        self._writing = _Lane(transfers.workers, self._write if alone else self._write_and_hash)
+        self._hashing = _Lane(transfers.workers, self._hash) if alone else None
 
     @property
     def in_flight(self) -> int:
@@ -248,8 +248,8 @@ class Pipeline:
 class _Lane:
     """Buffers through one function, in order, by one thread at a time, which is given back when there is nothing to do."""
 
-    def __init__(self, pool: ThreadPoolExecutor, work: Callable[[Buffer], None]) -> None:
-        self._pool = pool
+    def __init__(self, workers: Workers, work: Callable[[Buffer], None]) -> None:
+        self._workers = workers
         self._work = work
         self._lock = threading.Lock()
         self._queue: deque[Buffer] = deque()
@@ -261,7 +261,7 @@ class _Lane:
             if self._running:
                 return
             self._running = True
-        self._pool.submit(self._run)
+        self._workers.submit(self._run)
 
     def _run(self) -> None:
         for _ in range(_TURN):
@@ -272,4 +272,4 @@ class _Lane:
                 buffer = self._queue.popleft()
             self._work(buffer)
             del buffer  # not to be held while waiting for the lock
-        self._pool.submit(self._run)  # the others first
+        self._workers.submit(self._run)  # the others first

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from yarddesk.storage.durable import in_words
 from yarddesk.storage.pipeline import Transfers
+from yarddesk.storage.workers import Workers
 
 Result = TypeVar("Result")
 _TRANSFER_THREADS: Final = 8
@@ -21,12 +22,12 @@ class Threads:
         self._root = root
         self.transfers = Transfers(_TRANSFER_THREADS)
         self.reading = ThreadPoolExecutor(_READ_THREADS, "yarddesk-read")
-        self._small = ThreadPoolExecutor(_SMALL_THREADS, "yarddesk-store")
+        self._small = Workers(_SMALL_THREADS, "yarddesk-store")
 
     async def small(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Run something short. An OSError comes back as StorageError, in words."""
         with in_words(self._root):
-            return await asyncio.get_running_loop().run_in_executor(self._small, work, *arguments)
+            return await self._small.run(work, *arguments)
 
     async def read(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Run something that reads whole blobs; as `small`."""
@@ -35,5 +36,6 @@ class Threads:
 
     def close(self) -> None:
         """Blocks until every thread has ended."""
-        for pool in (self.transfers.pool, self.reading, self._small):
-            pool.shutdown()
+        self.transfers.workers.close()
+        self.reading.shutdown()
+        self._small.close()

@@ -58,7 +58,7 @@ class Tree:
 
         `sync=False` where another file goes into the same folder next. `counted`: the usage tells of it.
         """
-        size = os.lstat(temporary).st_size
+        size = os.lstat(temporary).st_size if counted else 0
         with self._lock:
             folder, unsynced, seen = self._ensure(parts)
             # Opened before the rename: a lack of descriptors must not leave a name that isn't durable.
@@ -66,7 +66,7 @@ class Tree:
             try:
                 target = os.path.join(folder, name)
                 before = regular_size(target)
-                replaced = _hold(target)
+                replaced = -1 if before is None else _hold(target)
                 if sync and before is None:
                     self._unsure.add(target)
                 replace(temporary, target)

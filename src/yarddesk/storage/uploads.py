@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import BinaryIO, Final, Self, TypeVar
@@ -273,7 +272,8 @@ class FileUpload:
             descriptor = open_file(self._path, write=True)
         try:
             if rest:
-                os.lseek(descriptor, self._on_disk, os.SEEK_SET)
+                if self._on_disk:
+                    os.lseek(descriptor, self._on_disk, os.SEEK_SET)
                 write_all(descriptor, rest)
                 if not self._catch_up:
                     self._hasher.update(rest)
@@ -320,12 +320,11 @@ class Uploads:
             raise InvalidDigest(
                 f"“{algorithm[:40]}” is not an algorithm for digests.", hint="sha256 and sha512 are known."
             )
-        upload_id = str(uuid.uuid4())
         made: list[FileUpload] = []
         is_wanted = True
 
         async def create() -> FileUpload:
-            await self.on_thread(self.files.create, upload_id, None if filling else repository)
+            upload_id = await self.on_thread(lambda: self.files.create(repository, lasting=not filling))
             upload = self._add(FileUpload(self, upload_id, repository, algorithm, 0, filling=filling))
             made.append(upload)
             if not is_wanted:
@@ -381,7 +380,7 @@ class Uploads:
         self._live.pop(upload.id, None)
 
     async def on_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self.transfers.pool, work, *arguments)
+        return await self.transfers.workers.run(work, *arguments)
 
     def _add(self, upload: FileUpload) -> FileUpload:
         self._live[upload.id] = upload

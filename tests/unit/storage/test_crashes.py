@@ -49,7 +49,7 @@ async def check(data: Path, said: Sequence[str]) -> None:
         ended = any(line.endswith("/run.json") for line in said[:-1])
         assert store.previous_run_ended_cleanly == ended
         for path in (data / "uploads").iterdir():
-            assert path.name.removesuffix(".repository").count("-") == 4, f"left over: {path.name}"
+            assert path.name.count("-") == 4, f"left over: {path.name}"
         await check_content(store)
         await check_promises(store, said)
         await push_blob(store, CONTENT)

@@ -46,7 +46,7 @@ def upload_files(tmp_path: Path) -> list[Path]:
 async def test_a_slow_disk_holds_the_writer_back_and_not_the_loop(
     store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(monkeypatch, "write")
+    gate = Gate(monkeypatch, "fchmod")
     session = asyncio.create_task(store.start_upload(REPOSITORY))
     await gate.reached()
     gate.open()
@@ -236,7 +236,7 @@ async def test_closing_the_store_keeps_what_sessions_hold(tmp_path: Path) -> Non
 async def test_a_session_whose_caller_went_away_while_it_was_made_does_not_stay(
     store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    gate = Gate(monkeypatch, "write")
+    gate = Gate(monkeypatch, "fchmod")
     starting = asyncio.create_task(store.start_upload(REPOSITORY))
     await gate.reached()
     starting.cancel()
