@@ -9,7 +9,7 @@ from typing import Final
 
 from yarddesk.oci.digest import Hasher
 from yarddesk.storage.blobs import hash_file
-from yarddesk.storage.durable import open_file, start_writing, write_all
+from yarddesk.storage.durable import find_room, open_file, start_writing, write_all
 from yarddesk.storage.workers import Workers
 
 BUFFER_BYTES: Final = 1024 * 1024
@@ -22,6 +22,7 @@ _ALL_BYTES: Final = 6 * BUFFER_BYTES
 _TOGETHER_BYTES: Final = 16 * BUFFER_BYTES
 _GATHERED_BYTES: Final = 8 * BUFFER_BYTES
 _WRITE_EVERY_BYTES: Final = 8 * BUFFER_BYTES
+_ROOM_BYTES: Final = 8 * BUFFER_BYTES
 _PROCESSORS: Final = os.cpu_count() or 1
 _TURN: Final = 8
 
@@ -126,6 +127,7 @@ class Pipeline:
         self._accepted = self._written = self._hashed = self._released = 0
         self._releasing = threading.Lock()
         self._end = self._begun = size  # of the file, and of what the system was told to write to the medium
+        self._room_to = size + _ROOM_BYTES  # before that nothing tells that the file is a large one
         self._failure: BaseException | None = None
         self._abandoned = False
         self._waiting = 0
@@ -218,6 +220,9 @@ class Pipeline:
         if self._descriptor < 0:
             self._descriptor = open_file(self._path, write=True)
             os.lseek(self._descriptor, self._size, os.SEEK_SET)
+        if self._end >= self._room_to:
+            self._room_to = self._end + _ROOM_BYTES
+            find_room(self._descriptor, self._end, _ROOM_BYTES)
         write_all(self._descriptor, buffer)
         self._end += len(buffer)
         if self._end - self._begun >= _WRITE_EVERY_BYTES:

@@ -17,7 +17,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest, InvalidDigest
 from yarddesk.oci.name import RepositoryName
 from yarddesk.storage.blobs import hash_file, mark_filled
-from yarddesk.storage.durable import in_words, open_file, storage_error, sync_file, write_all
+from yarddesk.storage.durable import give_room_back, in_words, open_file, storage_error, sync_file, write_all
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.layout import ALGORITHMS
 from yarddesk.storage.pipeline import BUFFER_BYTES, Buffer, Pipeline, Transfers
@@ -268,7 +268,8 @@ class FileUpload:
 
     def _append(self, descriptor: int, rest: bytearray) -> int:
         """Write and hash what is left over; the descriptor, opened where it wasn't."""
-        if descriptor < 0:
+        is_open = descriptor >= 0
+        if not is_open:
             descriptor = open_file(self._path, write=True)
         try:
             if rest:
@@ -277,6 +278,8 @@ class FileUpload:
                 write_all(descriptor, rest)
                 if not self._catch_up:
                     self._hasher.update(rest)
+            if is_open:
+                give_room_back(descriptor)
         except BaseException:
             os.close(descriptor)
             raise

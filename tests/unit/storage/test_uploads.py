@@ -125,6 +125,43 @@ async def test_a_large_upload_is_being_written_to_the_medium_while_it_comes(
     assert len(content) - sum(count for _, count in ranges) <= 8 * MIB
 
 
+@pytest.mark.parametrize("ends", ["flush", "commit"])
+async def test_a_large_upload_takes_no_more_of_the_disk_than_it_has_bytes(
+    store: FilesystemStore, tmp_path: Path, ends: str
+) -> None:
+    content = b"y" * (20 * MIB + 5)
+    upload = await store.start_upload(REPOSITORY)
+    for start in range(0, len(content), MIB):
+        await upload.write(content[start : start + MIB])
+    if ends == "commit":
+        await upload.commit(Digest.of(content))
+    else:
+        await upload.flush()
+    (found,) = [path.stat() for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size >= MIB]
+    assert found.st_size == len(content)
+    assert found.st_blocks * 512 < len(content) + MIB
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_room_is_found_ahead_for_large_uploads_alone_and_is_an_aid_alone(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    asked: list[int] = []
+
+    def find(_descriptor: int, offset: int, _count: int) -> bool:
+        asked.append(offset)
+        return found
+
+    monkeypatch.setattr("yarddesk.storage.pipeline.find_room", find)
+    for size, expected in ((8 * MIB, []), (17 * MIB, [8 * MIB, 16 * MIB])):
+        content = b"z" * size
+        upload = await store.start_upload(REPOSITORY)
+        for start in range(0, size, MIB):
+            await upload.write(content[start : start + MIB])
+        assert await upload.commit(Digest.of(content)) == size
+        assert asked == expected
+
+
 async def test_a_failure_to_begin_writing_to_the_medium_is_not_forgotten(
     store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
