@@ -6,7 +6,7 @@ goes, and only then, no push passes: nobody stands between “its blobs are here
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -25,8 +25,9 @@ from yarddesk.events import BlobsEvicted, Bound, EventBus, ImageEvicted, ImageSy
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag, format_reference
 from yarddesk.settings.model import CacheSettings
-from yarddesk.storage.contents import ContentIndex
+from yarddesk.storage.contents import ContentIndex, copied
 from yarddesk.storage.images import StoredImages
+from yarddesk.storage.references import Packed
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ _REST: Final = 20
 
 _ENOUGH: Final = 0.95
 _BATCH: Final = 50
+_LOOKED_AT_ONCE: Final = 1000
 
 Closed = Callable[[], AbstractAsyncContextManager[None]]
 Queued = Callable[[], Mapping[RepositoryName, frozenset[Digest]]]
@@ -148,13 +150,21 @@ class Evictor:
             if not woken or not self._store.contents.complete:
                 continue
             if not forgotten:
-                self._known.ledger.keep_only(self._is_here)
-                self._known.uses.keep_only(self._is_here)
+                await self._forget_gone()
                 forgotten = True
             try:
                 await self._look()
             except Exception:  # noqa: BLE001 - logged with its traceback; the next change brings the next look
                 _log.exception("the cache could not be looked through")
+
+    async def _forget_gone(self) -> None:
+        """Of what was removed without a word nothing is known any more."""
+        for known in (self._known.ledger, self._known.uses):
+            for place, (repository, digest) in enumerate(known.known()):
+                if place % _LOOKED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                if not self._is_here(repository, digest):
+                    known.gone(repository, (digest,))
 
     async def _look(self) -> None:
         began = self._clock.monotonic()
@@ -165,10 +175,10 @@ class Evictor:
 
     async def survey(self) -> Survey:
         """Look through everything that is stored."""
+        index = [await copied(self._store.contents)]  # popped by the thread, so that it goes there: that takes a while
         queued, routes = self._known.queued(), self._routes
-        index = self._store.contents.copy()
         found = await in_thread(
-            survey, index, self._standing, lambda name: self._wanted(name, routes, queued.get(name, ()))
+            lambda: survey(index.pop(), self._standing, lambda name: self._wanted(name, routes, queued.get(name, ())))
         )
         self._is_used(found.used)
         return found
@@ -184,8 +194,10 @@ class Evictor:
             return
         within = int(bound * _ENOUGH) if self._over else used
         enough = min(within, used - needed)
-        while used > enough and (freed := await self._evict_left_over(_bound(used, within))):
-            used -= freed
+        for first in range(0, len(found.left_over), _BATCH):
+            if used <= enough:
+                break
+            used -= await self._evict_left_over(found.left_over[first : first + _BATCH], _bound(used, within))
         for image in found.images:
             if used <= enough:
                 break
@@ -193,9 +205,9 @@ class Evictor:
             self._is_used(used)
         self._over = bool(bound) and used > bound
 
-    async def _evict_left_over(self, bound: Bound) -> int:
+    async def _evict_left_over(self, seen: Sequence[Packed], bound: Bound) -> int:
         async with self._closed():
-            freed = await self._store.images.remove_left_over(_BATCH)
+            freed = await self._store.images.remove_left_over(seen)
         if freed:
             self._events.publish(BlobsEvicted(size=freed, bound=bound))
         return freed

@@ -121,10 +121,9 @@ class Ledger:
             if self._entries.pop((repository, digest), None) is not None:
                 self._write(_line((repository, digest), None))
 
-    def keep_only(self, is_here: Callable[[RepositoryName, Digest], bool]) -> None:
-        """Forget what was removed without a word."""
-        for repository, digest in [key for key in self._entries if not is_here(*key)]:
-            self.gone(repository, (digest,))
+    def known(self) -> list[tuple[RepositoryName, Digest]]:
+        """All that have an entry."""
+        return list(self._entries)
 
     def _set(self, key: _Key, entry: Entry) -> None:
         if self._entries.get(key) != entry:
@@ -147,8 +146,8 @@ class Ledger:
         read_back = frozenset(At(name, str(place)) for name, place in places.items())
         self._entries[key] = Entry(line["from"], line["pushed"] is not False, read_back)
 
-    def _all(self) -> list[Line]:
-        return [_line(key, entry) for key, entry in self._entries.items()]
+    def _all(self) -> Iterator[Line]:
+        return (_line(key, entry) for key, entry in list(self._entries.items()))
 
 
 def _line(key: _Key, entry: Entry | None) -> Line:

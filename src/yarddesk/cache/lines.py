@@ -20,9 +20,9 @@ Line = dict[str, Any]
 
 class Lines:
     """Written one batch after the other, in order. When there are far more than `count` says are true, the file begins anew
-    with those that `everything` gives."""
+    with those that `everything` gives, as they are at that moment, and which a thread goes through."""
 
-    def __init__(self, path: Path, count: Callable[[], int], everything: Callable[[], list[Line]]) -> None:
+    def __init__(self, path: Path, count: Callable[[], int], everything: Callable[[], Iterable[Line]]) -> None:
         self._path = path
         self._count = count
         self._everything = everything
@@ -74,12 +74,11 @@ class Lines:
             while self._unwritten:
                 batch, self._unwritten = self._unwritten, []
                 if self._lines + len(batch) > 2 * self._count() + _SPARE_LINES:
-                    everything = self._everything()
-                    self._lines = len(everything)
-                    await in_thread(replace, self._path, _encoded(everything))
+                    self._lines, everything = self._count(), self._everything()
+                    await in_thread(lambda: replace(self._path, _encoded(everything)))  # noqa: B023
                 else:
                     self._lines += len(batch)
-                    await in_thread(append, self._path, _encoded(batch))
+                    await in_thread(lambda: append(self._path, _encoded(batch)))  # noqa: B023
         except OSError as error:
             _log.error("%s can't be written: %s", self._path, error)
             self._unwritten = batch + self._unwritten

@@ -167,18 +167,15 @@ class Origins:
         self._lines += len(batch)
         try:
             if self._lines > 2 * len(self._origins) + _SPARE_LINES:
-                batch = self._all()
-                self._lines = len(batch)
-                await in_thread(replace, self._path, b"".join(batch))
+                everything = list(self._origins.items())
+                self._lines = len(everything)
+                await in_thread(lambda: replace(self._path, b"".join(_line(*each) for each in everything)))
             else:
                 await in_thread(append, self._path, b"".join(batch))
         except OSError as error:
             _log.error("%s can't be written: %s", self._path, error)
             return False
         return True
-
-    def _all(self) -> list[bytes]:
-        return [_line(key, origin) for key, origin in self._origins.items()]
 
 
 def _line(key: _Key, origin: Origin) -> bytes:

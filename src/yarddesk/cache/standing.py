@@ -39,9 +39,11 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The images that may go, what wasn't used for longest first, and the bytes of all that can be had again."""
+    """The images that may go, what wasn't used for longest first, the blobs that nobody needs, and the bytes of both: of all
+    that can be had again."""
 
     images: list[Image]
+    left_over: list[Packed]
     used: int
 
 
@@ -97,6 +99,7 @@ def survey(index: ContentIndex, standing: Standing, wanted: Callable[[Repository
     used += sum(
         index.blobs[name] for name, count in going.items() if name in index.blobs and index.references[name] == count
     )
-    used += sum(index.blobs[name] for name in left_over(index))
+    left = left_over(index)
+    used += sum(index.blobs[name] for name in left)
     images.sort(key=lambda image: (image.used, image.repository, image.root))
-    return Survey(images, used)
+    return Survey(images, left, used)

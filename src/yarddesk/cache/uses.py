@@ -4,7 +4,7 @@ Noted in memory at each pull, which costs next to nothing, and appended to DATA/
 minute's order, nothing else.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -49,11 +49,9 @@ class Uses:
             self._uses.pop((repository, digest), None)
             self._unwritten.pop((repository, digest), None)
 
-    def keep_only(self, is_here: Callable[[RepositoryName, Digest], bool]) -> None:
-        """Forget what is gone."""
-        for key in [key for key in self._uses if not is_here(*key)]:
-            del self._uses[key]
-            self._unwritten.pop(key, None)
+    def known(self) -> list[tuple[RepositoryName, Digest]]:
+        """All of which it's known."""
+        return list(self._uses)
 
     def write(self) -> None:
         """Have on disk, soon, what was noted since."""
@@ -65,8 +63,8 @@ class Uses:
         self.write()
         await self._lines.close()
 
-    def _all(self) -> list[Line]:
-        return [_line(key, used) for key, used in self._uses.items()]
+    def _all(self) -> Iterator[Line]:
+        return (_line(key, used) for key, used in list(self._uses.items()))
 
 
 def _line(key: _Key, used: float) -> Line:

@@ -11,6 +11,7 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
 _ABOUT = re.compile(r"(sha256|sha512)-[0-9a-f]{64,128}(\.(sig|att|sbom))?")
+_KINDS_ABOUT = ("", ".sig", ".att", ".sbom")
 _MAX_NAME_LENGTH = 255
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -70,6 +71,12 @@ def referrers_tag(digest: Digest) -> Tag:
 def is_about(tag: Tag) -> bool:
     """Whether it's such a tag, or one of those under which cosign keeps a digest's signature, attestations and SBOM."""
     return _ABOUT.fullmatch(tag) is not None
+
+
+def tags_about(digest: Digest) -> list[Tag]:
+    """All of these that a digest may have."""
+    tag = referrers_tag(digest)
+    return [Tag(f"{tag}{kind}") for kind in _KINDS_ABOUT]
 
 
 def parse_reference(text: str) -> Reference:

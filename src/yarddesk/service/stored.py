@@ -17,6 +17,7 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.service.surroundings import Surroundings
+from yarddesk.storage.contents import copied
 
 _CREATED: Final = "org.opencontainers.image.created"
 _MOST_CONFIG_BYTES: Final = 1024 * 1024
@@ -56,7 +57,7 @@ class Stored:
             raise NotFound(f"There is no repository {only} here.")
         await self._store.stock_taken()
         ledger = self._around.keeping.ledger
-        by_upstream = await in_thread(shares, self._store.contents.copy(), ledger.get)
+        by_upstream = await in_thread(shares, await copied(self._store.contents), ledger.get)
         return {
             "used": await self._store.used_bytes(),
             "upstreams": [

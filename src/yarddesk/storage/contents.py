@@ -4,21 +4,25 @@ Read from the disk once, in the background, while changes go on; from then on ev
 loop's thread, but for `copy`'s result, which nobody changes.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest, parse_manifest
 from yarddesk.oci.media_types import ALL_MANIFESTS, IMAGE_CONFIGS
 from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.storage.backwards import Backwards
 from yarddesk.storage.references import Packed, named_in, packed
 
 _CONFIGS: Final = tuple(f'"{kind}"'.encode() for kind in IMAGE_CONFIGS)
 _MORE: Final = (b"manifests", b"subject", b"\\")
 _LOOKED_THROUGH: Final = 64
 """Up to so many tags of a repository are looked through for those of a manifest: an index of them would cost more."""
+
+_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,39 +43,108 @@ class Held:
 
 @dataclass(slots=True)
 class Contents:
-    """One repository."""
+    """One repository. `manifests` and `tags` are changed by its methods alone: what leads to a manifest is looked up, too."""
 
     manifests: dict[Digest, Held] = field(default_factory=dict)
     tags: dict[Tag, Digest] = field(default_factory=dict)
-    _tagged: dict[Digest, Tag | set[Tag]] | None = field(default=None, init=False, repr=False)
-    """The same the other way around, where there are many; a set only where several name one, since that's rare."""
+    _tagged: Backwards[Digest, Tag] | None = field(default=None, init=False, repr=False, compare=False)
+    """None where there are few."""
+    _related: "_Related | None" = field(default=None, init=False, repr=False, compare=False)
+    """None where nothing is."""
+    _in_step: bool = field(default=True, init=False, repr=False, compare=False)
+    """Whether that is so; not in a copy, until somebody asks."""
+
+    def put(self, digest: Digest, held: Held) -> Held | None:
+        """What was there before."""
+        before = self.drop(digest)
+        self.manifests[digest] = held
+        self._relate(digest, held)
+        return before
+
+    def drop(self, digest: Digest) -> Held | None:
+        """What was there."""
+        held = self.manifests.pop(digest, None)
+        if held is not None and self._related is not None:
+            self._related.remove(digest, held)
+        return held
 
     def tag(self, tag: Tag, digest: Digest) -> None:
         self.untag(tag)
         self.tags[tag] = digest
         if self._tagged is not None:
-            _add(self._tagged, digest, tag)
+            self._tagged.add(tag, digest)
         elif len(self.tags) > _LOOKED_THROUGH:
-            self._tagged = {}
-            for each, named in self.tags.items():
-                _add(self._tagged, named, each)
+            self._tagged = Backwards(self.tags.items())
 
     def untag(self, tag: Tag) -> None:
         digest = self.tags.pop(tag, None)
-        if digest is None or self._tagged is None:
-            return
-        names = self._tagged[digest]
-        if isinstance(names, set) and len(names) > 1:
-            names.remove(tag)
-        else:
-            del self._tagged[digest]
+        if digest is not None and self._tagged is not None:
+            self._tagged.remove(tag, digest)
 
     def tags_of(self, digest: Digest) -> list[Tag]:
         """The tags that name it, in lexical order."""
         if self._tagged is None:
             return sorted(tag for tag, named in self.tags.items() if named == digest)
-        names = self._tagged.get(digest, set())
-        return sorted(names) if isinstance(names, set) else [names]
+        return sorted(self._tagged.to(digest))
+
+    def tagged(self) -> Backwards[Digest, Tag]:
+        """The tags by what they name, for several looks. Nobody changes it, and it's true until the next change."""
+        return self._tagged if self._tagged is not None else Backwards(self.tags.items())
+
+    def listed_by(self, digest: Digest) -> Collection[Digest]:
+        """The manifests that list it, or may."""
+        related = self._relations()
+        return () if related is None else related.listed_by.to(packed(digest))
+
+    def about(self, digest: Digest) -> Collection[Digest]:
+        """The manifests whose subject it is."""
+        related = self._relations()
+        return () if related is None else related.about.to(digest)
+
+    def copy(self) -> "Contents":
+        """The same as it is now, for another thread to read."""
+        copied = Contents(dict(self.manifests), dict(self.tags))
+        copied._in_step = False
+        return copied
+
+    def _relations(self) -> "_Related | None":
+        if not self._in_step:
+            for digest, held in self.manifests.items():
+                self._relate(digest, held)
+            self._in_step = True
+        return self._related
+
+    def _relate(self, digest: Digest, held: Held) -> None:
+        if held.children or held.subject is not None or not held.readable:
+            self._related = self._related or _Related()
+            self._related.add(digest, held)
+
+
+class _Related:
+    """What leads to the manifests of a repository; to most of them nothing does."""
+
+    __slots__ = ("about", "listed_by")
+
+    def __init__(self) -> None:
+        self.listed_by: Backwards[Packed, Digest] = Backwards()
+        self.about: Backwards[Digest, Digest] = Backwards()
+
+    def add(self, digest: Digest, held: Held) -> None:
+        for name in _listed(held):
+            self.listed_by.add(digest, name)
+        if held.subject is not None:
+            self.about.add(digest, held.subject)
+
+    def remove(self, digest: Digest, held: Held) -> None:
+        for name in _listed(held):
+            self.listed_by.remove(digest, name)
+        if held.subject is not None:
+            self.about.remove(digest, held.subject)
+
+
+def _listed(held: Held) -> Collection[Packed]:
+    """Of one that can't be read: it may list whatever it names."""
+    return {packed(child) for child in held.children} if held.readable else held.names
 
 
 class ContentIndex:
@@ -105,7 +178,7 @@ class ContentIndex:
     def manifests_gone(self, repository: RepositoryName, digests: Iterable[Digest]) -> None:
         contents = self.repositories.get(repository)
         for digest in digests:
-            held = contents.manifests.pop(digest, None) if contents is not None else None
+            held = contents.drop(digest) if contents is not None else None
             if held is not None:
                 self._count(held.names, -1)
             self._note(repository, digest)
@@ -175,13 +248,10 @@ class ContentIndex:
         self._changes()
 
     def copy(self) -> "ContentIndex":
-        """The same as it is now, for another thread to read."""
+        """The same as it is now, for another thread to read; made in another thread, only where nothing changed meanwhile."""
         copied = ContentIndex()
         copied.complete, copied.changes = self.complete, self.changes
-        copied.repositories = {
-            name: Contents(dict(contents.manifests), dict(contents.tags))
-            for name, contents in self.repositories.items()
-        }
+        copied.repositories = {name: contents.copy() for name, contents in list(self.repositories.items())}
         copied.blobs, copied.filled = dict(self.blobs), set(self.filled)
         copied.references, copied.held = dict(self.references), set(self.held)
         return copied
@@ -205,14 +275,12 @@ class ContentIndex:
         return found
 
     def _put(self, repository: RepositoryName, digest: Digest, held: Held) -> None:
-        manifests = self.repositories.setdefault(repository, Contents()).manifests
-        before = manifests.get(digest)
-        if before is not None:
-            self._count(before.names, -1)
         if not self.complete:
             names = tuple(self._interned.setdefault(name, name) for name in held.names)
             held = replace(held, names=names)
-        manifests[digest] = held
+        before = self.repositories.setdefault(repository, Contents()).put(digest, held)
+        if before is not None:
+            self._count(before.names, -1)
         self._count(held.names, 1)
 
     def _blob(self, name: Packed, size: int, *, filled: bool) -> None:
@@ -253,12 +321,14 @@ class ContentIndex:
             self.changed()
 
 
-def _add(tagged: dict[Digest, Tag | set[Tag]], digest: Digest, tag: Tag) -> None:
-    names = tagged.setdefault(digest, tag)
-    if isinstance(names, set):
-        names.add(tag)
-    elif names != tag:
-        tagged[digest] = {names, tag}
+async def copied(index: ContentIndex) -> ContentIndex:
+    """A copy, taken beside what goes on where that leaves it time enough, since a large one takes a while."""
+    for _ in range(_TRIES):
+        changes = index.changes
+        copy = await in_thread(index.copy)
+        if index.changes == changes:
+            return copy
+    return index.copy()
 
 
 def held_of(manifest: Manifest, stored: float) -> Held:

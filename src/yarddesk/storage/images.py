@@ -64,9 +64,9 @@ class StoredImages:
         unnamed = [digest for digest in blobs if not self._is_named(digest) and not self.is_wanted(digest)]
         return size + sum(await self._remove(unnamed, time.time() + _ANY_AGE_SECONDS) if unnamed else [])
 
-    async def remove_left_over(self, most: int) -> int:
-        """Remove blobs that came through an upstream and that no manifest names (any more), up to so many; how many bytes went."""
-        left = left_over(self._contents)[:most]
+    async def remove_left_over(self, seen: Iterable[Packed]) -> int:
+        """Remove those of these that are still left over: how many bytes went."""
+        left = [name for name in seen if name in self._contents.filled and name not in self._contents.references]
         going = [digest for digest in map(unpacked, left) if not self.is_wanted(digest)]
         return sum(await self._remove(going, time.time() + _ANY_AGE_SECONDS) if going else [])
 
@@ -75,7 +75,7 @@ class StoredImages:
 
 
 def left_over(index: ContentIndex) -> list[Packed]:
-    """The blobs that came through an upstream and that nothing names."""
+    """The blobs that came through an upstream and that no manifest names (any more)."""
     return [name for name in index.filled if name not in index.references]
 
 

@@ -87,7 +87,10 @@ class Stock:
 
     async def _read_manifests(self) -> None:
         async for repository in self._repositories.known():
-            self._contents.read_tags(repository, await self._repositories.read_tags(repository))
+            tags = await self._repositories.read_tags(repository)
+            for start in range(0, len(tags), _PAGE):
+                self._contents.read_tags(repository, tags[start : start + _PAGE])
+                await asyncio.sleep(0)
             digests = await self._repositories.digests(repository)
             for start in range(0, len(digests), _PAGE):
                 found = await self._repositories.read_held(repository, digests[start : start + _PAGE])
