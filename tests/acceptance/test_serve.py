@@ -107,6 +107,8 @@ def test_a_push_needs_no_upstream_and_goes_up_once_it_is_there(serve, docker_reg
     serve.run("retry", "--all")
     serve.run("wait", "team/app:1", "--timeout", "30")
     assert docker_registry.holds("team/app", "1", image)
+    [line] = [line for line in serve.run("history").stdout.splitlines() if "team/app:1" in line]
+    assert "A try before failed: " in line
 
 
 def _state(serve) -> str:

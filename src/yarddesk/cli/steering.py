@@ -143,7 +143,7 @@ def _history(options: argparse.Namespace) -> int:
             entry["replaced"][:19] if entry.get("replaced") else "",
             "" if entry["hook"] else f"{size(entry['bytes_sent'])} sent, {size(entry['bytes_saved'])} there",
             "" if entry["hook"] else f"{entry['seconds']:.1f} s",
-            entry["reason"],
+            " ".join(text for text in (entry["reason"], _failed_before(entry)) if text),
         )
         for entry in history["entries"]
     ]
@@ -151,6 +151,10 @@ def _history(options: argparse.Namespace) -> int:
         ("WHEN", "IMAGE", "UPSTREAM", "OUTCOME", "REPLACED", "BYTES", "TOOK", "REASON"), rows, "Nothing was synced yet."
     )
     return 0
+
+
+def _failed_before(entry: dict[str, Any]) -> str:
+    return f"A try before failed: {entry['error']}" if entry.get("error") else ""
 
 
 def _pause(options: argparse.Namespace) -> int:

@@ -121,6 +121,7 @@ def history_document(entries: Sequence[HistoryEntry]) -> dict[str, Any]:
                 "bytes_saved": entry.bytes_saved,
                 "tries": entry.tries,
                 "reason": entry.reason,
+                "error": entry.error or None,
                 "replaced": str(entry.replaced) if isinstance(entry.replaced, Digest) else None,
                 "hook": entry.hook or None,
             }

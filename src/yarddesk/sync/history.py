@@ -144,6 +144,7 @@ def _document(entry: HistoryEntry) -> dict[str, Any]:
         "replaced": entry.replaced,
         "place": entry.place,
         **({"hook": entry.hook} if entry.hook else {}),
+        **({"error": entry.error} if entry.error else {}),
     }
 
 
@@ -165,6 +166,7 @@ def _entry(line: bytes) -> HistoryEntry:
         replaced=Digest.parse(document["replaced"]) if document.get("replaced") else None,
         hook=str(document.get("hook", "")),
         place=str(document.get("place", "")),
+        error=str(document.get("error", "")),
     )
 
 

@@ -58,7 +58,8 @@ class Part:
     `away`: it waits for nothing but its upstream's return. `asked`: somebody or something says that it's worth a try now;
     `look`: what it was blocked by, while it's only looked whether that still holds.
     `meter` is the last attempt's; `started` (the first attempt's start, monotonic) and `bytes_sent` add up over attempts.
-    `looks`: how often it was looked, in vain, whether what blocks it still holds; `arrived`: those that came in during this attempt.
+    `error`: why its last try that failed did. `looks`: how often it was looked, in vain, whether what blocks it still holds;
+    `arrived`: those that came in during this attempt.
     """
 
     upstream: str
@@ -78,6 +79,7 @@ class Part:
     plan: SendPlan | None = None
     started: float | None = None
     bytes_sent: int = 0
+    error: str = ""
     looks: int = 0
     arrived: frozenset[Digest] = frozenset()
 
@@ -271,14 +273,17 @@ def _from_ours(document: dict[str, Any]) -> Marker:
 
 def _part(name: str, entry: dict[str, Any]) -> Part:
     state = JobState(entry.get("state", "queued"))
+    reason = str(entry.get("reason") or "")
+    tries, away = max(0, int(entry.get("tries") or 0)), bool(entry.get("away"))
     return Part(
         upstream=name,
         state=state if state in _RESTING else JobState.QUEUED,
-        tries=max(0, int(entry.get("tries") or 0)),
+        tries=tries,
         next_attempt=_moment(entry["next_attempt"]) if entry.get("next_attempt") else None,
-        reason=str(entry.get("reason") or ""),
+        reason=reason,
+        error=reason if tries or away else "",
         needs_credentials=bool(entry.get("needs_credentials")),
-        away=bool(entry.get("away")),
+        away=away,
         missing=tuple(Digest.parse(digest) for digest in entry.get("missing") or ()),
         replaced=Digest.parse(entry["replaced"]) if entry.get("replaced") else None,
         conflict=_conflict(entry["conflict"]) if entry.get("conflict") else None,

@@ -158,7 +158,7 @@ class Outcomes:
             looked, part.look = part.look, None
             part.move(verdict.state)
             part.away = waits_for_gate and verdict.state is JobState.WAITING
-            part.reason = verdict.reason
+            part.reason = part.error = verdict.reason
             part.next_attempt = again if verdict.state is JobState.WAITING else None
             part.needs_credentials = verdict.needs_credentials
             part.missing = verdict.missing

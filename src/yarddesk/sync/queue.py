@@ -300,6 +300,7 @@ class Queue:
             reason=reason,
             replaced=part.replaced,
             place=place_at(upstream, job.repository) if upstream is not None else "",
+            error=part.error,
         )
 
 

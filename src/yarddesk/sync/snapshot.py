@@ -139,6 +139,7 @@ class HistoryEntry:
     """A job's part that ended. Sizes in bytes, `seconds` from the first attempt's start; `replaced` is the digest the tag named before.
 
     `place` is where its repository was at that upstream (Upstream.place_of), whatever its name means now; empty: not known.
+    `error`: why the last of its tries that failed did; empty where none did.
     With a `hook` (`command` or `webhook`) it arrived long since, and it's that this could not be told of it, for good.
     """
 
@@ -157,6 +158,7 @@ class HistoryEntry:
     replaced: Digest | None = None
     hook: str = ""
     place: str = ""
+    error: str = ""
 
     @property
     def name(self) -> str:

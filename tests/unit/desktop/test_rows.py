@@ -122,6 +122,13 @@ def test_history_says_what_was_sent_and_what_was_there():
     assert failed.status == "Failed: the name was refused"
 
 
+def test_what_failed_before_it_arrived_is_told_with_the_rest():
+    late = entry("a:1", at=NOW, error="registry.corp is in trouble. [503]")
+    assert "A try before failed: registry.corp is in trouble. [503]" in history_row(late, NOW).explained
+    assert "a try failed: registry.corp is in trouble. [503]" in history_details(late, NOW)
+    assert "failed" not in history_details(entry("a:1", at=NOW), NOW)
+
+
 def test_who_could_not_be_told_of_an_arrival_is_named_and_that_it_arrived():
     untold = entry(
         "a:1", at=NOW, outcome=JobState.FAILED, hook="webhook", reason="hooks.corp answered with status 500."

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.support.images import build_image
 from tests.unit.sync.yard import Yard, running
+from yarddesk.content.upstream import UpstreamTrouble
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.sync.history import History
@@ -37,6 +38,7 @@ def entry(number: int, outcome: JobState = JobState.DONE) -> HistoryEntry:
         bytes_saved=5,
         tries=2,
         reason="“ja”",
+        error="“nein”",
         replaced=Digest.of(b"old"),
         place=PLACE,
     )
@@ -142,6 +144,24 @@ async def test_what_a_newer_push_took_the_place_of_is_on_disk_when_that_push_is_
         [line] = again.recent(10)
         assert (line.digest, line.upstream, line.outcome) == (older.digest, "corp", JobState.CANCELLED)
         assert newer.digest.short in line.reason
+
+
+async def test_why_earlier_tries_failed_is_kept_with_what_became_of_it_over_restarts(tmp_path: Path) -> None:
+    trouble = UpstreamTrouble("corp", "registry.corp is in trouble.", "out of cheese", temporary=True, status=500)
+    async with running(tmp_path) as yard:
+        yard.upstream.fault = lambda what, _: trouble if what == "push_manifest" else None
+        await yard.push(build_image("a"))
+        await yard.until_state("waiting")
+        await yard.restart()
+        yard.upstream.fault = None
+        yard.clock.advance(400)
+        await yard.until_empty()
+        await yard.push(build_image("b"))
+        await yard.until_empty()
+        await yard.restart()
+        second, first = yard.service.history()
+    assert (first.outcome, first.tries, second.error) == (JobState.DONE, 2, "")
+    assert "out of cheese" in first.error
 
 
 @contextmanager

@@ -89,4 +89,6 @@ def history_details(entry: HistoryEntry, now: datetime) -> str:
         lines.append(f"replaced  {entry.replaced}")
     if entry.reason:
         lines.append(f"reason    {words.plain(entry.reason)}")
+    if entry.error:
+        lines.append(f"before    a try failed: {words.plain(entry.error)}")
     return "\n".join(lines)

@@ -52,7 +52,7 @@ def _history_line(entry: HistoryEntry) -> Line:
 def _matches(entry: HistoryEntry, text: str) -> bool:
     if not text:
         return True
-    searched = f"{entry.name} {entry.registry} {entry.upstream} {entry.digest} {entry.reason}".lower()
+    searched = f"{entry.name} {entry.registry} {entry.upstream} {entry.digest} {entry.reason} {entry.error}".lower()
     return all(word in searched for word in text.lower().split())
 
 

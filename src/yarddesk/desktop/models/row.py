@@ -240,6 +240,7 @@ def history_row(entry: HistoryEntry, now: datetime) -> Row:
     else:
         outcome = "Cancelled" if entry.outcome is JobState.CANCELLED else "Failed"
         status = f"{outcome}: {reason}" if reason else outcome
+    before = f"A try before failed: {words.plain(entry.error)}" if entry.error else ""
     glyph, tone = _GLYPHS[entry.outcome]
     at = words.clock(entry.at, now)
     took = words.duration(entry.seconds) if entry.outcome is JobState.DONE else ""
@@ -251,7 +252,7 @@ def history_row(entry: HistoryEntry, now: datetime) -> Row:
         status=status,
         aside=" · ".join(text for text in (took, at) if text),
         spoken=f"{name} to {registry}. {status}. {words.moment_with_time(entry.at, now)}",
-        explained="\n".join(text for text in (f"{name} → {registry}", str(entry.digest), status) if text),
+        explained="\n".join(text for text in (f"{name} → {registry}", str(entry.digest), status, before) if text),
     )
 
 
