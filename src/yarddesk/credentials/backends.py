@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final
-
-from keyring.backend import KeyringBackend
+from typing import TYPE_CHECKING, Any, Final
 
 from yarddesk.content.credentials import CredentialUnavailable
+
+if TYPE_CHECKING:
+    from keyring.backend import KeyringBackend
 
 UNLOCK_SECONDS: Final = 8.0
 """How long a person has for the keychain's own prompt, in seconds; less than the time limit for the whole call."""
@@ -22,7 +23,7 @@ _REFUSED: Final = ("keyring.backends.null", "keyring.backends.fail", "keyrings.a
 _CONFIGURED: Final = "PYTHON_KEYRING_BACKEND"
 
 
-def open_keychain(environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> KeyringBackend:
+def open_keychain(environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> "KeyringBackend":
     """The keychain; may take a while (D-Bus). Raises CredentialUnavailable, with what to do about it.
 
     PYTHON_KEYRING_BACKEND names another one, as for every program that uses keyring, as long as it's safe.
@@ -48,7 +49,7 @@ def open_keychain(environ: Mapping[str, str] | None = None, platform: str = sys.
     )
 
 
-def _configured(named: str) -> KeyringBackend:
+def _configured(named: str) -> "KeyringBackend":
     module, _, name = named.rpartition(".")
     if not module or named.startswith(_REFUSED):
         raise CredentialUnavailable(
@@ -59,7 +60,7 @@ def _configured(named: str) -> KeyringBackend:
     return _made(module, name)
 
 
-def _made(module: str, name: str) -> KeyringBackend:
+def _made(module: str, name: str) -> "KeyringBackend":
     """The back-end, if it can work here."""
     try:
         kind: Any = getattr(import_module(module), name)
@@ -75,7 +76,7 @@ def _made(module: str, name: str) -> KeyringBackend:
     return backend
 
 
-def _with_prompt_limit(kind: Any) -> KeyringBackend:  # noqa: ANN401 - keyring's classes are made by a metaclass without types
+def _with_prompt_limit(kind: Any) -> "KeyringBackend":  # noqa: ANN401 - keyring's classes are made by a metaclass without types
     """keyring waits for ever for somebody to answer the keychain's prompt; where there is nobody, that is too long."""
 
     class SecretService(kind):  # type: ignore[misc]  # as above

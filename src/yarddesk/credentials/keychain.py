@@ -1,16 +1,19 @@
-"""The operating system's keychain, through keyring: macOS Keychain, Windows Credential Locker, Secret Service, KWallet."""
+"""The operating system's keychain, through keyring: macOS Keychain, Windows Credential Locker, Secret Service, KWallet.
+
+keyring is loaded where the keychain is first asked, on its thread: it brings some fifty modules, and many a yard asks none.
+"""
 
 from collections.abc import Callable
-from typing import Final, TypeVar
-
-from keyring.backend import KeyringBackend
-from keyring.errors import KeyringError, KeyringLocked, PasswordDeleteError
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from yarddesk.content.credentials import Credential, CredentialUnavailable
 from yarddesk.content.registry_host import registry_key
 from yarddesk.credentials.backends import open_keychain
 from yarddesk.credentials.secret_text import from_text, parts_of, to_parts
 from yarddesk.credentials.worker import PatientThread
+
+if TYPE_CHECKING:
+    from keyring.backend import KeyringBackend
 
 T = TypeVar("T")
 
@@ -26,7 +29,7 @@ class KeychainStore:
     """
 
     def __init__(
-        self, open_backend: Callable[[], KeyringBackend] = open_keychain, *, limit_seconds: float = _LIMIT_SECONDS
+        self, open_backend: "Callable[[], KeyringBackend]" = open_keychain, *, limit_seconds: float = _LIMIT_SECONDS
     ) -> None:
         self._open_backend = open_backend
         self._backend: KeyringBackend | None = None
@@ -52,10 +55,12 @@ class KeychainStore:
         """End the thread."""
         self._thread.close()
 
-    async def _run(self, call: Callable[[KeyringBackend], T]) -> T:
+    async def _run(self, call: "Callable[[KeyringBackend], T]") -> T:
         return await self._thread.run(lambda: self._called(call))
 
-    def _called(self, call: Callable[[KeyringBackend], T]) -> T:
+    def _called(self, call: "Callable[[KeyringBackend], T]") -> T:
+        from keyring.errors import KeyringError, KeyringLocked
+
         if self._backend is None:
             self._backend = self._open_backend()
         try:
@@ -88,7 +93,7 @@ def _service(registry: str) -> str:
     return f"yarddesk:{registry_key(registry)}"
 
 
-def _read(backend: KeyringBackend, service: str) -> Credential | None:
+def _read(backend: "KeyringBackend", service: str) -> Credential | None:
     text = backend.get_password(service, _ACCOUNT)
     if text is None:
         return None
@@ -99,7 +104,7 @@ def _read(backend: KeyringBackend, service: str) -> Credential | None:
     return from_text(text)
 
 
-def _write(backend: KeyringBackend, service: str, credential: Credential) -> None:
+def _write(backend: "KeyringBackend", service: str, credential: Credential) -> None:
     before = backend.get_password(service, _ACCOUNT)
     head, parts = to_parts(credential)
     # The parts first: whoever reads in between finds the old credential whole.
@@ -112,7 +117,7 @@ def _write(backend: KeyringBackend, service: str, credential: Credential) -> Non
     _remove_parts(backend, service, before)
 
 
-def _remove(backend: KeyringBackend, service: str) -> bool:
+def _remove(backend: "KeyringBackend", service: str) -> bool:
     text = backend.get_password(service, _ACCOUNT)
     if text is None:
         return False
@@ -121,12 +126,14 @@ def _remove(backend: KeyringBackend, service: str) -> bool:
     return True
 
 
-def _remove_parts(backend: KeyringBackend, service: str, head: str | None) -> None:
+def _remove_parts(backend: "KeyringBackend", service: str, head: str | None) -> None:
     for name in parts_of(head or ""):
         _remove_entry(backend, f"{service}#{name}")
 
 
-def _remove_entry(backend: KeyringBackend, service: str) -> None:
+def _remove_entry(backend: "KeyringBackend", service: str) -> None:
+    from keyring.errors import PasswordDeleteError
+
     try:
         backend.delete_password(service, _ACCOUNT)
     except PasswordDeleteError as error:

@@ -21,7 +21,6 @@ should sync that repository. The registry must be running for a proof.
 
 from pathlib import Path
 
-from yarddesk.engines.docker import DockerEngine
 from yarddesk.engines.environment import Ended, EngineEnvironment
 from yarddesk.engines.model import (
     ChangedMeanwhile,
@@ -39,7 +38,6 @@ from yarddesk.engines.model import (
     Sweep,
     Undone,
 )
-from yarddesk.engines.podman import PodmanEngine
 from yarddesk.engines.proof_image import PROOF_REPOSITORY
 
 __all__ = [
@@ -70,6 +68,10 @@ def detect(environment: EngineEnvironment, state_dir: Path) -> tuple[ContainerEn
 
     state_dir: the folder for what undoes a set-up; it is made, 0700, when there is something to keep.
     """
+    # Loaded where somebody looks at engines: no push or pull needs them.
+    from yarddesk.engines.docker import DockerEngine
+    from yarddesk.engines.podman import PodmanEngine
+
     return (DockerEngine(environment, state_dir), PodmanEngine(environment, state_dir))
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -88,7 +89,7 @@ class Yard:
             keyfile=server.keyfile if server.tls else "",
             observer=self._access,
         )
-        self._engines = detect(EngineEnvironment.current(), settings.data_dir / ENGINE_STATE)
+        self._engine_state = settings.data_dir / ENGINE_STATE
         self._upkeep = Upkeep(
             Surroundings(
                 parts.store,
@@ -167,9 +168,9 @@ class Yard:
     def pull_health(self, upstream: str) -> PullHealth:
         return self._parts.pulls.health(upstream)
 
-    @property
+    @cached_property
     def engines(self) -> Sequence[ContainerEngine]:
-        return self._engines
+        return detect(EngineEnvironment.current(), self._engine_state)
 
     @property
     def engine_address(self) -> RegistryAddress:

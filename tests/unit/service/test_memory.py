@@ -53,6 +53,28 @@ def test_no_command_loads_what_draws_tables(tmp_path):
     assert _python(tmp_path, script).splitlines()[-1] == "['httpx._client']"
 
 
+def test_a_yard_loads_what_speaks_to_keychains_and_engines_where_one_is_asked(tmp_path):
+    script = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from yarddesk.service.leaving import last_yard\n"
+        "from yarddesk.service.reload import SettingsSource\n"
+        "from yarddesk.settings.loader import load_settings\n"
+        "def loaded():\n"
+        "    names = ('keyring', 'importlib_metadata', 'yarddesk.engines.docker', 'yarddesk.engines.podman')\n"
+        "    return [name for name in names if name in sys.modules]\n"
+        "async def run():\n"
+        "    file, options = Path(sys.argv[1]) / 'none.yaml', {'data_dir': sys.argv[1] + '/data', 'server.port': '0'}\n"
+        "    settings = load_settings({'YARDDESK_UPSTREAM': ''}, file=file, options=options).settings\n"
+        "    async with last_yard(settings, SettingsSource(file, options, {'YARDDESK_UPSTREAM': ''})) as yard:\n"
+        "        print(loaded(), len(yard.engines), loaded())\n"
+        "asyncio.run(run())\n"
+    )
+    expected = "[] 2 ['yarddesk.engines.docker', 'yarddesk.engines.podman']"
+    (tmp_path / "none.yaml").touch()
+    assert _python(tmp_path, script, str(tmp_path)) == expected
+
+
 def _python(tmp_path, script: str, *arguments: str) -> str:
     environment = clean_environment(tmp_path / "home")
     command = [sys.executable, "-c", script, *arguments]
