@@ -41,6 +41,16 @@ async def test_the_media_type_is_kept_also_where_the_document_does_not_say_it(st
     assert (await store.resolve(REPOSITORY, manifest.digest)).media_type == media_type
 
 
+async def test_the_same_bytes_put_as_another_media_type_are_of_that_one_from_then_on(store: Store) -> None:
+    content = json.dumps({"schemaVersion": 2, "manifests": []}).encode()
+    for media_type in (media_types.DOCKER_MANIFEST_LIST, media_types.OCI_INDEX):
+        manifest = parse_manifest(content, media_type)
+        await store.put_manifest(REPOSITORY, manifest)
+        for _ in range(2):  # once it's read, and once it's known
+            assert await store.get_manifest(REPOSITORY, manifest.digest) == manifest
+            assert await store.resolve(REPOSITORY, manifest.digest) == manifest.descriptor
+
+
 async def test_a_manifest_can_go_by_a_sha512_digest(store: Store) -> None:
     content = image(b"layer").content
     manifest = parse_manifest(content, digest=Digest.of(content, "sha512"))

@@ -182,7 +182,7 @@ class Manifests:
         await self._listener.manifest_deleted(repository, digest, tuple(tags))
 
 
-_parse_often = lru_cache(maxsize=2048)(parse_reference)
+_parse_often = lru_cache(maxsize=512)(parse_reference)
 
 
 def _claimed_digest(reference: Reference, content: bytes) -> Digest | None:

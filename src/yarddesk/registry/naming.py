@@ -47,8 +47,8 @@ class Naming:
 
     def __init__(self, names: Names | None = None) -> None:
         self._names = names
-        # Names are asked for again and again, and the routes behind them don't change.
-        self.plain = lru_cache(maxsize=2048)(self._plain)
+        # Names are asked for again and again, and the routes behind them don't change. An entry takes half a kilobyte.
+        self.plain = lru_cache(maxsize=512)(self._plain)
 
     def _plain(self, raw_path: bytes) -> Route:
         """The route of `/v2/NAME/…`. Raises Refused or InvalidName."""

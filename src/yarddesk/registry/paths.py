@@ -40,7 +40,6 @@ def is_registry_path(raw_path: bytes) -> bool:
     return raw_path.startswith(b"/v2/") or raw_path == b"/v2"
 
 
-@lru_cache(maxsize=2048)
 def parse_path(raw_path: bytes) -> Route:
     """The resource that a path below `/v2/` names. Raises Refused or InvalidName."""
     match _plain(raw_path).split("/")[2:]:
@@ -72,4 +71,8 @@ def _plain(raw_path: bytes) -> str:
 
 
 def _name(components: list[str]) -> RepositoryName:
-    return RepositoryName.parse("/".join(components))
+    return _one_name("/".join(components))
+
+
+# Whoever remembers the names of a repository's thousand tags has its own name once.
+_one_name = lru_cache(maxsize=512)(RepositoryName.parse)

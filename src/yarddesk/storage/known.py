@@ -36,7 +36,13 @@ class KnownManifests:
         named = self._descriptors.get((repository, reference))
         return self._manifests.get((repository, named.digest)) if named is not None else None
 
+    def remember_stored(self, repository: RepositoryName, manifest: Manifest) -> None:
+        """It was put here. Its bytes are read when somebody asks for them: most are pushed, and never pulled from here."""
+        self._descriptors.put((repository, manifest.digest), manifest.descriptor)
+        self._manifests.drop((repository, manifest.digest))  # of another media type, maybe
+
     def remember(self, repository: RepositoryName, manifest: Manifest) -> None:
+        """It was read."""
         self._descriptors.put((repository, manifest.digest), manifest.descriptor)
         cost = 1024 + _PARSED_FACTOR * len(manifest.content)
         self._manifests.put((repository, manifest.digest), manifest, cost)
@@ -56,9 +62,7 @@ class KnownManifests:
     def forget_with_tags(self, repository: RepositoryName, digest: Digest) -> None:
         """The manifest is gone, and tags name it still, or who knows. Looks at all that is known."""
         self.forget_manifest(repository, digest)
-        named = [
-            key for key, (known, _) in self._descriptors.entries() if key[0] == repository and known.digest == digest
-        ]
+        named = [key for key, known in self._descriptors.entries() if key[0] == repository and known.digest == digest]
         for key in named:
             self._descriptors.drop(key)
 

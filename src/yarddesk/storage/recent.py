@@ -12,7 +12,8 @@ class Recent(Generic[Key, Value]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._entries: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
+        self._entries: OrderedDict[Key, Value] = OrderedDict()
+        self._costs: dict[Key, int] = {}  # of those that cost more than one, or nothing
         self._cost = 0
 
     def __len__(self) -> int:
@@ -24,14 +25,13 @@ class Recent(Generic[Key, Value]):
         return self._cost
 
     def get(self, key: Key) -> Value | None:
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        self._entries.move_to_end(key)
-        return entry[0]
+        value = self._entries.get(key)
+        if value is not None:
+            self._entries.move_to_end(key)
+        return value
 
-    def entries(self) -> list[tuple[Key, tuple[Value, int]]]:
-        """All of them with their values and costs."""
+    def entries(self) -> list[tuple[Key, Value]]:
+        """All of them."""
         return list(self._entries.items())
 
     def put(self, key: Key, value: Value, cost: int = 1) -> None:
@@ -39,17 +39,19 @@ class Recent(Generic[Key, Value]):
         self.drop(key)
         if cost > self._limit:
             return
-        self._entries[key] = (value, cost)
+        self._entries[key] = value
+        if cost != 1:
+            self._costs[key] = cost
         self._cost += cost
         while self._cost > self._limit:
-            _, (_, freed) = self._entries.popitem(last=False)
-            self._cost -= freed
+            oldest, _ = self._entries.popitem(last=False)
+            self._cost -= self._costs.pop(oldest, 1)
 
     def drop(self, key: Key) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._cost -= entry[1]
+        if self._entries.pop(key, None) is not None:
+            self._cost -= self._costs.pop(key, 1)
 
     def clear(self) -> None:
         self._entries.clear()
+        self._costs.clear()
         self._cost = 0

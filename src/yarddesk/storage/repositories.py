@@ -98,7 +98,7 @@ class Repositories:
                         self._contents.hold(named_in(manifest.content))
                         raise
                     self._contents.manifest_stored(repository, manifest.digest, held)
-                    self._known.remember(repository, manifest)
+                    self._known.remember_stored(repository, manifest)
                     self._listed.added(repository)
             finally:
                 del self._arriving[arriving]
