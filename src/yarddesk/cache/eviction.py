@@ -227,7 +227,10 @@ class Evictor:
             return 0
         self._known.ledger.gone(image.repository, image.manifests)
         self._known.uses.gone(image.repository, image.manifests)
-        _log.info("evicted %s (%d bytes)", format_reference(image.repository, image.root), freed)
+        named = format_reference(image.repository, image.tags[0] if image.tags else image.root)
+        _log.info("evicted %s (%s, %d bytes)", named, image.root.short, freed)
+        if 0 < self._settings.max_size < freed:
+            _log.warning("%s alone is larger than cache.max_size: each pull of it comes from its upstream", named)
         self._events.publish(
             ImageEvicted(repository=image.repository, digest=image.root, tags=image.tags, size=freed, bound=bound)
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.bounded_yard import (
     ALONE,
     OTHER,
@@ -187,6 +189,19 @@ async def test_it_happens_by_itself(world: World) -> None:
         await until_async(lambda: first.digest not in yard.store.contents.repositories[REPOSITORY].manifests)
         assert await here(yard, second)
         await until_async(lambda: yard.evictor.used < 2000)
+
+
+async def test_an_image_that_never_fits_is_named_in_the_log(
+    yard: BoundedYard, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await pulled(yard, world, "fits", V1)
+    large, blobs = small_image("large", size=5000)
+    await world.publish(large, blobs, V2)
+    await yard.pull(REPOSITORY, V2)
+    yard.bound(3000)
+    await yard.settle()
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == [f"{REPOSITORY}:{V2} alone is larger than cache.max_size: each pull of it comes from its upstream"]
 
 
 async def test_what_would_not_be_enough_is_not_evicted_for_a_full_disk(yard: BoundedYard, world: World) -> None:
