@@ -10,9 +10,9 @@ from yarddesk.storage.layout import NotOurFileName, decode_reference, decode_rep
 
 _OF_THE_WHOLE = {
     "control.json", "control.token", "lock", "run.json", "history.jsonl", "paused.json", "followed-tags.jsonl", "ledger.jsonl",
-    "uses.jsonl", "pins.json",
+    "uses.jsonl", "pins.json", "reserve",
 }  # fmt: skip
-_UPLOAD = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.repository)?")
+_UPLOAD = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEX = {"sha256": re.compile(r"[0-9a-f]{64}"), "sha512": re.compile(r"[0-9a-f]{128}")}
 
 

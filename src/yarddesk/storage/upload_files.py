@@ -12,11 +12,11 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
 from yarddesk.storage.blobs import BlobFiles
 from yarddesk.storage.durable import create_file, regular_size, remove_if_there
-from yarddesk.storage.layout import TEMPORARY_PREFIX, UPLOADS
+from yarddesk.storage.layout import UPLOADS
 from yarddesk.storage.tree import Tree
 
 _log = logging.getLogger(__name__)
-# Version 8, whose content is ours (RFC 9562): others' sessions, with random UUIDs, are told from ours.
+# Version 8, whose content is ours (RFC 9562): what has a random UUID is no session that anybody goes on with in another run.
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _VERSION_AT: Final = 14
 _RANDOM_CHARACTERS: Final = 24
@@ -38,7 +38,7 @@ class UploadFiles:
 
     def create(self, repository: RepositoryName, *, lasting: bool) -> str:
         """The name of an empty session. `lasting`: whoever pushes may go on with it in another run."""
-        upload_id = _new_id(repository) if lasting else f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
+        upload_id = _new_id(repository) if lasting else str(uuid.uuid4())
         self._tree.make((UPLOADS,))
         os.close(create_file(self.path(upload_id)))
         return upload_id
@@ -61,13 +61,10 @@ class UploadFiles:
 
     def sweep(self, idle_seconds: float, in_use: frozenset[str]) -> int:
         """Remove the sessions that nobody wrote to for so long, and what a failing disk kept of small files: how many sessions."""
-        for name in self._names():
-            if name.startswith(TEMPORARY_PREFIX) and name not in in_use and self._is_idle(name, idle_seconds):
-                self.remove(name)
-        abandoned = self.abandoned(idle_seconds) - in_use
-        for upload_id in abandoned:
-            self.remove(upload_id)
-        return len(abandoned)
+        idle = [name for name in self._names() if name not in in_use and self._is_idle(name, idle_seconds)]
+        for name in idle:
+            self.remove(name)
+        return sum(_UUID.fullmatch(name) is not None for name in idle)
 
     def abandoned(self, idle_seconds: float) -> set[str]:
         """The sessions whose files nobody wrote to for so long."""
