@@ -11,7 +11,7 @@ from yarddesk.content.target import NotFound
 from yarddesk.errors import YarddeskError
 from yarddesk.events import JobMoved, PauseChanged
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.oci.name import RepositoryName, Tag, format_reference
 from yarddesk.sync.errors import NothingToTry
 from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.pauses import EVERYTHING, Paused
@@ -225,12 +225,12 @@ class Steering:
 
     async def tag_deleted(self, repository: RepositoryName, tag: Tag) -> None:
         """Nothing is deleted upstream."""
-        jobs = [job for job in self._queue.journal.in_repository(repository) if job.reference == tag]
-        await self.cancel_jobs(jobs, "The tag was deleted here.")
+        job = self._queue.journal.get(format_reference(repository, tag))
+        await self.cancel_jobs([job] if job is not None else [], "The tag was deleted here.")
 
     async def manifest_deleted(self, repository: RepositoryName, digest: Digest) -> None:
         """Also the jobs of tags that named it, of which an earlier try to delete it may have taken some."""
-        jobs = [job for job in self._queue.journal.in_repository(repository) if job.digest == digest]
+        jobs = self._queue.journal.of_digest(repository, digest)
         await self.cancel_jobs(jobs, "The image was deleted here.")
 
     async def withdraw(self, jobs: list[Job]) -> None:

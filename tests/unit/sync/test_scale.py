@@ -19,6 +19,8 @@ from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.settings.model import SyncSettings
 from yarddesk.storage import durable
+from yarddesk.sync.journal import Journal
+from yarddesk.sync.marker import Job
 from yarddesk.sync.marker_files import QuietFolders
 from yarddesk.sync.startup import Startup
 from yarddesk.sync.watch import FolderWatch
@@ -184,6 +186,23 @@ async def test_a_command_about_many_images_waits_for_the_disk_as_often_as_about_
     few, many = await costs(tmp_path / "few", 2), await costs(tmp_path / "many", 40)
     assert few == many
     assert max(many.values()) <= 4, many
+
+
+async def test_a_delete_looks_up_the_jobs_that_it_cancels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
+        await yard.service.pause()
+        first, second = build_image("a"), build_image("b")
+        await yard.push(first, "v1", "v2")
+        await yard.push(second, "v3", "v4")
+
+        def looked_through(_journal: Journal, _repository: RepositoryName) -> list[Job]:
+            raise AssertionError("all that is queued of the repository is looked through")
+
+        monkeypatch.setattr(Journal, "in_repository", looked_through)
+        await yard.service.tag_deleted(REPOSITORY, Tag.parse("v3"))
+        await yard.service.tag_deleted(REPOSITORY, Tag.parse("never-queued"))
+        await yard.service.manifest_deleted(REPOSITORY, parse_digest(first.manifest.digest), ())
+        assert {job.id for job in yard.service.snapshot().jobs} == {f"{REPOSITORY}:v4"}
 
 
 async def test_a_look_at_the_folder_that_takes_long_is_taken_less_often_while_the_system_tells_of_changes(
