@@ -125,7 +125,8 @@ class CachedPulls:
         self._blobs.check_seconds = self._lists.check_seconds = self._referrers.check_seconds = check_seconds
         self._asking.offline = settings.cache.offline
         ways, self._ways = self._ways, _ways(settings)
-        self._asking.forget(but=[name for name, way in ways.items() if self._ways.get(name) == way])
+        same = [name for name, way in ways.items() if self._ways.get(name) == way]
+        self._asking.forget(but=() if self._asking.offline else same)  # offline nobody is probed, either
 
     def look_again(self) -> None:
         """Somebody signed in or out: what upstreams said before says nothing any more."""

@@ -28,7 +28,7 @@ from yarddesk.content.upstream import (
 )
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Tag
-from yarddesk.settings.model import AuthSettings, AuthType, UpstreamSettings
+from yarddesk.settings.model import AuthSettings, AuthType, CacheSettings, UpstreamSettings
 
 BUSY = UpstreamTrouble("corp", "corp asks to wait.", "too many", temporary=True, status=429, retry_after_seconds=120)
 UNAVAILABLE = UpstreamTrouble("corp", "corp is in trouble.", temporary=True, status=503)
@@ -141,6 +141,18 @@ async def test_other_settings_do_not_end_the_probes(cache: Cache) -> None:
     cache.clock.advance(1)
     await until_async(lambda: cache.pulls.health("corp").state == "ok")
     assert await cache.pulled() == manifest
+
+
+async def test_offline_nobody_is_probed(cache: Cache) -> None:
+    settings = replace(cache.settings, upstreams=(UpstreamSettings(registry="registry.corp", name="corp"),))
+    cache.pulls.reload(cache.routes, settings)
+    cache.upstream.away = True
+    await fails(cache)
+    cache.pulls.reload(cache.routes, replace(settings, cache=CacheSettings(offline=True)))
+    await until_async(lambda: cache.clock.next_alarm is None)
+    await fails(cache)
+    cache.clock.advance(60)
+    assert (cache.clock.next_alarm, cache.upstream.pinged) == (None, 0)
 
 
 async def test_a_429_has_its_way_for_as_long_as_it_asks_and_is_passed_on_with_what_is_left(cache: Cache) -> None:
