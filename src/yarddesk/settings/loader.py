@@ -23,6 +23,7 @@ from yarddesk.settings.model import (
 )
 from yarddesk.settings.upstreams import (
     DEFAULT_UPSTREAMS,
+    EntryError,
     name_upstreams,
     upstream_from_entry,
     upstream_from_url,
@@ -189,15 +190,17 @@ def _read_upstream(
     node: CommentedMap, key: str, where: str, path: Path, environ: Mapping[str, str]
 ) -> UpstreamSettings:
     entry: dict[str, Any] = {}
+    places: dict[str, str] = {}
     for place, name, given in _flatten(node, node, "", path, environ, schema.UPSTREAM_KEYS):
         try:
             entry[name] = schema.UPSTREAM_KEYS[name](given)
         except ValueError as error:
             raise SettingsError(place, f"{key}.{name}", str(error)) from error
+        places[name] = place
     try:
         return upstream_from_entry(entry)
-    except ValueError as error:
-        raise SettingsError(where, key, str(error)) from error
+    except EntryError as error:
+        raise SettingsError(places.get(error.key, where), f"{key}.{error.key}", str(error)) from error
 
 
 def _refuse_doubles(upstreams: Sequence[UpstreamSettings], places: Sequence[str]) -> None:

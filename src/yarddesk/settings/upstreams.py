@@ -1,6 +1,7 @@
 """The list of upstreams: entries of the YAML's list, or one from a URL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -35,12 +36,15 @@ def upstream_from_url(url: str, *, prefix: str = "", push: bool = True, pull: bo
 
 
 def upstream_from_entry(entry: Mapping[str, Any]) -> UpstreamSettings:
-    """One entry of the YAML's list, its keys flattened and its values parsed. Raises ValueError; the name may be empty."""
+    """One entry of the YAML's list, its keys flattened and its values parsed. Raises EntryError; the name may be empty."""
     if not entry.get("registry"):
-        raise ValueError("an upstream needs its registry, such as registry.example.com")
+        raise EntryError("registry", "an upstream needs its registry, such as registry.example.com")
     if "@" in entry["registry"]:
-        raise ValueError("a user or password doesn't belong in registry; use auth, or `yarddesk login`")
-    registry, path_in_registry, plain_http = _split_registry(entry["registry"])
+        raise EntryError("registry", "a user or password doesn't belong in registry; use auth, or `yarddesk login`")
+    with _of("registry"):
+        registry, path_in_registry, plain_http = _split_registry(entry["registry"])
+    with _of("manifest_ttl"):
+        manifest_ttl = _manifest_ttl(entry.get("manifest_ttl"))
     own_path = str(entry.get("path", "")).strip("/")
     path = "/".join(part for part in (path_in_registry, own_path) if part)
     return UpstreamSettings(
@@ -56,10 +60,26 @@ def upstream_from_entry(entry: Mapping[str, Any]) -> UpstreamSettings:
             ca_file=entry.get("tls.ca_file", ""),
             plain_http=entry.get("tls.plain_http", plain_http),
         ),
-        manifest_ttl=_manifest_ttl(entry.get("manifest_ttl")),
+        manifest_ttl=manifest_ttl,
         create_repository=entry.get("create_repository", False),
         tags=TagFilter(entry.get("tags.include", ()), entry.get("tags.exclude", ())),
     )
+
+
+class EntryError(ValueError):
+    """`key` of an upstream's entry can't be what it is."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
+@contextmanager
+def _of(key: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise EntryError(key, str(error)) from error
 
 
 def name_upstreams(upstreams: Sequence[UpstreamSettings]) -> tuple[UpstreamSettings, ...]:
@@ -111,7 +131,7 @@ def _checked_path(text: str, what: str) -> str:
     try:
         RepositoryName.parse(path.lower().replace(":", "/") if what == "prefix" else path)
     except InvalidName as error:
-        raise ValueError(f"“{path[:80]}” can't stand before a repository's name") from error
+        raise EntryError(what, f"“{path[:80]}” can't stand before a repository's name") from error
     return path
 
 
@@ -122,9 +142,9 @@ def _auth(entry: Mapping[str, Any]) -> AuthSettings:
         kind = AuthType.KEYCHAIN  # nothing or anything else, as Dockyard reads it
     username, password = entry.get("auth.username", ""), entry.get("auth.password", Secret(""))
     if kind is AuthType.BASIC and not username:
-        raise ValueError("auth.type basic needs auth.username and auth.password")
+        raise EntryError("auth.type", "basic needs auth.username and auth.password")
     if kind in (AuthType.BASIC, AuthType.BEARER) and not password:
-        raise ValueError(f"auth.type {kind} needs auth.password")
+        raise EntryError("auth.type", f"{kind} needs auth.password")
     return AuthSettings(kind, username, password)
 
 
