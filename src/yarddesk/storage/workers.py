@@ -1,6 +1,7 @@
 """Threads whose results come back to a loop: with fewer locks and wake-ups than an executor's, as there are three hops to a small layer."""
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -54,7 +55,8 @@ class Workers:
                 # Whoever ends after us and before the loop has looked need not tell it once more.
                 if not self._is_told:
                     self._is_told = True
-                    loop.call_soon_threadsafe(self._settle)
+                    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                        loop.call_soon_threadsafe(self._settle)
 
         self.submit(job)
         return await future  # type: ignore[return-value]  # what the work gave

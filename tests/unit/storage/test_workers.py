@@ -107,3 +107,21 @@ async def test_closing_waits_for_all_that_was_asked_for_and_ends_the_threads(wor
     await asyncio.gather(*asked)
     with pytest.raises(RuntimeError):
         await workers.run(done.append, 1)
+
+
+def test_work_that_outlives_its_loop_ends_without_a_word(workers: Workers) -> None:
+    begun, free = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        free.wait(30)
+
+    async def begin() -> None:
+        running = asyncio.ensure_future(workers.run(work))
+        await asyncio.to_thread(begun.wait, 30)
+        running.cancel()
+
+    asyncio.run(begin())
+    free.set()
+    workers.close()  # what a thread raised would fail the test
+    assert threads() == set()
