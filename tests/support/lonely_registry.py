@@ -7,7 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from yarddesk.content.listener import ManifestPush
-from yarddesk.content.pull_through import BlobContent, FetchedManifest, ReferrerList, ResolvedManifest, TagPage
+from yarddesk.content.pull_through import (
+    BlobContent,
+    BlobNowhere,
+    FetchedManifest,
+    ReferrerList,
+    ResolvedManifest,
+    TagPage,
+)
 from yarddesk.content.store import Store
 from yarddesk.content.target import NotFound
 from yarddesk.oci.digest import Digest
@@ -45,7 +52,7 @@ class NoUpstreams:
     @asynccontextmanager
     async def open_blob(self, repository: RepositoryName, digest: Digest) -> AsyncIterator[BlobContent]:
         if digest:  # always
-            raise NotFound(f"There is no blob {digest}.")
+            raise BlobNowhere(digest)
         yield BlobContent(0, _nothing)
 
     async def tags(self, repository: RepositoryName, *, last: str = "", limit: int | None = None) -> TagPage | None:

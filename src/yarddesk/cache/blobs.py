@@ -14,9 +14,9 @@ from yarddesk.cache.sources import BlobSource, Liars
 from yarddesk.cache.unkept import KeptWhileRoom, Reads, kept_or_passed_on, passed_on
 from yarddesk.content.clock import Clock
 from yarddesk.content.errors import StorageError, StorageFull
-from yarddesk.content.pull_through import BlobContent
+from yarddesk.content.pull_through import BlobContent, BlobNowhere
 from yarddesk.content.store import Store
-from yarddesk.content.target import DigestMismatch, NotFound
+from yarddesk.content.target import DigestMismatch
 from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure, UpstreamUntrue
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -84,7 +84,7 @@ class CachedBlobs:
                     return
                 size = await self._size(upstreams, repository, digest)
                 if size is None:
-                    raise NotFound(f"There is no blob {digest} here, and none of its upstreams has it.")
+                    raise BlobNowhere(digest)
                 if not await self._room.admits(size, self._fills.coming):
                     break
                 if self._fills.ended != ended and await self._store.blob_size(digest) is not None:

@@ -5,11 +5,19 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import Quota
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
+
+
+class BlobNowhere(NotFound):
+    """Said to a HEAD as to a GET: the length that the one is told is that of the other's answer."""
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__(f"There is no blob {digest} here, and none of its upstreams has it.")
 
 
 @dataclass(frozen=True, slots=True)

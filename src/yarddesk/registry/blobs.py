@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 from starlette.requests import Request
 
 from yarddesk.content.errors import StorageError
-from yarddesk.content.pull_through import BlobContent, PullThrough
+from yarddesk.content.pull_through import BlobContent, BlobNowhere, PullThrough
 from yarddesk.content.store import Store
 from yarddesk.content.target import Damaged, DigestMismatch, NotFound
 from yarddesk.content.threads import in_thread, in_thread_to_the_end
@@ -55,7 +55,7 @@ class Blobs:
         if size is None:
             size = await self._pull_through.blob_size(route.name, digest)
         if size is None:
-            raise NotFound(f"There is no blob {digest}.")
+            raise BlobNowhere(digest)
         return Answer(200, _headers(digest), body_size=size)
 
     async def get(self, request: Request, route: Route) -> BlobAnswer:
