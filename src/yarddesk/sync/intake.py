@@ -216,8 +216,9 @@ class Intake:
                 queue.tell(job, part, state, now)
         if old.digest != job.digest:
             self._worker.replaced(job)
-            entries = [queue.entry(old, part, JobState.CANCELLED, words) for part in old.open_parts]
-            queue.ended(*entries)
+            # Of what is being cancelled whoever does it says so.
+            dropped = [part for part in old.open_parts if part.state is not JobState.CANCELLING]
+            queue.ended(*(queue.entry(old, part, JobState.CANCELLED, words) for part in dropped))
             await queue.history.write()
             await self.orphaned(old)
             await self.let_go(job)

@@ -267,8 +267,8 @@ class Steering:
 
     async def _cancel_part(self, job: Job, part: Part, reason: str = "Cancelled.") -> None:
         queue = self._queue
-        if part.state.is_over:
-            return  # it arrived while the parts before it were cancelled
+        if part.state.is_over or not queue.journal.is_current(job):
+            return  # it arrived, or was pushed again, while the parts before it were cancelled
         entry = queue.entry(job, part, JobState.CANCELLED, reason)
         with queue.changing(job, [part]):
             part.move(JobState.CANCELLING if part.state.is_active else JobState.CANCELLED)

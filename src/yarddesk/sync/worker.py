@@ -132,7 +132,8 @@ class Worker:
             # One that settles has judged by the generation before: what it holds would be tried by nobody any more.
             if attempt.settling or attempt.key.job_id != job.id or name not in job.parts:
                 continue
-            if attempt.part.state.is_active:
+            # One that is being cancelled ends; what was pushed since goes up anew.
+            if attempt.part.state.is_active and attempt.part.state is not JobState.CANCELLING:
                 attempt.job = job
                 job.parts[name] = attempt.part
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -23,13 +24,16 @@ from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.settings.model import Settings, SyncSettings, TagFilter, UpstreamSettings
 from yarddesk.sync.history import History
 from yarddesk.sync.journal import Journal
+from yarddesk.sync.states import JobState
+
+T = TypeVar("T")
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 @dataclass
 class LingeringUpstream(FakeUpstream):
-    """What is cut off there takes until `let_go` is set to end."""
+    """What is cut off there takes until `let_go` is set to end; `stops` may name `resolve`, too."""
 
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -39,8 +43,15 @@ class LingeringUpstream(FakeUpstream):
 
 class _LingeringRepository(FakeRepository):
     async def _read(self, descriptor: Descriptor, source: ContentSource, turn: Turn | None = None) -> bytes:
+        return await self._lingering(super()._read(descriptor, source, turn))
+
+    async def resolve(self, reference: Reference) -> Descriptor:
+        await self._lingering(self._upstream.stop_at("resolve"))
+        return await super().resolve(reference)
+
+    async def _lingering(self, work: Awaitable[T]) -> T:
         try:
-            return await super()._read(descriptor, source, turn)
+            return await work
         except asyncio.CancelledError:
             assert isinstance(self._upstream, LingeringUpstream)
             await self._upstream.let_go.wait()
@@ -346,3 +357,57 @@ async def test_an_image_pushed_again_while_its_arrival_is_written_down_is_tried_
         written.set()
         await yard.until_empty()
         assert not yard.marker().exists()
+
+
+@pytest.mark.parametrize("seed", ["a", "another"])
+async def test_what_is_pushed_again_while_it_is_cancelled_at_one_upstream_goes_there(tmp_path: Path, seed: str) -> None:
+    answers = asyncio.Event()
+    lingering, other = LingeringUpstream(name="a", stops={"resolve": answers}), FakeUpstream(name="b")
+    async with running(tmp_path, upstreams=[lingering, other]) as yard:
+        other.away = True
+        first = await yard.push(build_image("a"))
+        await yard.until_state("preparing", upstream="a")
+        await yard.until_state("waiting", upstream="b")
+        cancelling = asyncio.create_task(yard.service.cancel("a"))
+        await yard.until_state("cancelling", upstream="a")
+        manifest = await yard.push(build_image(seed))
+        answers.set()
+        lingering.let_go.set()
+        assert await cancelling == 1
+        other.away = False
+        yard.clock.advance(301)
+        await yard.until_empty()
+        assert await lingering.tag_of("team/app", "v1") == manifest.digest
+        assert await other.tag_of("team/app", "v1") == manifest.digest
+        ended = [entry for entry in yard.service.history() if entry.upstream == "a"]
+        assert [(entry.digest, entry.outcome, entry.reason) for entry in ended] == [
+            (manifest.digest, JobState.DONE, ""),
+            (first.digest, JobState.CANCELLED, "Cancelled."),
+        ]
+
+
+async def test_what_is_pushed_again_while_others_are_cancelled_before_it_goes_there(tmp_path: Path) -> None:
+    lingering, other = LingeringUpstream(name="a", held=asyncio.Event()), FakeUpstream(name="b", held=asyncio.Event())
+    async with running(tmp_path, upstreams=[lingering, other]) as yard:
+        await yard.push(build_image("a"), "v1")
+        await yard.until(lambda: lingering.sending, "something is being sent")
+        lingering.away = True
+        older = await yard.push(build_image("b"), "v2")
+        await yard.until_state("waiting", "team/app:v2", "a")
+        cancelling = asyncio.create_task(yard.service.cancel("a"))
+        await yard.until_state("cancelling", "team/app:v1", "a")
+        newer = await yard.push(build_image("newer"), "v2")
+        lingering.let_go.set()
+        await cancelling
+        lingering.away = False
+        lingering.release()
+        other.release()
+        yard.clock.advance(301)
+        await yard.until_empty()
+        assert await lingering.tag_of("team/app", "v2") == newer.digest
+        ended = [entry for entry in yard.service.history() if (entry.upstream, entry.reference) == ("a", "v2")]
+        assert [(entry.digest, entry.outcome) for entry in ended] == [
+            (newer.digest, JobState.DONE),
+            (older.digest, JobState.CANCELLED),
+        ]
+        assert "A newer push" in ended[1].reason
