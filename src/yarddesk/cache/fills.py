@@ -117,11 +117,15 @@ class Fill:
     async def reach(self, position: int, end: int) -> int:
         """Return how far, beyond `position`, the file's bytes may be given: as `pieces` gives them. Raises as it does."""
         while True:
-            if self._complete or self._is_true:
+            if self._complete:
                 return end
             if self._failure is not None:
                 raise self._failure
-            free = min(self._file.written if self._file is not None else 0, end - HELD_BACK_BYTES)
+            free = end - HELD_BACK_BYTES
+            if self._is_true:
+                # A slow reader comes back for the rest: what a disk that fails meanwhile made of the file is never complete.
+                return free if position < free else end
+            free = min(self._file.written if self._file is not None else 0, free)
             if position < free:
                 return free
             await self._wait()
