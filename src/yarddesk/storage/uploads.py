@@ -278,7 +278,7 @@ class FileUpload:
                 write_all(descriptor, rest)
                 if not self._catch_up:
                     self._hasher.update(rest)
-            if is_open:
+            if is_open or self._catch_up:  # an earlier run that was killed had found some, maybe
                 give_room_back(descriptor)
         except BaseException:
             os.close(descriptor)

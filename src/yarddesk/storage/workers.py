@@ -38,10 +38,7 @@ class Workers:
             if self.idle:
                 self.idle -= 1
             elif len(self._threads) < self._most:
-                # Daemons: what has begun is waited for by `close`, and a process that never comes to that ends all the same.
-                thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
-                thread.start()
-                self._threads.append(thread)
+                self._begin_thread()
         self._jobs.put(job)
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
@@ -69,6 +66,17 @@ class Workers:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
+
+    def _begin_thread(self) -> None:
+        # Daemons: what has begun is waited for by `close`, and a process that never comes to that ends all the same.
+        thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more of them: those that are there come to it
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _settle(self) -> None:
         self._is_told = False  # first: what ends from now on may not be seen below

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.unit.storage.gate import Gate
 from yarddesk.content.errors import StorageError
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.oci.digest import Digest
-from yarddesk.storage.durable import start_writing
+from yarddesk.storage.durable import find_room, start_writing
 from yarddesk.storage.filesystem import FilesystemStore
 
 MIB = 1024 * 1024
@@ -140,6 +141,36 @@ async def test_a_large_upload_takes_no_more_of_the_disk_than_it_has_bytes(
     (found,) = [path.stat() for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size >= MIB]
     assert found.st_size == len(content)
     assert found.st_blocks * 512 < len(content) + MIB
+
+
+async def test_what_a_run_that_was_killed_had_found_ahead_is_given_back_by_the_one_that_goes_on(tmp_path: Path) -> None:
+    async with FilesystemStore.open(tmp_path / "data") as store:
+        upload = await store.start_upload(REPOSITORY)
+        await upload.write(b"some, ")
+    path = tmp_path / "data" / "uploads" / upload.id
+    with path.open("rb+") as file:
+        find_room(file.fileno(), path.stat().st_size, 8 * MIB)
+    async with FilesystemStore.open(tmp_path / "data") as store:
+        again = await store.find_upload(REPOSITORY, upload.id)
+        await again.write(b"and the rest")
+        await again.commit(Digest.of(b"some, and the rest"))
+    (blob,) = [path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()]
+    assert blob.read_bytes() == b"some, and the rest"
+    assert blob.stat().st_blocks * 512 < MIB
+
+
+async def test_an_upload_needs_no_thread_but_one(store: FilesystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = await store.start_upload(REPOSITORY)
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    content = b"y" * 5 * MIB
+    async with asyncio.timeout(30):
+        for start in range(0, len(content), MIB):
+            await upload.write(content[start : start + MIB])
+        assert await upload.commit(Digest.of(content)) == len(content)
 
 
 @pytest.mark.parametrize("found", [True, False])

@@ -97,6 +97,28 @@ async def test_what_has_begun_goes_on_when_its_caller_is_cancelled(workers: Work
     assert done == [1]
 
 
+async def test_where_the_system_gives_no_more_threads_those_that_are_there_do_it_all(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await workers.run(threading.get_ident)
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    assert len(set(await asyncio.gather(*(workers.run(threading.get_ident) for _ in range(20))))) == 1
+
+
+async def test_without_any_thread_it_is_said_at_once(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(threading.Thread, "start", fail)
+        await workers.run(threading.get_ident)
+    assert await workers.run(divmod, 7, 2) == (3, 1)
+
+
 async def test_closing_waits_for_all_that_was_asked_for_and_ends_the_threads(workers: Workers) -> None:
     done: list[int] = []
     asked = [asyncio.ensure_future(workers.run(done.append, number)) for number in range(100)]
