@@ -113,9 +113,10 @@ async def test_without_any_thread_it_is_said_at_once(workers: Workers, monkeypat
     def fail(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+    with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", fail)
-        await workers.run(threading.get_ident)
+        with pytest.raises(RuntimeError):
+            await workers.run(threading.get_ident)
     assert await workers.run(divmod, 7, 2) == (3, 1)
 
 
