@@ -37,7 +37,7 @@ async def announced(data_dir: Path, url: str, token: Secret, lock: InstanceLock)
     finally:
         keeping_up.cancel()
         await asyncio.wait([keeping_up])
-        await in_thread_to_the_end(withdraw, data_dir)
+        await in_thread_to_the_end(_withdraw, data_dir)
 
 
 async def _keep_up(data_dir: Path, url: str, token: Secret, lock: InstanceLock, *, said: bool) -> None:
@@ -65,6 +65,13 @@ def _say(data_dir: Path, url: str, token: Secret, lock: InstanceLock) -> bool:
                 return False
         else:
             return True
+
+
+def _withdraw(data_dir: Path) -> None:
+    try:
+        withdraw(data_dir)
+    except OSError as error:  # the disk fails, or is read-only by now: we end all the same
+        _log.warning("%s still says that this instance runs: %s", data_dir, error.strerror or error)
 
 
 def _hold_reserve(data_dir: Path) -> None:

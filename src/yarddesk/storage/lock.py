@@ -66,7 +66,12 @@ class InstanceLock:
     def release(self) -> None:
         """Let another have the folder; releasing twice does nothing. The file stays: removing it would race with the next."""
         if self._descriptor >= 0:
-            os.ftruncate(self._descriptor, 0)
+            try:
+                os.ftruncate(self._descriptor, 0)
+            except (
+                OSError
+            ) as error:  # a disk that fails, or is read-only by now: nobody is misled while none holds the lock
+                _log.info("who held the lock still stands in it: %s", error.strerror or error)
             unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -113,3 +114,17 @@ def test_a_folder_that_can_not_be_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         InstanceLock.acquire(tmp_path / "file" / "data")
+
+
+def test_a_disk_that_is_read_only_by_now_keeps_nobody_from_letting_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    lock = InstanceLock.acquire(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", fail)
+        lock.release()
+    with InstanceLock.acquire(tmp_path):
+        pass
