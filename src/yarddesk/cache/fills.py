@@ -87,6 +87,10 @@ class Fill:
             await self._wait()
 
     @property
+    def has_failed(self) -> bool:
+        return self._failure is not None
+
+    @property
     def left_bytes(self) -> int:
         """What is still to come."""
         return max(0, self.size - self._received)
@@ -271,8 +275,9 @@ class Fills:
         self._rooms: dict[object, asyncio.Semaphore] = {}
 
     def find(self, key: object) -> Fill | None:
-        """One that can be joined."""
-        return self._fills.get(key)
+        """One that can be joined: not one that failed, though its end may still have to be told."""
+        fill = self._fills.get(key)
+        return None if fill is None or fill.has_failed else fill
 
     def coming(self) -> int:
         """How many bytes are still to come."""

@@ -18,13 +18,16 @@ from tests.support.content import push_blob
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.waiting import until_async
 from tests.unit.cache.test_pull_through import REPOSITORY, Cache
+from yarddesk.cache.fills import Fills
 from yarddesk.cache.room import Room
 from yarddesk.content.errors import StorageError, StorageFull
 from yarddesk.content.store import UploadSession
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamUntrue
+from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
+from yarddesk.progress.traffic import Traffic
 from yarddesk.storage.durable import sync_file
 from yarddesk.storage.filesystem import FilesystemStore
 
@@ -363,6 +366,20 @@ async def _all_of(cache: Cache, repository: RepositoryName, digest: Digest, into
         async for piece in blob.read(0, blob.size):
             pieces.append(piece)
     return b"".join(pieces)
+
+
+async def test_what_failed_is_joined_by_nobody_though_its_end_is_still_to_be_told(cache: Cache) -> None:
+    """Who got nothing of it looks for it elsewhere at once, and must not find it again."""
+    cache.upstream.corrupt = True
+    fills = Fills(cache.store, 1, Traffic())
+    source = partial(cache.upstream.repository(REPOSITORY).fetch, Descriptor("a/b", DIGEST, len(BLOB), manifest=False))
+    fill = fills.begin("key", "origin", REPOSITORY, DIGEST, len(BLOB), source)
+    assert fills.find("key") is fill
+    while not fill.has_failed:
+        await asyncio.sleep(0)
+    assert fills.brings(DIGEST), "its end is not told yet"
+    assert fills.find("key") is None
+    await fills.close()
 
 
 async def no_room(*_: object, **_named: object) -> UploadSession:
