@@ -300,9 +300,16 @@ def test_a_bucket_that_is_named_while_it_runs_is_refused_as_at_the_start(serve, 
     assert "storage.backend: filesystem" in refused.stderr
 
 
-def test_a_log_that_cannot_be_written_is_named_with_its_line(make_yarddesk):
-    app = make_yarddesk(config="upstreams: []\nlogger:\n  output: /not/there/log\n", started=False)
-    assert f"{app.config_file}:3: logger.output: " in app.run("serve", status=2).stderr
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("logger:\n  output: /not/there/log\n", ":2: logger.output: “/not/there/log” can't be written"),
+        ("server:\n  tls: true\n  certfile: /not/there\n", ":3: server.certfile: /not/there and its key can't be used"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named_with_the_line_that_names_them(make_yarddesk, config, words):
+    app = make_yarddesk(config=config, started=False)
+    assert f"{app.config_file}{words}" in app.run("serve", status=2).stderr
 
 
 def test_the_tokens_file_is_new_at_each_start(serve):

@@ -12,6 +12,7 @@ from yarddesk.control.counters import EventCounters
 from yarddesk.control.event_log import EventLog
 from yarddesk.events import EventBus
 from yarddesk.progress.traffic import Traffic
+from yarddesk.registry.server import TlsUnusable
 from yarddesk.service.accounts import Accounts
 from yarddesk.service.arrivals import arrivals
 from yarddesk.service.backend import refuse_s3
@@ -23,6 +24,7 @@ from yarddesk.service.routes import make_routes, open_learned
 from yarddesk.service.unheeded import unheeded_keys
 from yarddesk.service.usage import StoredBytes
 from yarddesk.service.yard import Yard
+from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.model import Settings
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.storage.lock import InstanceLock
@@ -104,6 +106,10 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         await stack.enter_async_context(pulls)
         await pulls.heal(arrivals(sync.history(KEPT)))
         await stack.enter_async_context(yard.evictor)
-        await stack.enter_async_context(yard.serving(lock))
+        try:
+            await stack.enter_async_context(yard.serving(lock))
+        except TlsUnusable as error:
+            key = "server.certfile"
+            raise SettingsError(settings.place(key), key, f"{error.title} {error.message}", hint=error.hint) from error
         await stack.enter_async_context(yard.watching())
         yield yard
