@@ -55,8 +55,8 @@ def is_found(serve: YarddeskProcess) -> bool:
 def test_it_starts_is_found_and_goes_on_once_there_is_room(make_yarddesk, disk, mode, ended, request):
     environment = request.getfixturevalue("desktop").environment if mode == "desktop" else None
     app = make_yarddesk(mode=mode, data_dir=disk / "data", config=CONFIG, environment=environment)
+    assert (app.data_dir / "reserve").exists()
     app.push("team/app", "1", BEFORE)
-    until((app.data_dir / "reserve").exists, 10, "room that is kept for a start")
     if ended == "killed":
         app.kill()
     else:
@@ -79,7 +79,6 @@ def test_it_starts_is_found_and_goes_on_once_there_is_room(make_yarddesk, disk, 
 def test_where_no_room_was_kept_it_serves_and_is_found_as_soon_as_there_is_some(make_yarddesk, disk):
     serve = make_yarddesk(data_dir=disk / "data", config=CONFIG)
     serve.push("team/app", "1", BEFORE)
-    until((serve.data_dir / "reserve").exists, 10, "room that is kept for a start")
     serve.terminate()
     (serve.data_dir / "reserve").unlink()
     with filled(disk):

@@ -48,12 +48,12 @@ async def _keep_up(data_dir: Path, url: str, token: Secret, lock: InstanceLock, 
         except StorageError as error:
             _log.error("no command finds this instance yet: %s", error)
     while True:
-        await in_thread_to_the_end(_hold_reserve, data_dir)
         await asyncio.sleep(_RESERVE_SECONDS)
+        await in_thread_to_the_end(_hold_reserve, data_dir)
 
 
 def _say(data_dir: Path, url: str, token: Secret, lock: InstanceLock) -> bool:
-    """False where the disk has no room for it."""
+    """False where the disk has no room for it. There is a reserve afterwards, where there is room for that."""
     while True:
         try:
             announce(data_dir, url, token)
@@ -64,6 +64,7 @@ def _say(data_dir: Path, url: str, token: Secret, lock: InstanceLock) -> bool:
             if not give_up_reserve(data_dir):
                 return False
         else:
+            _hold_reserve(data_dir)
             return True
 
 
