@@ -21,6 +21,7 @@ _FOLDER_MODE: Final = 0o700
 _NO_FSYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOTTY)
 _NO_EARLY_WRITING: Final = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM, errno.ESPIPE)
 _BUSY_SECONDS: Final = 2.0
+_PLENTY_BYTES: Final = 1024 * 1024 * 1024
 
 
 def create_file(path: str) -> int:
@@ -120,15 +121,25 @@ def start_writing(descriptor: int, offset: int, count: int) -> None:
 def find_room(descriptor: int, offset: int, count: int) -> bool:
     """Have the file system find the blocks for these bytes at once, which costs less than page by page; whether it did.
 
-    The file's size stays (`give_room_back`). An aid only (Linux: fallocate(2)): where the disk is full, or the system has
-    no such call, it's for the writing to say what can't be done.
+    The file's size stays (`give_room_back`). An aid only (Linux: fallocate(2)): where the system has no such call it's for
+    the writing to say what can't be done, and where the disk is nearly full nobody takes room that another may need first.
     """
-    return _fallocate is not None and _fallocate(descriptor, _FALLOC_FL_KEEP_SIZE, offset, count) == 0
+    if _fallocate is None or not _has_plenty(descriptor):
+        return False
+    return _fallocate(descriptor, _FALLOC_FL_KEEP_SIZE, offset, count) == 0
 
 
 def give_room_back(descriptor: int) -> None:
     """Let go of what `find_room` found beyond the file's end. Raises OSError."""
     os.ftruncate(descriptor, os.fstat(descriptor).st_size)
+
+
+def _has_plenty(descriptor: int) -> bool:
+    """Whether the disk that a file is on is far from full."""
+    try:
+        return shutil.disk_usage(descriptor).free >= _PLENTY_BYTES
+    except OSError:
+        return False
 
 
 def _system_call(name: str, *arguments: object) -> Callable[..., int] | None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.content import REPOSITORY, image, read_blob
+from tests.support.disks import small_disk
 from tests.support.waiting import until_async
 from tests.unit.storage.gate import Gate
 from yarddesk.content.errors import StorageError
@@ -191,6 +192,23 @@ async def test_room_is_found_ahead_for_large_uploads_alone_and_is_an_aid_alone(
             await upload.write(content[start : start + MIB])
         assert await upload.commit(Digest.of(content)) == size
         assert asked == expected
+
+
+async def test_what_large_uploads_find_ahead_takes_no_room_that_others_need(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 36) as disk:
+        async with FilesystemStore.open(disk / "data") as store:
+            large = [await store.start_upload(REPOSITORY) for _ in range(2)]
+            for upload in large:
+                for _ in range(10):
+                    await upload.write(b"l" * MIB)
+            # Of 36 MiB some 20 are written, and those two are still to go on.
+            content = b"s" * 6 * MIB
+            upload = await store.start_upload(REPOSITORY)
+            for start in range(0, len(content), MIB):
+                await upload.write(content[start : start + MIB])
+            assert await upload.commit(Digest.of(content)) == len(content)
+            for upload in large:
+                assert await upload.commit(Digest.of(b"l" * 10 * MIB)) == 10 * MIB
 
 
 async def test_a_failure_to_begin_writing_to_the_medium_is_not_forgotten(
