@@ -50,6 +50,9 @@ STEPS = (
     Step.TAG_PUT,
     Step.READ_BACK,
 )
+ANSWERED = (Step.TAG_GET, Step.MANIFEST_GET, Step.BLOB_GET, Step.CANCEL)
+"""What is only asked where something else was answered in a certain way."""
+
 HEADS = frozenset({Step.TAG_HEAD, Step.MANIFEST_HEAD, Step.BLOB_HEAD, Step.READ_BACK})
 TOLD_BY = {
     Step.TAG_HEAD: Step.TAG_GET,
@@ -62,13 +65,25 @@ TOLD_BY = {
 WORDLESS = frozenset({401, 404, 405})
 """What a HEAD says with these is known without any, or asked by GET in any case."""
 
+CHECKED = frozenset({Step.TAG_GET, Step.MANIFEST_GET})
+"""Whose answers' bodies must have the digest that is known, or told."""
+
 WITH_CONTENT = frozenset({Step.PATCH, Step.PUT_BLOB, Step.MANIFEST_PUT, Step.TAG_PUT})
 UPLOADING = frozenset({Step.PATCH, Step.CLOSE, Step.PUT_BLOB})
 FOLLOWED = frozenset({Step.START, Step.PATCH, Step.STATUS})
 """Whose answers say where it goes on."""
 
 LOOKED_AT = frozenset(
-    {Step.TAG_HEAD, Step.MOUNT, Step.CLOSE, Step.PUT_BLOB, Step.MANIFEST_PUT, Step.TAG_PUT, Step.READ_BACK}
+    {
+        Step.TAG_HEAD,
+        Step.TAG_GET,
+        Step.MOUNT,
+        Step.CLOSE,
+        Step.PUT_BLOB,
+        Step.MANIFEST_PUT,
+        Step.TAG_PUT,
+        Step.READ_BACK,
+    }
 )
 """Whose answers' digest is compared."""
 
@@ -93,6 +108,7 @@ FAULTS: tuple[Fault, ...] = (
     Truncated("matching"),
     Truncated("missing"),
     FlippedByte(0, of="request"),
+    FlippedByte(0, of="answer"),
     WrongDigest(),
     Redirect(),
     ForeignLocation(),
@@ -114,10 +130,12 @@ FAULTS: tuple[Fault, ...] = (
 def impossible(step: Step, fault: Fault) -> str:
     """Why a fault can't be at a step, or says nothing there; empty where it can."""
     match fault:
-        case CutRequest() | FlippedByte() | Stall("request") if step not in WITH_CONTENT:
+        case CutRequest() | FlippedByte(of="request") | Stall("request") if step not in WITH_CONTENT:
             return "this request has no body"
-        case CutAnswer() | Truncated() | Stall("body") if step not in (Step.BLOB_PROBE, Step.REFERRERS):
+        case CutAnswer() | Truncated() | Stall("body") if step not in (Step.BLOB_PROBE, Step.REFERRERS, *CHECKED):
             return "this answer's body is empty, or nobody reads it"
+        case FlippedByte(of="answer") if step not in CHECKED:
+            return "this answer's body is empty, or no digest is known of it"
     return ""
 
 
@@ -140,6 +158,11 @@ CASES = [Case(step, fault) for step in STEPS for fault in FAULTS if not impossib
 
 
 def _ends(step: Step, fault: Fault) -> set[Ends]:
+    if step is Step.BLOB_GET:
+        return {NEEDS_YOU}  # what the HEAD was told stands, and all that is asked for is words
+    if step is Step.CANCEL:
+        # Nothing depends on it; but where the network goes with it, that is away for all else.
+        return {ARRIVES, WAITS} if isinstance(fault, NetworkGone) else {ARRIVES}
     match fault:
         case Status():
             return _of_status(step, fault.status)
@@ -147,7 +170,7 @@ def _ends(step: Step, fault: Fault) -> set[Ends]:
             return {ARRIVES}
         case CutAnswer() | Stall("body") if step is Step.REFERRERS:
             return {WAITS}
-        case CutAnswer() | Truncated() | Stall("body"):
+        case CutAnswer() | Truncated() | Stall("body") if step not in CHECKED:
             return {ARRIVES}  # a body that lacks is what the probe is there to find out: it's sent
         case ForeignLocation() if step not in FOLLOWED:
             return {ARRIVES}  # nobody goes there
@@ -183,7 +206,7 @@ def _of_status(step: Step, status: int) -> set[Ends]:
     if step in HINTS:
         return {ARRIVES}
     if status == 404:
-        return {Step.TAG_HEAD: {ARRIVES}, Step.START: {NEEDS_YOU}}.get(step, {WAITS})
+        return {Step.TAG_HEAD: {ARRIVES}, Step.TAG_GET: {ARRIVES}, Step.START: {NEEDS_YOU}}.get(step, {WAITS})
     if step in (Step.PATCH, Step.PUT_BLOB) and status in (405, 416):
         return {ARRIVES}  # in another of the ways to send a blob
     if step is Step.PATCH:

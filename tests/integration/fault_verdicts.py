@@ -38,7 +38,7 @@ def check_words(part: UpstreamPart, step: Step, fault: Fault) -> None:
     """The reason names the registry and says what it said, or what happened."""
     assert part.registry in part.reason or part.upstream in part.reason
     match fault:
-        case Status(404) if step is Step.READ_BACK:
+        case Status(404) if step in (Step.READ_BACK, Step.MANIFEST_GET):
             assert "doesn't have it" in part.reason
         case Status() if step in HEADS and (fault.status in WORDLESS or fault.status >= 500):
             assert str(fault.status) in part.reason or fault.status == 401  # the answer to a HEAD has no words

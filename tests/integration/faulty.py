@@ -160,10 +160,10 @@ class FaultyYard:
         [part] = await until_async(look, 30, "the image is there, waits or is blocked") or [None]
         return part
 
-    async def settled_by(self, injection: Injection) -> UpstreamPart | None:
+    async def settled_by(self, injection: Injection, tag: str = "v1") -> UpstreamPart | None:
         """As `settled`, once the fault was met: with short limits a slow machine may miss one of them before."""
         for _ in range(4):
-            part = await self.settled()
+            part = await self.settled(tag)
             if injection.hits or part is None or part.next_attempt is None:
                 break
             await self._tried_again(part.next_attempt)

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.fault_table import CASES, FAULTS, SAID, STEPS, TOLD_BY, WORDLESS, Case, Ends, impossible
+from tests.integration.fault_table import (
+    ANSWERED,
+    CASES,
+    FAULTS,
+    SAID,
+    STEPS,
+    TOLD_BY,
+    WORDLESS,
+    Case,
+    Ends,
+    impossible,
+)
 from tests.integration.fault_verdicts import check_wait, check_words, limits_for, state_of
 from tests.integration.faulty import PASSWORD, USER, Door, FaultyYard, build_case, build_small, faulty_yard
 from tests.peers.fault_proxy import FaultProxy
@@ -42,7 +53,7 @@ def door(doors: Door) -> Iterator[Door]:
 
 def test_what_is_impossible_is_so_for_a_reason() -> None:
     assert len(CASES) > len(STEPS) * len(FAULTS) / 2
-    for step in STEPS:
+    for step in (*STEPS, *ANSWERED):
         reasons = {impossible(step, fault) for fault in FAULTS}
         assert "" in reasons
         assert not impossible(step, Status(500))

@@ -254,6 +254,10 @@ class FlippedByte(Fault):
     at: int = 0
     of: Literal["request", "answer"] = "answer"
 
+    @property
+    def title(self) -> str:
+        return f"flipped-{self.of}"
+
     async def sent(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for piece in self._flipped(pieces) if self.of == "request" else pieces:
             yield piece
@@ -358,3 +362,13 @@ async def _until(pieces: AsyncIterator[bytes], end: int) -> AsyncIterator[bytes]
 
 async def _for_ever() -> None:
     await asyncio.Event().wait()
+
+
+@dataclass(frozen=True)
+class Bare(Fault):
+    """The answer doesn't say what kind of manifest it is, nor which."""
+
+    async def answered(self, head: Head, canary: str) -> bytes:
+        for name in ("Content-Type", "Docker-Content-Digest"):
+            head.put(name, None)
+        return head.encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +104,10 @@ class DockerRegistry(RegistryClient):
         """Whether a blob belongs to a repository there."""
         plain = digest.removeprefix("sha256:")
         return (self._on_disk / "repositories" / repository / "_layers/sha256" / plain / "link").exists()
+
+    def forget_blobs(self, repository: str) -> None:
+        """None of the blobs belongs to this repository any more, as after somebody has tidied up there."""
+        shutil.rmtree(self._on_disk / "repositories" / repository / "_layers")
 
     def uploads_left(self, repository: str) -> list[str]:
         """The upload sessions that nobody has closed or cancelled."""

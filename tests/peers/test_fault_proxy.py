@@ -17,6 +17,7 @@ import pytest
 
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.faults import (
+    Bare,
     CutAnswer,
     CutHead,
     CutRequest,
@@ -340,6 +341,11 @@ def test_a_portal_and_a_false_digest(proxy: FaultProxy, client: http.client.HTTP
     client.request("GET", BLOB)
     answer = client.getresponse()
     assert answer.headers["Docker-Content-Digest"] == "sha256:" + "0" * 64
+    assert answer.read() == b"0123456789"
+    proxy.inject(Step.BLOB_GET, Bare())
+    client.request("GET", BLOB)
+    answer = client.getresponse()
+    assert not {"Content-Type", "Docker-Content-Digest"} & set(answer.headers)
     assert answer.read() == b"0123456789"
 
 
