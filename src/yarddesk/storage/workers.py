@@ -14,10 +14,7 @@ _Outcome = tuple["asyncio.Future[object]", object, BaseException | None]
 
 
 class Workers:
-    """At most so many threads, started when they are needed. For one loop; `submit` for any thread.
-
-    `idle`: how many of them wait for something to do.
-    """
+    """At most so many threads, started when they are needed. For one loop; `submit` for any thread."""
 
     def __init__(self, most: int, name: str) -> None:
         self._most: Final = most
@@ -25,21 +22,25 @@ class Workers:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self.idle = 0
+        self._free = 0  # threads beyond the jobs that are there; below zero: jobs that wait for one
         self._closed = False
         self._ended: deque[_Outcome] = deque()
         self._is_told = False
+
+    @property
+    def idle(self) -> int:
+        """How many threads wait for something to do."""
+        return max(0, self._free)
 
     def submit(self, job: Callable[[], None]) -> None:
         """Have a thread call `job`, which raises nothing."""
         with self._lock:
             if self._closed:
                 raise RuntimeError("the threads have ended")
-            if self.idle:
-                self.idle -= 1
-            elif len(self._threads) < self._most:
+            if self._free <= 0 and len(self._threads) < self._most:
                 self._begin_thread()
-        self._jobs.put(job)
+            self._free -= 1
+            self._jobs.put(job)  # still with the lock: after `close` no thread would come to it
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
         """What `work` gives or raises. A caller that is cancelled takes it back as long as no thread has begun it."""
@@ -77,6 +78,7 @@ class Workers:
                 raise
         else:
             self._threads.append(thread)
+            self._free += 1
 
     def _settle(self) -> None:
         self._is_told = False  # first: what ends from now on may not be seen below
@@ -94,7 +96,7 @@ class Workers:
             job()
             del job  # what it refers to must not wait for the next one
             with self._lock:
-                self.idle += 1
+                self._free += 1
 
 
 def _outcome(work: Callable[..., object], arguments: tuple[object, ...]) -> tuple[object, BaseException | None]:

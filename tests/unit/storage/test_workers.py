@@ -105,8 +105,12 @@ async def test_where_the_system_gives_no_more_threads_those_that_are_there_do_it
     def fail(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", fail)
-    assert len(set(await asyncio.gather(*(workers.run(threading.get_ident) for _ in range(20))))) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        assert len(set(await asyncio.gather(*(workers.run(threading.get_ident) for _ in range(20))))) == 1
+    together = threading.Barrier(MOST)
+    await asyncio.gather(*(workers.run(together.wait, 30) for _ in range(MOST)))
+    assert len(threads()) == MOST, "as soon as it gives some again"
 
 
 async def test_without_any_thread_it_is_said_at_once(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
