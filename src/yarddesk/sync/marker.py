@@ -27,7 +27,7 @@ _JOB_KEYS = frozenset(
     | {"paused", "paused_until", "priority", "subject", "carries"}
 )
 _PART_KEYS = frozenset(
-    {"state", "tries", "next_attempt", "reason", "needs_credentials", "missing", "replaced", "conflict", "away"}
+    {"state", "tries", "next_attempt", "reason", "needs_credentials", "missing", "replaced", "conflict", "away", "error"}
 )
 
 
@@ -54,12 +54,11 @@ class Look(NamedTuple):
 class Part:
     """One upstream's part of a job. Below `extra` is what a marker doesn't keep.
 
-    `replaced` is what the tag named there when we (were about to) let it name this.
+    `replaced` is what the tag named there when we (were about to) let it name this. `error`: why its last try that failed did.
     `away`: it waits for nothing but its upstream's return. `asked`: somebody or something says that it's worth a try now;
     `look`: what it was blocked by, while it's only looked whether that still holds.
     `meter` is the last attempt's; `started` (the first attempt's start, monotonic) and `bytes_sent` add up over attempts.
-    `error`: why its last try that failed did. `looks`: how often it was looked, in vain, whether what blocks it still holds;
-    `arrived`: those that came in during this attempt.
+    `looks`: how often it was looked, in vain, whether what blocks it still holds; `arrived`: those that came in during this attempt.
     """
 
     upstream: str
@@ -72,6 +71,7 @@ class Part:
     replaced: Digest | None = None
     conflict: Conflict | None = None
     away: bool = False
+    error: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
     asked: bool = False
     look: Look | None = None
@@ -79,7 +79,6 @@ class Part:
     plan: SendPlan | None = None
     started: float | None = None
     bytes_sent: int = 0
-    error: str = ""
     looks: int = 0
     arrived: frozenset[Digest] = frozenset()
 
@@ -235,6 +234,8 @@ def _part_document(part: Part, paused: bool) -> dict[str, Any]:
         document["needs_credentials"] = True
     if part.away:
         document["away"] = True
+    if part.error:
+        document["error"] = part.error
     if part.missing:
         document["missing"] = list(part.missing)
     if part.replaced is not None:
@@ -273,17 +274,15 @@ def _from_ours(document: dict[str, Any]) -> Marker:
 
 def _part(name: str, entry: dict[str, Any]) -> Part:
     state = JobState(entry.get("state", "queued"))
-    reason = str(entry.get("reason") or "")
-    tries, away = max(0, int(entry.get("tries") or 0)), bool(entry.get("away"))
     return Part(
         upstream=name,
         state=state if state in _RESTING else JobState.QUEUED,
-        tries=tries,
+        tries=max(0, int(entry.get("tries") or 0)),
         next_attempt=_moment(entry["next_attempt"]) if entry.get("next_attempt") else None,
-        reason=reason,
-        error=reason if tries or away else "",
+        reason=sys.intern(str(entry.get("reason") or "")),  # of thousands that wait most say the same
+        error=sys.intern(str(entry.get("error") or "")),
         needs_credentials=bool(entry.get("needs_credentials")),
-        away=away,
+        away=bool(entry.get("away")),
         missing=tuple(Digest.parse(digest) for digest in entry.get("missing") or ()),
         replaced=Digest.parse(entry["replaced"]) if entry.get("replaced") else None,
         conflict=_conflict(entry["conflict"]) if entry.get("conflict") else None,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image
 from tests.unit.sync.yard import Yard, running
 from yarddesk.content.upstream import UpstreamTrouble
@@ -162,6 +163,25 @@ async def test_why_earlier_tries_failed_is_kept_with_what_became_of_it_over_rest
         second, first = yard.service.history()
     assert (first.outcome, first.tries, second.error) == (JobState.DONE, 2, "")
     assert "out of cheese" in first.error
+
+
+async def test_why_a_try_failed_is_told_also_where_other_settings_held_the_image_up_since(tmp_path: Path) -> None:
+    trouble = UpstreamTrouble("corp", "registry.corp is in trouble.", "out of cheese", temporary=True, status=500)
+    upstream = FakeUpstream(fault=lambda what, _: trouble if what == "push_manifest" else None)
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        await yard.push(build_image("a"))
+        await yard.until_state("waiting")
+        yard.routes.upstreams.clear()
+        await yard.service.reload(yard.routes, yard.service._settings)
+        assert "the settings changed" in yard.part().reason
+        await yard.restart()
+        upstream.fault = None
+        yard.routes.upstreams.append(upstream)
+        await yard.service.reload(yard.routes, yard.service._settings)
+        await yard.until_empty()
+        [entry] = yard.service.history()
+        assert (entry.outcome, entry.tries) == (JobState.DONE, 2)
+        assert "out of cheese" in entry.error
 
 
 @contextmanager
