@@ -27,7 +27,18 @@ _JOB_KEYS = frozenset(
     | {"paused", "paused_until", "priority", "subject", "carries"}
 )
 _PART_KEYS = frozenset(
-    {"state", "tries", "next_attempt", "reason", "needs_credentials", "missing", "replaced", "conflict", "away", "error"}
+    {
+        "state",
+        "tries",
+        "next_attempt",
+        "reason",
+        "needs_credentials",
+        "missing",
+        "replaced",
+        "conflict",
+        "away",
+        "error",
+    }
 )
 
 
