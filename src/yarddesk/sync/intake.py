@@ -42,9 +42,7 @@ class Intake:
         if not push.tags:
             carriers = queue.carriers(push.repository, manifest.digest)
             self._arrived(carriers, manifest.digest)
-            taken_along = {
-                name for job in carriers for name, part in job.parts.items() if part.state not in _ENDED_BADLY
-            }
+            taken_along = {name for job in carriers for name in _goes_to(job)}
             wanted_by = queue.upstreams_of(push.repository, manifest.digest)
             if carriers and taken_along.issuperset(wanted_by) and await self._promised(carriers, manifest.digest):
                 return
@@ -232,7 +230,7 @@ class Intake:
             for digest in carried
             if (job := queue.journal.get(f"{index.repository}@{digest}")) is not None
             and job is not index
-            and index.parts.keys() >= {part.upstream for part in job.open_parts}
+            and _goes_to(index) >= {part.upstream for part in job.open_parts}
         ]
         for child in await queue.journal.remove_many(children) if children else ():
             for name in child.parts:
@@ -258,6 +256,11 @@ class Intake:
         carriers = self._queue.carriers(repository, digest)
         if carriers:
             self._arrived(carriers, digest)
+
+
+def _goes_to(index: Job) -> set[str]:
+    """The upstreams that it takes along to what it carries, or has taken."""
+    return {name for name, part in index.parts.items() if part.state not in _ENDED_BADLY}
 
 
 def _kept(manifest: Manifest) -> tuple[Digest, ...]:

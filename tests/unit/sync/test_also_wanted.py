@@ -120,3 +120,18 @@ async def test_the_index_gave_way_to_somebody_elses_at_one_upstream(tmp_path: Pa
         assert yard.job(ALONE) is not None
         mirror.away = False
         await arrives(yard)
+
+
+async def test_its_index_was_cancelled_at_one_upstream_before_and_the_process_starts_again(tmp_path: Path) -> None:
+    one, other = FakeUpstream(name="a", away=True), FakeUpstream(name="b", away=True)
+    async with running(tmp_path, upstreams=[one, other]) as yard:
+        await yard.push(INDEX)
+        await yard.until_state("waiting", upstream="a")
+        await yard.service.cancel("a")
+        await yard.push_manifest(PLATFORM.manifest)
+        await yard.restart()
+        assert yard.job(ALONE) is not None
+        other.away = False
+        await arrives(yard)
+        assert await one.tag_of("team/app", "v1") is None
+        assert await other.tag_of("team/app", "v1") == parse_digest(INDEX.manifest.digest)
