@@ -24,19 +24,21 @@ _RESERVE_SECONDS: Final = 60.0
 @asynccontextmanager
 async def announced(data_dir: Path, url: str, token: Secret, lock: InstanceLock) -> AsyncIterator[None]:
     """It's said inside. Where the disk has not even room for that, it's said as soon as it has."""
-    said = await in_thread_to_the_end(_say, data_dir, url, token, lock)
-    if not said:
-        _log.error(
-            "the disk of %s is full: what is stored is served, but no command finds this instance, and pushes are refused, "
-            "until there is room",
-            data_dir,
-        )
-    keeping_up = asyncio.create_task(_keep_up(data_dir, url, token, lock, said=said), name="announcement")
+    keeping_up: asyncio.Task[None] | None = None
     try:
+        said = await in_thread_to_the_end(_say, data_dir, url, token, lock)
+        if not said:
+            _log.error(
+                "the disk of %s is full: what is stored is served, but no command finds this instance, and pushes are refused, "
+                "until there is room",
+                data_dir,
+            )
+        keeping_up = asyncio.create_task(_keep_up(data_dir, url, token, lock, said=said), name="announcement")
         yield
     finally:
-        keeping_up.cancel()
-        await asyncio.wait([keeping_up])
+        if keeping_up is not None:
+            keeping_up.cancel()
+            await asyncio.wait([keeping_up])
         await in_thread_to_the_end(_withdraw, data_dir)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,31 @@ async def test_a_disk_that_is_read_only_by_now_keeps_nobody_from_ending(
         async with announced(tmp_path, URL, new_token(), lock):
             monkeypatch.setattr(os, "unlink", fail)
     assert "still says that this instance runs" in caplog.text
+
+
+async def test_what_is_ended_while_it_is_said_leaves_nothing_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, goes_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def announce(_lock: InstanceLock, _url: str) -> None:
+        loop.call_soon_threadsafe(said.set)
+        goes_on.wait(10)
+
+    async def run(lock: InstanceLock) -> None:
+        async with announced(tmp_path, URL, new_token(), lock):
+            raise AssertionError("it was to be ended before")
+
+    monkeypatch.setattr(InstanceLock, "announce", announce)
+    with InstanceLock.acquire(tmp_path) as lock:
+        running = asyncio.create_task(run(lock))
+        await said.wait()
+        assert find_instance(tmp_path).url == URL
+        running.cancel()
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    with pytest.raises(NoInstance):
+        find_instance(tmp_path)
+    assert not (tmp_path / "control.token").exists()
