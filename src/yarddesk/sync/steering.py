@@ -48,7 +48,8 @@ class Steering:
         else:
             await queue.pauses.pause(paused, until)
             self.follow_pauses(paused)
-            ending = self._worker.rest_all(target) if paused.repository is None else self._rest(selected)
+            # What began while the pause was written is among them.
+            ending = self._worker.rest_all(target) if paused.repository is None else self._rest(select(queue, target))
         queue.timer.set()
         await self._ended(ending)
         return len(selected) if paused in (None, EVERYTHING) else max(1, len(selected))

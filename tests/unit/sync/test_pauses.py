@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.unit.sync.yard import REPOSITORY, running, settle
 from yarddesk.content.upstream import UpstreamTrouble
 from yarddesk.events import PauseChanged
 from yarddesk.oci.name import RepositoryName
+from yarddesk.sync.pauses import Paused, Pauses
 
 OTHER = RepositoryName.parse("team/other")
 
@@ -139,3 +141,21 @@ async def test_pauses_of_an_older_version_are_read(tmp_path: Path) -> None:
         snapshot = yard.service.snapshot()
         assert snapshot.upstreams[0].paused
         assert not snapshot.paused_repositories
+
+
+async def test_what_is_pushed_while_the_pause_is_written_rests_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = Pauses.pause
+    async with running(tmp_path, upstreams=[FakeUpstream(held=asyncio.Event())]) as yard:
+
+        async def late(pauses: Pauses, paused: Paused, until: datetime | None) -> None:
+            await yard.push(build_image("b"), "v2")
+            await yard.until_state("transferring", "team/app:v2")
+            await pause(pauses, paused, until)
+
+        monkeypatch.setattr(Pauses, "pause", late)
+        await yard.push(build_image("a"), "v1")
+        await yard.service.pause("team/app")
+        assert yard.upstream.sending == 0
+        assert yard.part("team/app:v1").state == yard.part("team/app:v2").state == "paused"
