@@ -241,7 +241,8 @@ class Queue:
 
     def left(self, job: Job, outcome: str) -> None:
         """The job is out of the queue (`done`, `cancelled`, `gone` or `superseded`)."""
-        if self.journal.get(job.id) is None:  # else it was pushed again meanwhile, and all of this is the newer job's
+        is_out = self.journal.get(job.id) is None
+        if is_out:  # else it was pushed again meanwhile, and all of this is the newer job's
             for part in job.parts.values():
                 self.schedule.drop(self.key(job, part))
             self.timed_jobs.pop(job.id, None)
@@ -249,7 +250,8 @@ class Queue:
         self.changes += 1
         self.changed.set()
         self._let_go(job.id)
-        self.events.publish(JobRemoved(job_id=job.id, outcome=outcome))
+        if is_out:
+            self.events.publish(JobRemoved(job_id=job.id, outcome=outcome))
 
     async def out_or_saved(self, job: Job) -> None:
         """A part of the job ended: out of the queue with it if that was the last, else on with the rest. Raises StorageError."""

@@ -96,10 +96,14 @@ async def test_a_push_right_after_a_cancel_of_the_same_tag_goes_up(tmp_path: Pat
         cancelling = asyncio.create_task(yard.service.cancel("team/app:v1"))
         await yard.until(lambda: not yard.marker().exists(), "the marker is gone")
         await yard.until(lambda: not yard.job() or yard.part().state != "transferring")
-        upstream.release()
         manifest = await yard.push(build_image("b"))
+        waiting = asyncio.create_task(yard.service.wait_synced("team/app:v1"))
+        await settle()
         upstream.let_go.set()
         assert await cancelling == 1
+        assert yard.service.history()[0].outcome is JobState.CANCELLED
+        upstream.release()
+        assert (await waiting).synced, "who waits for the newer one isn't told of the older one's end"
         await yard.until_empty()
         assert await upstream.tag_of("team/app", "v1") == manifest.digest
 
