@@ -30,6 +30,7 @@ class HostileSite:
         self.report: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._victim = victim
         self._is_rebound = False
+        self._answering: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -38,10 +39,28 @@ class HostileSite:
         try:
             yield
         finally:
+            for listening in server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            for _ in range(5):
+                await asyncio.sleep(0)  # those that were accepted get their turn: asyncio forgets them otherwise
             server.close()
             await server.wait_closed()
+            # A browser opens more connections than it uses: nobody asks for anything in these.
+            for task in self._answering:
+                task.cancel()
+            await asyncio.gather(*self._answering, return_exceptions=True)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
+        try:
+            await self._answer_one(reader, writer)
+        finally:
+            self._answering.discard(task)
+            await _closed(writer)
+
+    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             host = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"host:"))
@@ -52,7 +71,6 @@ class HostileSite:
                 kind = "Content-Type: text/html\r\nConnection: close\r\nAccess-Control-Allow-Origin: *"
                 writer.write(f"HTTP/1.1 200 OK\r\n{kind}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content)
                 await writer.drain()
-        writer.close()
 
     async def _own_answer(self, head: bytes, reader: asyncio.StreamReader) -> bytes:
         path = head.split(b" ")[1]
@@ -72,7 +90,13 @@ class HostileSite:
         try:
             await asyncio.gather(_pump(reader, back), _pump(there, writer))
         finally:
-            back.close()
+            await _closed(back)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
