@@ -228,7 +228,8 @@ class WritableLayout(OciLayout):
                 f"{MAX_MANIFEST_BYTES:,} is the most.",
                 hint="Export to several layouts.",
             )
-        await in_thread(self._writable.save, index)
+        # Nobody else may begin to write there before a thread that is at it is through, also where we are cancelled.
+        await in_thread_to_the_end(self._writable.save, index)
 
     async def _take(self, descriptor: Descriptor, pieces: AsyncIterator[bytes], incoming: Incoming) -> None:
         hasher, size = descriptor.digest.hasher(), 0

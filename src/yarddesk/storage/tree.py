@@ -63,15 +63,17 @@ class Tree:
             folder, unsynced, seen = self._ensure(parts)
             # Opened before the rename: a lack of descriptors must not leave a name that isn't durable.
             descriptors = _open_folders([folder, *unsynced[::2]] if sync else unsynced[::2])
+            replaced = -1
             try:
                 target = os.path.join(folder, name)
                 before = regular_size(target)
-                replaced = -1 if before is None else _hold(target)
-                if sync and before is None:
+                if before is not None:
+                    replaced = _hold(target)
+                elif sync:
                     self._unsure.add(target)
                 replace(temporary, target)
             except BaseException:
-                _close(descriptors)
+                _close([replaced, *descriptors])
                 raise
             if counted:
                 self.usage.changed(folder, size - (before or 0))

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -505,6 +506,7 @@ async def test_an_export_that_is_broken_off_anywhere_leaves_the_old_layout_and_g
         else:
             broken_off = False
         disk.left = -1
+        assert not open_below(tmp_path)
         there = MemoryStore()
         items, _ = await bring_in(there, path)
         images = [item["image"] for item in items]
@@ -545,6 +547,36 @@ async def test_an_export_or_import_that_is_cancelled_anywhere_lets_go_of_all_tha
             if not work.cancelled():
                 work.result()
         await what()
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_export_that_is_cancelled_while_its_index_is_written_keeps_others_out_until_that_is_over(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    await push_image(store)
+    await export(store, tmp_path / form, "team/app")
+    reached, go_on, replace = threading.Event(), threading.Event(), os.replace
+
+    def wait(source: str, target: str) -> None:
+        if os.path.basename(target) in ("index.json", "layout.tar"):
+            reached.set()
+            go_on.wait(30)
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", wait)
+        work = asyncio.ensure_future(export(store, tmp_path / form, "team/app"))
+        try:
+            await until_async(reached.is_set, what="the last step of the export")
+            work.cancel()
+            with pytest.raises(StorageError, match="Another export is writing"):
+                await export(store, tmp_path / form, "team/app")
+        finally:
+            go_on.set()
+        await asyncio.wait([work])
+    assert not open_below(tmp_path)
+    await export(store, tmp_path / form, "team/app")
 
 
 @pytest.mark.parametrize("form", FORMS)
