@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from tests.bench.outage import measure_outage
 from tests.bench.report import table
 from tests.bench.results import Results
 from tests.bench.servers import DESKTOP, DOCKER_REGISTRY, NAMES, SERVE, Server, running
+from tests.bench.settling import settle
 from tests.bench.syncing import measure_syncs
 
 
@@ -56,7 +56,7 @@ def main() -> int:
         if shutil.disk_usage(folder).free < needed:
             print(f"{folder}: {needed / 1e9:.0f} GB must be free", file=sys.stderr)
             return 1
-        return Comparison(options).run(folder)
+        return Comparison(options, folder).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -64,12 +64,13 @@ def main() -> int:
 class Comparison:
     """The servers, measured round by round."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self._options = options
+        self._folder = folder
         self._results = Results()
 
-    def run(self, folder: Path) -> int:
-        options, results = self._options, self._results
+    def run(self) -> int:
+        options, results, folder = self._options, self._results, self._folder
         with running(options.servers, folder) as servers:
             for server in servers:
                 fill(server, tags=options.tags, repositories=options.repositories, jobs=options.jobs)
@@ -83,7 +84,7 @@ class Comparison:
                     self._transfer("push-huge", server, 0, options.huge_mib << 20, pull="pull-huge", times=1)
             for server in servers:
                 results.peak_memory[server.name] = server.peak_memory_bytes()
-        upward, more = self._upward(folder)
+        upward, more = self._upward()
         print(f"{options.mib} MiB in one blob, {options.layers} small layers; medians of {options.rounds} rounds\n")
         print(table(results, options.servers), end="\n\n")
         print("\n".join(upward), end="\n\n")
@@ -91,9 +92,9 @@ class Comparison:
         print("\n".join(str(bound) for bound in bounds))
         return 0 if all(bound.kept for bound in bounds) else 1
 
-    def _upward(self, folder: Path) -> tuple[list[str], list[Bound]]:
+    def _upward(self) -> tuple[list[str], list[Bound]]:
         """What goes to upstreams, and comes from them: figures in words, and their bounds. The servers of the rounds have ended by then."""
-        options, lines, bounds = self._options, [], []
+        options, folder, lines, bounds = self._options, self._folder, [], []
         if options.sync_rounds:
             syncs = measure_syncs(
                 folder, rounds=options.sync_rounds, layers=options.sync_layers, layer_bytes=options.sync_mib << 20
@@ -116,7 +117,7 @@ class Comparison:
                 pull = "pull" if measure == "push" else ""
                 self._transfer(measure, server, number, options.mib << 20, pull=pull, times=4)
         for server in servers:
-            os.sync()
+            settle(self._folder)
             self._load("push-small", server, f"--seed=round {number}", f"--layers={options.layers}")
         for measure in ("head", "get"):
             for server in compared:
@@ -129,12 +130,11 @@ class Comparison:
 
     def _transfer(self, measure: str, server: Server, number: int, size: int, *, pull: str, times: int) -> None:
         """Measure a push and, where `pull` says how that is called, pulls of what was pushed; then make room."""
-        # What earlier transfers left to be written is written first, and not during this one.
-        os.sync()
+        settle(self._folder, size)
         pushed = self._load(measure, server, f"--seed={measure} {number}", f"--bytes={size}")
         for digest in pushed["digests"]:
             if pull:
-                os.sync()
+                settle(self._folder)
                 self._load(pull, server, f"--reference={digest}", f"--bytes={size}", f"--times={times}")
             server.remove_blob(REPOSITORY, digest)
 

@@ -12,7 +12,6 @@ as a wired network of today, which shows what the cache takes away from an upstr
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from tests.bench.line import Line
 from tests.bench.report import table
 from tests.bench.results import Results
 from tests.bench.servers import DOCKER_REGISTRY, SERVE, Server
+from tests.bench.settling import settle
 from tests.bench.transfers import push
 from tests.bench.wire import Connection
 from tests.peers.registry import DockerRegistry
@@ -102,9 +102,17 @@ def measure_cold(folder: Path, *, rounds: int, sizes: ColdSizes, seconds: float)
         near = _started(folder / "near", upstream, upstream.port, stack)
         far = _started(folder / "far", upstream, line.port, stack)
         for number in range(rounds):
-            _pull(upstream, _turned(far, number), f"cold line {number}", "cold-line", sizes.alone, results)
-            _pull(upstream, _turned(near, number), f"cold {number}", "cold-pull", sizes.alone, results)
-            _pull(upstream, _turned(near, number), f"cold together {number}", "cold-together", sizes.together, results)
+            _pull(folder, upstream, _turned(far, number), f"cold line {number}", "cold-line", sizes.alone, results)
+            _pull(folder, upstream, _turned(near, number), f"cold {number}", "cold-pull", sizes.alone, results)
+            _pull(
+                folder,
+                upstream,
+                _turned(near, number),
+                f"cold together {number}",
+                "cold-together",
+                sizes.together,
+                results,
+            )
             for server in _turned(near, number):
                 load(server, "warm-tag", results, "--reference=warm", f"--seconds={seconds}")
             print(f"cold pulls: round {number + 1} of {rounds} done", file=sys.stderr)
@@ -129,7 +137,13 @@ def _turned(servers: Sequence[Server], number: int) -> Sequence[Server]:
 
 
 def _pull(
-    upstream: DockerRegistry, servers: Sequence[Server], seed: str, measure: str, size: int, results: Results
+    folder: Path,
+    upstream: DockerRegistry,
+    servers: Sequence[Server],
+    seed: str,
+    measure: str,
+    size: int,
+    results: Results,
 ) -> None:
     pushed = push(upstream.port, REPOSITORY, seed, size, chunked=False)["digests"]
     assert isinstance(pushed, list)
@@ -138,7 +152,7 @@ def _pull(
     for server in servers:
         # docker-registry goes on with a fetch of its own, to keep it, after it has answered: that is not to slow down the next.
         until(lambda: all(map(_is_quiet, servers)), what="the servers are through with the pull before")
-        os.sync()
+        settle(folder, size)
         before = _gets(upstream, digest, server)
         load(server, measure, results, f"--reference={digest}", f"--tag={tag}", f"--bytes={size}")
         # It writes a line once the last byte has left.

@@ -6,7 +6,6 @@ The clock runs as a person's would: the image was pushed while the queue was pau
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import time
@@ -18,6 +17,7 @@ from statistics import median
 
 from tests.bench.bounds import Bound
 from tests.bench.servers import Server
+from tests.bench.settling import settle
 from tests.peers.engines import Skopeo
 from tests.peers.registry import DockerRegistry
 from tests.peers.yarddesk import YarddeskProcess
@@ -66,7 +66,7 @@ class SyncFigures:
 
 def measure_syncs(folder: Path, *, rounds: int, layers: int, layer_bytes: int) -> SyncFigures:
     """Each round with servers of its own, that have nothing yet; who goes first alternates."""
-    figures = SyncFigures()
+    figures, size = SyncFigures(), layers * layer_bytes
     kept = [_layer(number, layer_bytes) for number in range(layers)]
     images = {WHOLE: _image(kept), CHANGED: _image([*kept[:-1], _layer(layers, layer_bytes)])}
     for number in range(rounds):
@@ -78,12 +78,12 @@ def measure_syncs(folder: Path, *, rounds: int, layers: int, layer_bytes: int) -
 
                 def ours(what: str = what, place: str = place) -> None:
                     before = Server("", yard).cpu_seconds()
-                    figures.ours.setdefault(what, []).append(_seconds(lambda: _sync(yard, place)))
+                    figures.ours.setdefault(what, []).append(_seconds(lambda: _sync(yard, place), folder, size))
                     figures.cpu.setdefault(what, []).append(Server("", yard).cpu_seconds() - before)
 
                 def theirs(what: str = what, place: str = place) -> None:
                     to = f"docker://{others[what].host}/{place}"
-                    took = _seconds(lambda: skopeo.copy(f"docker://{yard.registry}/{place}", to))
+                    took = _seconds(lambda: skopeo.copy(f"docker://{yard.registry}/{place}", to), folder, size)
                     figures.skopeo.setdefault(what, []).append(took)
 
                 for each in (ours, theirs) if number % 2 == 0 else (theirs, ours):
@@ -96,9 +96,8 @@ def _sync(yard: YarddeskProcess, place: str) -> None:
     yard.run("wait", place, deadline_seconds=_LONGEST_SECONDS)
 
 
-def _seconds(work: Callable[[], None]) -> float:
-    # What earlier work left to be written is written first, and not during this one.
-    os.sync()
+def _seconds(work: Callable[[], None], folder: Path, written: int) -> float:
+    settle(folder, written)
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
