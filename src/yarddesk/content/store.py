@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import BinaryIO, Protocol
 
-from yarddesk.content.target import ContentStream, Target
+from yarddesk.content.target import ContentStream, NotFound, Target
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest
@@ -100,6 +100,10 @@ class Store(Protocol):
 
     def is_verified(self, digest: Digest, found: os.stat_result) -> bool:
         """Whether a blob's file, open as `found`, was verified in this process and is as it was. Synchronous and quick."""
+        ...
+
+    def missing_blob(self, digest: Digest) -> NotFound:
+        """What there is to say of a blob that is not here: Damaged where it was. Synchronous and quick."""
         ...
 
     async def check_blob(self, digest: Digest) -> bool:

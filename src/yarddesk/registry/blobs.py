@@ -55,7 +55,7 @@ class Blobs:
         if size is None:
             size = await self._pull_through.blob_size(route.name, digest)
         if size is None:
-            raise BlobNowhere(digest)
+            raise self._damaged(digest) or BlobNowhere(digest)
         return Answer(200, _headers(digest), body_size=size)
 
     async def get(self, request: Request, route: Route) -> BlobAnswer:
@@ -146,7 +146,7 @@ class Blobs:
             try:
                 blob = await stack.enter_async_context(self._pull_through.open_blob(repository, digest))
             except NotFound as error:
-                raise await self._why_not_here(digest) or error from error
+                raise self._damaged(digest) or error from error
             part = _wanted_part(request, digest, blob.size)
             if isinstance(part, Answer):
                 return part
@@ -165,15 +165,10 @@ class Blobs:
                 stack.enter_context(file)
             return GrowingAnswer(status, headers, blob, file, part.start, part.end + 1, stack.pop_all())
 
-    async def _why_not_here(self, digest: Digest) -> Damaged | None:
+    def _damaged(self, digest: Digest) -> Damaged | None:
         """What the store has to say of a blob that was here and was damaged."""
-        try:
-            async with self._store.read_blob(digest):
-                return None
-        except Damaged as damaged:
-            return damaged
-        except NotFound:
-            return None
+        missing = self._store.missing_blob(digest)
+        return missing if isinstance(missing, Damaged) else None
 
 
 async def _read(blob: BlobContent, part: ByteRange) -> bytes:

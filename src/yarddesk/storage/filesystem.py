@@ -176,6 +176,15 @@ class FilesystemStore:
             except FileNotFoundError as error:
                 raise _missing(digest) from error
 
+    def missing_blob(self, digest: Digest) -> NotFound:
+        if not self._quarantine.has_blob(digest):
+            return _missing(digest)
+        return Damaged(
+            f"Blob {digest} was damaged on the disk.",
+            "It lies in the data folder's quarantine.",
+            hint="Push or pull the image again.",
+        )
+
     def is_verified(self, digest: Digest, found: os.stat_result) -> bool:
         return self._blobs.verified.holds(digest, Identity.of(found))
 
@@ -194,7 +203,7 @@ class FilesystemStore:
                     break
                 except (Unverified, NotFound):
                     if await self._checks.check(digest) is not Finding.WHOLE:
-                        raise self._not_here(digest) from None
+                        raise self.missing_blob(digest) from None
             else:
                 raise StorageError(f"The file of blob {digest} is being changed by somebody.", temporary=True)
             yield pieces
@@ -368,15 +377,6 @@ class FilesystemStore:
         _log.error("manifest %s in %s is damaged; it is %s", damage.digest, repository, where)
         if self._on_damaged is not None:
             self._on_damaged(damage, repository)
-
-    def _not_here(self, digest: Digest) -> NotFound:
-        if not self._quarantine.has_blob(digest):
-            return _missing(digest)
-        return Damaged(
-            f"Blob {digest} was damaged on the disk.",
-            "It lies in the data folder's quarantine.",
-            hint="Push or pull the image again.",
-        )
 
     def _committed(self, digest: Digest, size: int, filling: bool) -> None:
         if not filling:

@@ -38,6 +38,9 @@ class MemoryStore:
     def open_blob(self, digest: Digest) -> BinaryIO:
         raise NotFound(f"There is no file of blob {digest} here.")
 
+    def missing_blob(self, digest: Digest) -> NotFound:
+        return NotFound(f"There is no blob {digest} here.")
+
     async def promise_blob(self, digest: Digest) -> int | None:
         return await self.blob_size(digest)
 
@@ -52,13 +55,13 @@ class MemoryStore:
         self, digest: Digest, offset: int = 0, length: int | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         if digest not in self._blobs:
-            raise NotFound(f"There is no blob {digest} here.")
+            raise self.missing_blob(digest)
         content = self._blobs[digest]
         yield _pieces(content[offset : None if length is None else offset + length])
 
     async def delete_blob(self, digest: Digest) -> None:
         if self._blobs.pop(digest, None) is None:
-            raise NotFound(f"There is no blob {digest} here.")
+            raise self.missing_blob(digest)
 
     async def blob_is_used(self, digest: Digest) -> bool:
         manifests = (manifest for held in self._manifests.values() for manifest in held.values())

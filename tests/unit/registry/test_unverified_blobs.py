@@ -73,6 +73,17 @@ async def test_a_folder_in_the_place_of_a_blob_is_no_blob_and_takes_no_descripto
     assert str(file) not in held
 
 
+async def test_head_of_a_damaged_blob_has_the_headers_of_get(data: Path) -> None:
+    flip_a_bit(blob_file(data, DIGEST), 3)
+    async with client_of(data) as client:
+        get = await client.get(f"/v2/a/blobs/{DIGEST}")
+        head = await client.head(f"/v2/a/blobs/{DIGEST}")
+        elsewhere = await client.head(f"/v2/a/blobs/{Digest.of(b'other')}")
+    assert "quarantine" in get.text
+    assert (head.status_code, head.headers) == (get.status_code, get.headers) == (404, get.headers)
+    assert head.headers["content-length"] != elsewhere.headers["content-length"]
+
+
 @pytest.mark.usefixtures("way")
 async def test_fifty_clients_have_it_hashed_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed = 0
