@@ -129,31 +129,35 @@ def _flatten(
     path: Path,
     environ: Mapping[str, str],
     keys: Mapping[str, schema.Parser],
+    owner: str = "",
 ) -> Iterator[tuple[str, str, object]]:
-    """Where, dotted key and value of everything below `node`. Raises SettingsError for a key that `keys` doesn't have."""
+    """Where, dotted key and value of everything below `node`. Raises SettingsError for a key that `keys` doesn't have.
+
+    `owner` stands before the key in the error alone: an upstream's keys are looked up by themselves.
+    """
     for name, given in entries.items():
         key = f"{prefix}{name}"
         line = line_of(node, name)
         where = f"{path}:{line}" if line else str(path)
         if key in keys:
             if isinstance(given, CommentedMap) and key != "manifest_ttl":
-                raise SettingsError(where, key, "a single value belongs here, not further keys")
+                raise SettingsError(where, owner + key, "a single value belongs here, not further keys")
             yield where, key, _expanded(given, environ)
         elif any(known.startswith(f"{key}.") for known in keys):
             if given is None:
                 continue
             if not isinstance(given, CommentedMap):
-                raise SettingsError(where, key, "further keys belong here, not a single value")
-            yield from _flatten(given, given, f"{key}.", path, environ, keys)
+                raise SettingsError(where, owner + key, "further keys belong here, not a single value")
+            yield from _flatten(given, given, f"{key}.", path, environ, keys, owner)
         else:
-            raise SettingsError(where, key, "there is no such key", hint=_nearest(key, keys))
+            raise SettingsError(where, owner + key, "there is no such key", hint=_nearest(key, keys, owner))
 
 
-def _nearest(key: str, keys: Mapping[str, schema.Parser]) -> str:
+def _nearest(key: str, keys: Mapping[str, schema.Parser], owner: str) -> str:
     import difflib  # needed for a mistake alone
 
     near = difflib.get_close_matches(key, keys, n=1)
-    return f"Did you mean {near[0]}?" if near else ""
+    return f"Did you mean {owner}{near[0]}?" if near else ""
 
 
 def _expanded(given: object, environ: Mapping[str, str]) -> object:
@@ -191,7 +195,7 @@ def _read_upstream(
 ) -> UpstreamSettings:
     entry: dict[str, Any] = {}
     places: dict[str, str] = {}
-    for place, name, given in _flatten(node, node, "", path, environ, schema.UPSTREAM_KEYS):
+    for place, name, given in _flatten(node, node, "", path, environ, schema.UPSTREAM_KEYS, f"{key}."):
         try:
             entry[name] = schema.UPSTREAM_KEYS[name](given)
         except ValueError as error:

@@ -152,5 +152,12 @@ def _manifest_ttl(given: object) -> timedelta | tuple[tuple[str, timedelta], ...
     if given is None:
         return None
     if isinstance(given, Mapping):
-        return tuple((str(pattern), values.duration(ttl)) for pattern, ttl in given.items())
+        return tuple((str(pattern), _ttl_of(str(pattern), ttl)) for pattern, ttl in given.items())
     return values.duration(given)
+
+
+def _ttl_of(pattern: str, given: object) -> timedelta:
+    try:
+        return values.duration(given)
+    except ValueError as error:
+        raise ValueError(f"for the tags “{pattern[:80]}”: {error}") from error
