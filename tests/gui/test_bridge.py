@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from PySide6.QtTest import QSignalSpy
 
@@ -37,6 +38,17 @@ def test_nothing_is_read_while_nothing_moves(with_front, yard):
         assert await reads_within(yard, 1.2) == 0
         await front.show_snapshot(jobs=(job("a:1", part(JobState.QUEUED)),))
         assert await reads_within(yard, 1.2) == 0
+
+    with_front(body)
+
+
+def test_a_try_that_was_put_off_without_a_word_shows_its_new_time(with_front, yard):
+    async def body(front: Front):
+        due = part(JobState.WAITING, next_attempt=datetime.now(UTC), reason="no answer")
+        await front.show_snapshot(jobs=(job("a:1", due),))
+        later = replace(due, next_attempt=datetime.now(UTC) + timedelta(minutes=4))
+        yard.sync.shown = replace(yard.sync.shown, revision=50, jobs=(job("a:1", later),))
+        await front.shows(lambda: "Next try in 4 min: no answer" in front.rows()[0].status)
 
     with_front(body)
 

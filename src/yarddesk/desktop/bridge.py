@@ -159,6 +159,8 @@ class Bridge(QObject):
             self._look_for_problems()
         if self._needs_a_clock():
             self.second_passed.emit()
+        if self._snapshot.tally.is_timed:
+            self._read_soon()  # the time may be another one, and of that there is no event: a probe stood for a try
 
     def _needs_a_clock(self) -> bool:
         snapshot = self._snapshot

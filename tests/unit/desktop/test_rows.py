@@ -68,6 +68,8 @@ def test_waiting_says_which_try_comes_when_why_and_what_is_kept():
     row = job_row(job("tools/lint:7", waits), NOW)
     assert row.status == "Try 3 in 40 s: the connection was reset · 12 of 61 MB there"
     assert row.tone is Tone.WAITING
+    away = part(JobState.WAITING, next_attempt=NOW + timedelta(seconds=40), reason="no answer")
+    assert job_row(job("tools/lint:7", away), NOW).status == "Next try in 40 s: no answer"
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,9 @@ def _waiting_status(part: UpstreamPart, reason: str, now: datetime) -> str:
     if part.next_attempt is None:
         return f"Waiting{because}"
     when = words.until((part.next_attempt - now).total_seconds())
-    return f"Try {part.tries + 1} {when}{because}{_kept(part.progress)}"
+    # That an upstream is away counts as no try of the image's.
+    which = f"Try {part.tries + 1}" if part.tries else "Next try"
+    return f"{which} {when}{because}{_kept(part.progress)}"
 
 
 def _kept(progress: TransferProgress | None) -> str:
