@@ -100,8 +100,9 @@ async def test_without_a_session_bus_there_is_no_keychain(monkeypatch: pytest.Mo
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/nonexistent")
     store = KeychainStore()
-    with pytest.raises(CredentialUnavailable):
+    with pytest.raises(CredentialUnavailable) as caught:
         await store.get("registry.corp")
+    assert caught.value.message.endswith(" is unset.")
     store.close()
 
 

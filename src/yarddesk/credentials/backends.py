@@ -70,7 +70,7 @@ def _made(module: str, name: str) -> "KeyringBackend":
         # A missing library, a bus without a socket, D-Bus' own errors: what each back-end raises has no common root.
         raise CredentialUnavailable(
             "The keychain can't be used.",
-            f"{error}"[:300],
+            f"{str(error)[:300].strip().rstrip('.') or type(error).__name__}.",
             hint="Look at the settings of keyring (keyringrc.cfg, PYTHON_KEYRING_BACKEND).",
         ) from error
     return backend
