@@ -19,6 +19,7 @@ from yarddesk.desktop.dialogs.sign_in import SignIn
 from yarddesk.desktop.dialogs.start_trouble import WAITS_SECONDS, StartTrouble
 from yarddesk.errors import YarddeskError
 from yarddesk.events import PullHealthChanged
+from yarddesk.settings.model import AuthSettings, AuthType
 from yarddesk.sync.snapshot import JobSnapshot
 from yarddesk.sync.states import JobState
 
@@ -193,6 +194,27 @@ def test_only_an_upstream_that_wants_credentials_suggests_to_sign_in(with_front)
         assert card.sign_in_button.property("face") == ""
         await front.show_snapshot(upstreams=(replace(untrusted, needs_credentials=True),))
         assert card.sign_in_button.property("face") == "main"
+
+    with_front(body)
+
+
+def test_an_upstream_whose_sign_in_is_fixed_by_the_settings_opens_them_when_it_is_refused(
+    with_front, yard, monkeypatch
+):
+    opened: list[str] = []
+    monkeypatch.setattr("yarddesk.desktop.actions.QDesktopServices.openUrl", lambda url: opened.append(url.path()))
+    yard.listed[:] = [upstream(auth=AuthSettings(AuthType.BASIC, "ci", Secret("wrong")))]
+    yard.settings_file.write_text("upstreams: []\n")
+
+    async def body(front: Front):
+        front.window.show_page("upstreams")
+        card = front.window.upstreams_page.cards["registry.corp"]
+        assert not card.settings_button.isVisible()
+        refused = health("registry.corp", "needs_you", "It refused the password for ci.")
+        await front.show_snapshot(upstreams=(replace(refused, needs_settings=True),))
+        assert not card.sign_in_button.isVisible()
+        front.click(card.settings_button)
+        assert opened == [str(yard.settings_file)]
 
     with_front(body)
 

@@ -169,7 +169,7 @@ class HistoryEntry:
 class UpstreamHealth:
     """`state`: `ok`, `away`, `trouble`, `needs_you` or `unknown` (not asked yet). `paused`: by a person.
 
-    `needs_credentials`: a sign-in is what it needs.
+    `needs_credentials`: a sign-in is what it needs. `needs_settings`: the settings say how to sign in, and wrongly.
     """
 
     upstream: str
@@ -178,6 +178,7 @@ class UpstreamHealth:
     reason: str = ""
     paused: bool = False
     needs_credentials: bool = False
+    needs_settings: bool = False
 
 
 @dataclass(frozen=True, order=True, slots=True)

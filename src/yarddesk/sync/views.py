@@ -142,6 +142,16 @@ class Views:
         for upstream in queue.routes.all():
             gate = queue.schedule.gate(upstream.name)
             paused = upstream.name in queue.pauses.upstreams
-            asks = gate.needs_credentials and upstream.name not in queue.signed_in_by_settings
-            health.append(UpstreamHealth(upstream.name, upstream.registry, gate.state, gate.reason, paused, asks))
+            by_settings = upstream.name in queue.signed_in_by_settings
+            health.append(
+                UpstreamHealth(
+                    upstream.name,
+                    upstream.registry,
+                    gate.state,
+                    gate.reason,
+                    paused,
+                    needs_credentials=gate.needs_credentials and not by_settings,
+                    needs_settings=gate.needs_credentials and by_settings,
+                )
+            )
         return tuple(health)

@@ -146,7 +146,8 @@ async def test_where_the_settings_say_how_to_sign_in_it_is_they_that_are_asked_f
         await yard.push(build_image("a"))
         part = await yard.until_state("blocked")
         assert (part.needs_credentials, part.needs_settings) == (False, True)
-        assert not yard.service.snapshot().upstreams[0].needs_credentials
+        health = yard.service.snapshot().upstreams[0]
+        assert (health.needs_credentials, health.needs_settings) == (False, True)
         asked = upstream.asked.total()
         for _ in range(29):
             yard.clock.advance(10)
@@ -156,7 +157,8 @@ async def test_where_the_settings_say_how_to_sign_in_it_is_they_that_are_asked_f
         await yard.until(lambda: upstream.asked.total() > asked, "it's tried with the other settings")
         part = await yard.until_state("blocked")
         assert (part.needs_credentials, part.needs_settings) == (True, False)
-        assert yard.service.snapshot().upstreams[0].needs_credentials
+        health = yard.service.snapshot().upstreams[0]
+        assert (health.needs_credentials, health.needs_settings) == (True, False)
 
 
 async def test_what_is_sent_to_an_upstream_that_takes_no_pushes_any_more_ends(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ class UpstreamsPage(QScrollArea):
         card.sign_in_wanted.connect(self.sign_in_wanted)
         card.sign_out_wanted.connect(self.sign_out_wanted)
         card.remove_wanted.connect(self.remove_wanted)
+        card.settings_button.clicked.connect(self._actions.open_settings_file.trigger)
         card.pause_wanted.connect(self._actions.pause_upstream)
         self.cards[upstream.name] = card
         return card
@@ -111,6 +112,7 @@ class UpstreamCard(QFrame):
         self.pause_button = Button("Pause")
         self.sign_in_button = Button("Sign in…")
         self.sign_out_button = Button("Sign out")
+        self.settings_button = Button("Open settings file", face="main")
         self.remove_button = Button("Remove…")
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 12, 16, 12)
@@ -137,11 +139,14 @@ class UpstreamCard(QFrame):
         if paused:
             glyph, colour, text = "pause", "secondary", "Paused"
         self._glyph.show_glyph(glyph, colour)
-        reason = words.sentence(words.plain(health.reason, 300)) if health else ""
+        reason = words.sentence(words.plain(health.reason, 600)) if health else ""
         self._state.setText(f"{text}: {reason}" if reason and not paused else text)
         asking = health is not None and health.state == "needs_you"
         give_role(self._state, "role", "needs_you" if asking else "secondary")
         give_role(self.sign_in_button, "face", "main" if health and health.needs_credentials else "")
+        self.settings_button.setVisible(
+            health is not None and health.needs_settings and self.upstream.auth.is_configured
+        )
         self.pause_button.setText("Resume" if paused else "Pause")
 
     def show_pulls(self, health: PullHealth) -> None:
@@ -188,6 +193,7 @@ class UpstreamCard(QFrame):
         for button, wanted in (
             (self.sign_in_button, keychain),
             (self.sign_out_button, keychain),
+            (self.settings_button, not keychain),
             (self.pause_button, self.upstream.push),
         ):
             if wanted:
