@@ -279,6 +279,15 @@ def test_settings_that_cannot_be_used_are_exit_2(serve, config, words):
     assert words in serve.run("upstream", "list", status=2).stderr
 
 
+def test_an_upstream_that_no_name_could_lead_to_is_not_added(make_yarddesk):
+    app = make_yarddesk(config="upstreams: []\n", started=False)
+    for key, given, instead in (("prefix", "GHCR.io", "ghcr.io"), ("path", "Acme/x", "acme/x")):
+        refused = app.run("upstream", "add", "ghcr.io", f"--{key}", given, status=2).stderr
+        assert f"upstream add: {key}: “{given}” can't stand before a repository's name" in refused
+        assert f"write “{instead}”" in refused
+    assert app.config_file.read_text() == "upstreams: []\n"
+
+
 def test_wrong_settings_while_it_runs_leave_the_old_ones_in_force(serve, docker_registry):
     serve.configure("upstreams: 5\n")
     serve.wait_for_line(r"upstreams: a list belongs here")

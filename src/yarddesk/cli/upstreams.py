@@ -9,7 +9,7 @@ from yarddesk.cli.output import print_json, print_table
 from yarddesk.settings.edit import add_upstream, remove_upstream
 from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.model import UpstreamSettings
-from yarddesk.settings.upstreams import upstream_from_url
+from yarddesk.settings.upstreams import EntryError, upstream_from_url
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
@@ -72,6 +72,8 @@ def _add(options: argparse.Namespace) -> int:
     try:
         url = options.url.rstrip("/") + (f"/{options.path.strip('/')}" if options.path.strip("/") else "")
         upstream = upstream_from_url(url, prefix=options.prefix, push=options.push, pull=options.pull)
+    except EntryError as error:
+        raise SettingsError("upstream add", error.key, str(error)) from error
     except ValueError as error:
         raise SettingsError("upstream add", "", str(error)) from error
     add_upstream(path, upstream, os.environ)

@@ -240,7 +240,7 @@ class Yard:
         self, url: str, *, prefix: str = "", push: bool = True, pull: bool = True
     ) -> UpstreamSettings:
         try:
-            upstream = upstream_from_url(url.strip(), prefix=prefix.strip("/ "), push=push, pull=pull)
+            upstream = upstream_from_url(url.strip(), prefix=prefix, push=push, pull=pull)
         except ValueError as error:
             raise SettingsError("", "", str(error)) from error
         await asyncio.to_thread(add_upstream, self.settings_file, upstream, self._source.environ)

@@ -1,5 +1,6 @@
 """The list of upstreams: entries of the YAML's list, or one from a URL."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,16 +19,19 @@ DEFAULT_UPSTREAMS: Final = (
 )
 """Without an `upstreams` key: pull only, so that nothing is ever sent anywhere that nobody asked for."""
 
+_PORT_OF_FIRST = re.compile(r"\A([^/:]+):[0-9]{1,5}(?=/|\Z)", re.ASCII)
+
 
 def upstream_from_url(url: str, *, prefix: str = "", push: bool = True, pull: bool = True) -> UpstreamSettings:
     """`[http[s]://]HOST[:PORT][/PATH]`; http means `plain_http`. Raises ValueError, also for a user or password in it."""
     if "@" in url.partition("://")[2] or ("://" not in url and "@" in url):
         raise ValueError("a user or password in the URL would end up in a file; leave it out and use `yarddesk login`")
     registry, path, plain_http = _split_registry(url)
+    prefix = _checked_path(prefix.strip(), "prefix")
     return UpstreamSettings(
         registry=registry,
         name=prefix or registry,
-        prefix=_checked_path(prefix, "prefix"),
+        prefix=prefix,
         path=path,
         push=push,
         pull=pull,
@@ -124,15 +128,27 @@ def _split_registry(text: str) -> tuple[str, str, bool]:
 
 
 def _checked_path(text: str, what: str) -> str:
+    """A prefix or path without slashes around it. Raises EntryError where no repository's name can begin so: nothing would match."""
     path = text.strip("/")
     if not path:
         return ""
-    # A prefix may be a host with a port, which a repository's name can't hold.
     try:
-        RepositoryName.parse(path.lower().replace(":", "/") if what == "prefix" else path)
+        _parse_beginning(path, what)
     except InvalidName as error:
-        raise EntryError(what, f"“{path[:80]}” can't stand before a repository's name") from error
+        reason = f"“{path[:80]}” can't stand before a repository's name"
+        try:
+            _parse_beginning(path.lower(), what)
+        except InvalidName:
+            raise EntryError(what, f"{reason}. {error.hint}") from error
+        raise EntryError(what, f"{reason}, which is in lower case; write “{path.lower()}”") from error
     return path
+
+
+def _parse_beginning(path: str, what: str) -> None:
+    """Raises InvalidName where it can't be followed by `/` and the rest of a name."""
+    # A prefix may begin with a host's port, which a repository's name can't hold.
+    beginning = _PORT_OF_FIRST.sub(r"\1", path) if what == "prefix" else path
+    RepositoryName.parse(f"{beginning}/a")
 
 
 def _auth(entry: Mapping[str, Any]) -> AuthSettings:

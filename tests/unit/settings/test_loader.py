@@ -1,6 +1,7 @@
 """What the settings are, from options, environment and YAML."""
 
 import contextlib
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -137,6 +138,53 @@ def test_what_is_wrong_is_named_with_file_line_and_key(write, text, line, key):
         load_settings({}, file=file)
     assert f"{file}:{line}" in str(caught.value)
     assert key in str(caught.value)
+
+
+CAPITALS = [("GHCR.io", "ghcr.io"), ("team/Web", "team/web"), ("Registry.example:5000/T", "registry.example:5000/t")]
+
+
+@pytest.mark.parametrize(("prefix", "instead"), CAPITALS)
+def test_a_prefix_in_capitals_which_no_name_has_is_refused_with_what_to_write_instead(write, prefix, instead):
+    file = write(f"upstreams:\n  - registry: a\n    push: true\n    prefix: {prefix}\n")
+    words = f"“{prefix}” can't stand before a repository's name, which is in lower case; write “{instead}”"
+    with pytest.raises(SettingsError) as refused:
+        load_settings({}, file=file)
+    assert str(refused.value) == f"{file}:4: upstreams[0].prefix: {words}"
+    with pytest.raises(ValueError, match=re.escape(words)):
+        upstream_from_url("a", prefix=f"/{prefix}/")
+    for right in (f"  - {{registry: a, prefix: '{instead}'}}\n", f"  - {{registry: a, prefix: '/{instead}/'}}\n"):
+        assert load_settings({}, file=write(f"upstreams:\n{right}")).settings.upstreams[0].prefix == instead
+
+
+def test_a_path_in_capitals_is_refused_with_what_to_write_instead_wherever_it_stands(write):
+    words = "“Team” can't stand before a repository's name, which is in lower case; write “team”"
+    for text, key in (("registry: a\n    path: Team", "path"), ("path: b\n    registry: https://a/Team", "registry")):
+        file = write(f"upstreams:\n  - {text}\n")
+        with pytest.raises(SettingsError) as refused:
+            load_settings({}, file=file)
+        assert str(refused.value) == f"{file}:3: upstreams[0].{key}: {words}"
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"YARDDESK_UPSTREAM": "https://R.example/Team"})
+    assert str(refused.value) == f"YARDDESK_UPSTREAM: {words}"
+
+
+@pytest.mark.parametrize("prefix", ["team:latest", "team/app:1", "a:1:2", "A//b", "${TEAM}/x", "_x", "a" * 254])
+def test_a_prefix_that_no_name_can_begin_with_in_any_case_is_refused(write, prefix):
+    with pytest.raises(SettingsError, match=r":3: upstreams\[0\]\.prefix: .* can't stand before .*\. Lower-case"):
+        load_settings({}, file=write(f"upstreams:\n  - registry: a\n    prefix: '{prefix}'\n"))
+
+
+@pytest.mark.parametrize(
+    "prefix", ["registry.example:5000", "registry.example:5000/team", "localhost:5000", "a__b/c-d"]
+)
+def test_a_prefix_may_begin_with_a_hosts_port(write, prefix):
+    file = write(f"upstreams:\n  - registry: GHCR.io\n    prefix: '{prefix}'\n")
+    assert [(u.registry, u.prefix) for u in load_settings({}, file=file).settings.upstreams] == [("ghcr.io", prefix)]
+
+
+def test_slashes_around_a_prefix_are_in_the_upstreams_name_no_more_than_in_the_prefix():
+    asked = upstream_from_url("https://b.example", prefix=" /team/ ")
+    assert (asked.prefix, asked.name) == ("team", "team")
 
 
 def test_a_named_file_that_is_not_there_is_an_error(tmp_path):
