@@ -1,5 +1,6 @@
 """`yarddesk pull`: images fetched from their upstreams before anybody asks for them."""
 
+import re
 from collections.abc import Sequence
 
 from yarddesk.cache.prefetch import Prefetched, Prefetcher
@@ -15,6 +16,8 @@ from yarddesk.progress import ProgressMeter
 from yarddesk.service.copies import told
 from yarddesk.service.surroundings import ImageRoutes, Surroundings
 from yarddesk.settings.model import ServerSettings
+
+_PORT = re.compile(r":[0-9]+\Z", re.ASCII)
 
 
 class Pulling:
@@ -126,7 +129,7 @@ class Names:
         if not found:
             raise YarddeskError(
                 f"No upstream leads to {registry}.",
-                hint=f"Add it: yarddesk upstream add https://{registry} --prefix {registry} --no-push",
+                hint=f"Add it: yarddesk upstream add https://{registry} --prefix {_prefix_for(registry)} --no-push",
             )
         return list(dict.fromkeys(found))
 
@@ -146,6 +149,11 @@ def _as_engines_ask(registry: str, name: RepositoryName) -> RepositoryName:
     """Docker Hub's official images have a name in two parts, also where another registry stands for Docker Hub."""
     official = is_docker_hub(registry) and "/" not in name
     return RepositoryName.parse(f"library/{name}") if official else name
+
+
+def _prefix_for(registry: str) -> str:
+    """What its repositories may go by here: its host as a repository's name can hold it, in lower case and without the port."""
+    return _PORT.sub("", registry.lower())
 
 
 def _texts(parameters: Document, key: str) -> list[str]:

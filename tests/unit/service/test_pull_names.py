@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.support.upstreams import GivenCredentials
+from yarddesk.errors import YarddeskError
 from yarddesk.oci.image_text import ImageText
 from yarddesk.service.pulls import Names
 from yarddesk.settings.model import ServerSettings, UpstreamSettings
+from yarddesk.settings.upstreams import upstream_from_url
 from yarddesk.upstream.routes import UpstreamRoutes
 
 HUB = UpstreamSettings(registry="registry-1.docker.io", name="hub", prefix="docker.io")
@@ -32,3 +34,14 @@ def test_an_official_image_has_both_parts_of_its_name_whoever_stands_for_docker_
 def test_other_names_stay_as_they_are() -> None:
     assert names("org/app", IN_ITS_PLACE, foreign=True)[0] == "docker.io/org/app"
     assert names("team", EVERYTHING, foreign=False) == ["team"]
+
+
+@pytest.mark.parametrize("registry", ["quay.io", "registry.corp:5000", "GHCR.io"])
+def test_who_adds_the_upstream_as_the_error_says_can_pull_then(registry: str) -> None:
+    text = f"{registry}/team/app"
+    with pytest.raises(YarddeskError) as refused:
+        names(text, HUB, foreign=False)
+    _, _, command = refused.value.hint.partition("yarddesk upstream add ")
+    url, option, prefix, *rest = command.split()
+    assert (option, rest) == ("--prefix", ["--no-push"])
+    assert names(text, upstream_from_url(url, prefix=prefix), foreign=False) == [f"{prefix}/team/app"]
