@@ -88,6 +88,22 @@ def test_a_cold_blob_and_its_manifest_are_fetched_once_for_all_who_ask(
 
 
 @pytest.mark.parametrize("upstream", ["open"], indirect=True)
+def test_a_manifest_that_lies_here_since_an_earlier_run_tells_the_sizes_of_its_blobs(
+    serve: YarddeskProcess, upstream: Upstream
+) -> None:
+    image = build_image("half pulled")
+    upstream.push("team/app", "v1", image)
+    assert serve.manifest("team/app", "v1") == image.manifest
+    assert serve.blob("team/app", image.config.digest) == image.config.content
+    serve.restart()
+    assert serve.run("usage").returncode == 0  # it knows by then what lies here
+    before = asked(upstream)
+    for layer in image.layers:
+        assert serve.blob("team/app", layer.digest) == layer.content
+    assert asked(upstream)[len(before) :] == [f"GET {layer.digest}" for layer in image.layers]
+
+
+@pytest.mark.parametrize("upstream", ["open"], indirect=True)
 def test_a_tag_costs_nothing_within_its_time_and_one_head_after_it(serve: YarddeskProcess, upstream: Upstream) -> None:
     image, newer = build_image("tag"), build_image("newer")
     path = f"{MANIFESTS}short"

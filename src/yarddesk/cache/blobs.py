@@ -16,7 +16,7 @@ from yarddesk.content.clock import Clock
 from yarddesk.content.errors import StorageError, StorageFull
 from yarddesk.content.pull_through import BlobContent, BlobNowhere
 from yarddesk.content.store import Store
-from yarddesk.content.target import DigestMismatch
+from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import Routes, Upstream, UpstreamFailure, UpstreamUntrue
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 
 _FILLS_AT_ONCE: Final = 32
 _KNOWN_SIZES: Final = 50_000
+
+Naming = Callable[[RepositoryName, Digest], Digest | None]
+"""Gives one of a repository's manifests that names a blob, where that can be told at once."""
 
 
 class CachedBlobs:
@@ -44,6 +47,7 @@ class CachedBlobs:
         shared: Shared,
         room: Room,
         clock: Clock,
+        naming: Naming,
         traffic: Traffic | None = None,
     ) -> None:
         self.routes = routes
@@ -55,7 +59,9 @@ class CachedBlobs:
         self._fills = Fills(store, _FILLS_AT_ONCE, traffic or Traffic())
         self._room = room
         self._liars = Liars(clock.monotonic)
-        self._sizes: OrderedDict[Digest, int] = OrderedDict()
+        self._naming = naming
+        self._sizes: OrderedDict[Digest, int | None] = OrderedDict()
+        """None where it's better asked for: what was told before was of no use."""
 
     async def close(self) -> None:
         """End what comes in; nothing of what is incomplete stays."""
@@ -82,6 +88,7 @@ class CachedBlobs:
                 if here is not None and await self._store.check_blob(digest):
                     yield BlobContent(here, partial(self._stored, digest))
                     return
+                await self._look_at_manifests(upstreams, repository, digest)
                 size = await self._size(upstreams, repository, digest)
                 if size is None:
                     raise BlobNowhere(digest)
@@ -206,9 +213,9 @@ class CachedBlobs:
         try:
             async with source:
                 yield source
-        except (UpstreamFailure, DigestMismatch):
+        except (UpstreamFailure, DigestMismatch, NotFound):
             # A manifest, or an upstream, may have told a size that is not the blob's.
-            self._sizes.pop(digest, None)
+            self._note_size(digest, None)
             raise
 
     async def _size(self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest) -> int | None:
@@ -232,12 +239,28 @@ class CachedBlobs:
         self._note_size(digest, found[1])  # before anybody can ask again
         return found[1]
 
+    async def _look_at_manifests(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, digest: Digest
+    ) -> None:
+        """A manifest that lies here since an earlier run tells the sizes as well as one that just came."""
+        naming = self._naming(repository, digest) if upstreams and digest not in self._sizes else None
+        if naming is None:
+            return
+        try:
+            manifest = await self._store.get_manifest(repository, naming)
+        except (NotFound, StorageError) as error:
+            _log.debug("the size of blob %s is asked for: %s", digest, error)
+            return
+        for blob in manifest.blobs:
+            if blob.digest not in self._sizes:
+                self._note_size(blob.digest, blob.size)
+
     def note_sizes(self, manifest: Manifest) -> None:
         """Nobody has to be asked for the sizes that it tells."""
         for blob in manifest.blobs:
             self._note_size(blob.digest, blob.size)
 
-    def _note_size(self, digest: Digest, size: int) -> None:
+    def _note_size(self, digest: Digest, size: int | None) -> None:
         self._sizes[digest] = size
         self._sizes.move_to_end(digest)
         while len(self._sizes) > _KNOWN_SIZES:

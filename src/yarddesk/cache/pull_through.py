@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from yarddesk.cache.asking import Asking, Shared
-from yarddesk.cache.blobs import CachedBlobs
+from yarddesk.cache.blobs import CachedBlobs, Naming
 from yarddesk.cache.breaker import gave_none
 from yarddesk.cache.ledger import Ledger
 from yarddesk.cache.lifetimes import Lifetimes
@@ -53,6 +53,7 @@ class CachedPulls:
         ledger: Ledger | None = None,
         room: Room | None = None,
         clock: Clock | None = None,
+        naming: Naming = lambda _repository, _blob: None,
         traffic: Traffic | None = None,
     ) -> None:
         self._traffic = traffic = traffic or Traffic()
@@ -85,6 +86,7 @@ class CachedPulls:
             shared=self._shared,
             room=self._room,
             clock=clock,
+            naming=naming,
             traffic=traffic,
         )
         self._lists = CachedLists(store, routes, _check_seconds(settings), asking=self._asking)

@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from yarddesk.cache.asking import Asking
 from yarddesk.content.clock import Clock
+from yarddesk.content.pull_through import BlobNowhere
 from yarddesk.content.target import DigestMismatch, NotFound
 from yarddesk.content.upstream import Upstream, UpstreamFailure
 from yarddesk.oci.descriptor import Descriptor
@@ -88,7 +89,7 @@ class BlobSource:
 
     async def __aenter__(self) -> Self:
         if not await self._open(self._upstreams):
-            raise NotFound(f"None of its upstreams has blob {self._blob.digest}.")
+            raise BlobNowhere(self._blob.digest)
         return self
 
     async def __aexit__(

@@ -79,6 +79,7 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
                 used=keeping.uses.used,
                 ledger=keeping.ledger,
                 room=keeping.room,
+                naming=store.contents.naming,
             )
             async with sync.resting(), cache:
                 yield cache.prefetcher

@@ -79,6 +79,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
             used=keeping.uses.used,
             ledger=keeping.ledger,
             room=keeping.room,
+            naming=store.contents.naming,
             traffic=traffic,
         )
         yard = Yard(

@@ -6,6 +6,7 @@ loop's thread, but for `copy`'s result, which nobody changes.
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
 
 from yarddesk.content.threads import in_thread
@@ -21,6 +22,9 @@ _CONFIGS: Final = tuple(f'"{kind}"'.encode() for kind in IMAGE_CONFIGS)
 _MORE: Final = (b"manifests", b"subject", b"\\")
 _LOOKED_THROUGH: Final = 64
 """Up to so many tags of a repository are looked through for those of a manifest: an index of them would cost more."""
+
+_LOOKED_AT: Final = 5000
+"""So many manifests of a repository are looked at for one that names a blob: that takes less than a millisecond."""
 
 _TRIES: Final = 3
 
@@ -260,6 +264,14 @@ class ContentIndex:
         """The tags that name a manifest."""
         contents = self.repositories.get(repository)
         return contents.tags_of(digest) if contents is not None else []
+
+    def naming(self, repository: RepositoryName, blob: Digest) -> Digest | None:
+        """A manifest of the repository that names a blob; None where there is none, or it's not among those that came last."""
+        name, contents = packed(blob), self.repositories.get(repository)
+        if contents is None or name not in self.references:
+            return None
+        last = islice(reversed(contents.manifests.items()), _LOOKED_AT)
+        return next((digest for digest, held in last if name in held.names), None)
 
     def descendants(self, repository: RepositoryName, digest: Digest) -> set[Digest]:
         """A manifest and all that it lists, those that they list, and so on: as far as they are here."""

@@ -16,6 +16,7 @@ from tests.support.fake_upstreams import FakeRepository, FakeRoutes, FakeUpstrea
 from tests.support.images import Image, build_image
 from tests.support.waiting import until_async
 from yarddesk.cache import asking
+from yarddesk.cache.blobs import Naming
 from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import (
@@ -54,6 +55,7 @@ class Cache:
         self.queued: set[tuple[str, str]] = set()
         self.seen: list[tuple[str, str, Digest]] = []
         self.used: list[Digest] = []
+        self.naming: Naming = lambda _repository, _blob: None
         self.settings = Settings(data_dir=folder)
         self.pulls = self.make()
 
@@ -67,6 +69,7 @@ class Cache:
             tag_seen=lambda upstream, _, tag, digest: self.seen.append((upstream.name, tag, digest)),
             used=lambda _, digest: self.used.append(digest),
             clock=self.clock,
+            naming=lambda repository, blob: self.naming(repository, blob),
         )
 
     async def put_upstream(self, image: Image, tag: str = "v1", upstream: FakeUpstream | None = None) -> Manifest:

@@ -81,6 +81,24 @@ class Busy(ContentIndex):
         return found
 
 
+def test_a_manifest_that_names_a_blob_is_found_among_those_that_came_last(monkeypatch):
+    monkeypatch.setattr("yarddesk.storage.contents._LOOKED_AT", 2)
+    index, here, there = ContentIndex(), RepositoryName.parse("here"), RepositoryName.parse("there")
+    blob, *manifests = DIGESTS
+    assert index.naming(here, blob) is None
+    index.manifest_stored(there, manifests[0], Held(1, 0.0, (packed(blob),)))
+    assert index.naming(here, blob) is None
+    index.manifest_stored(here, manifests[0], Held(1, 0.0, (packed(manifests[2]), packed(blob))))
+    index.manifest_stored(here, manifests[1], Held(1, 0.0, ()))
+    assert index.naming(here, blob) == manifests[0]
+    index.manifest_stored(here, manifests[2], Held(1, 0.0, ()))
+    assert index.naming(here, blob) is None
+    index.manifests_gone(here, manifests[1:2])
+    assert index.naming(here, blob) == manifests[0]
+    index.manifests_gone(here, manifests[:1])
+    assert index.naming(here, blob) is None
+
+
 async def test_a_copy_is_made_beside_what_goes_on_and_never_of_two_moments():
     for times, by in ((0, [False]), (2, [False] * 3), (3, [False, False, False, True])):
         index = Busy(times)
