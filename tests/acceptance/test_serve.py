@@ -167,6 +167,37 @@ def test_what_is_to_go_first_leads_the_queue(serve, docker_registry):
     serve.run("wait", "--timeout", "30")
 
 
+def test_what_is_paused_is_not_said_to_be_tried_or_to_go(serve, docker_registry):
+    serve.run("pause")
+    for repository in ("team/app", "team/web"):
+        serve.push(repository, "1", build_image(f"kept back {repository}", (1000,)))
+    for which in ("team/app:1", "--all"):
+        refused = serve.run("retry", which, status=1)
+        assert "Everything is paused. Resume all of it (yarddesk resume)." in refused.stderr
+        assert "Trying" not in refused.stdout
+    first = serve.run("first", "team/web:1")
+    assert first.stdout == "Going first: 1 image.\n"
+    assert "1 image is kept back. Everything is paused." in first.stderr
+    serve.run("resume")
+    serve.run("wait", "--timeout", "30")
+
+    docker_registry.stop()
+    for repository in ("team/app", "team/web"):
+        serve.push(repository, "2", build_image(f"kept back again {repository}", (1000,)))
+    serve.run("pause", "team/app")
+    refused = serve.run("retry", "team/app:2", status=1)
+    assert "Nothing of team/app:2 can be tried now. team/app is paused." in refused.stderr
+    assert "yarddesk resume team/app" in refused.stderr
+    some = serve.run("retry", "--all")
+    assert some.stdout == "Trying now: 1 image.\n"
+    assert "1 image is kept back. team/app is paused. Resume it (yarddesk resume team/app)." in some.stderr
+    serve.run("pause")
+    assert "Everything is paused" in serve.run("resume", "team/app").stderr
+    docker_registry.start()
+    serve.run("resume")
+    serve.run("wait", "--timeout", "30")
+
+
 def test_deleting_the_marker_cancels(serve, docker_registry):
     serve.run("pause")
     image = build_image("marker", (1000,))

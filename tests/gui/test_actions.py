@@ -14,6 +14,7 @@ from yarddesk.desktop.dialogs.confirm import Confirm
 from yarddesk.desktop.dialogs.details import Details
 from yarddesk.desktop.views.row_view import CHEVRON
 from yarddesk.oci.name import ImageReference
+from yarddesk.sync.errors import NothingToTry
 from yarddesk.sync.snapshot import JobSnapshot
 from yarddesk.sync.states import JobState
 
@@ -159,6 +160,27 @@ def test_the_chosen_rows_actions_are_real_buttons(with_front, yard):
         front.click(tools[JobAction.RETRY])
         await front.settle()
         assert yard.sync.calls == [("retry", B)]
+
+    with_front(body)
+
+
+def test_what_is_kept_back_is_not_said_to_be_tried(with_front, yard):
+    paused = "1 image is kept back. Everything is paused. Resume all of it (yarddesk resume)."
+
+    async def body(front: Front):
+        await front.show_snapshot(jobs=two())
+        yard.sync.kept = paused
+        front.click_row_button(1, JobAction.RETRY)
+        await front.settle()
+        assert front.window.toast.text() == paused
+        front.actions.perform(JobAction.MOVE_UP, two()[1])
+        await front.settle()
+        assert front.window.toast.text() == f"{B} goes first. {paused}"
+        refused = NothingToTry([B], "Everything is paused.", "Resume all of it (yarddesk resume).")
+        yard.sync.refuse = refused
+        front.actions.retry_all.trigger()
+        await front.settle()
+        assert f"{refused.title} {refused.hint}" in front.window.banner.text
 
     with_front(body)
 

@@ -100,6 +100,7 @@ class FakeSync:
     entries: list[HistoryEntry] = field(default_factory=list)
     reads: int = 0
     refuse: YarddeskError | None = None
+    kept: str = ""
 
     async def pause(self, target: str | None = None, *, for_seconds: float | None = None) -> int:
         self._called("pause", target, for_seconds)
@@ -127,6 +128,9 @@ class FakeSync:
     async def move_up(self, target: str) -> int:
         self._called("move_up", target)
         return 1
+
+    def kept_back(self, target: str | None = None) -> str:
+        return self.kept
 
     async def decide(
         self,

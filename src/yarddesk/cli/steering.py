@@ -165,8 +165,10 @@ def _pause(options: argparse.Namespace) -> int:
 
 def _resume(options: argparse.Namespace) -> int:
     with _client(options) as client:
-        count = client.post("resume", target=options.target)["count"]
-    return _report_pause(options.target, count, "Resumed")
+        answer = client.post("resume", target=options.target)
+    status = _report_pause(options.target, answer["count"], "Resumed")
+    _report_kept_back(answer)
+    return status
 
 
 def _retry(options: argparse.Namespace) -> int:
@@ -185,22 +187,27 @@ def _decide(options: argparse.Namespace) -> int:
     _check_reference(options.reference)
     choice = "tag" if options.tag else "keep" if options.keep else "overwrite"
     with _client(options) as client:
-        count = client.post(
+        answer = client.post(
             "decide", target=options.reference, choice=choice, tag=options.tag, upstream=options.upstream
-        )["count"]
-    if not count:
+        )
+    if not answer["count"]:
         where = f" at {options.upstream}" if options.upstream else ""
         complain(f"Nothing of “{options.reference}” waits for a decision{where}.")
         return 1
-    return _report(options.reference, count, f"Syncing as {options.tag}" if options.tag else _DECIDED[choice])
+    word = f"Syncing as {options.tag}" if options.tag else _DECIDED[choice]
+    status = _report(options.reference, answer["count"], word)
+    _report_kept_back(answer)
+    return status
 
 
 def _act(options: argparse.Namespace, action: str, word: str) -> int:
     if options.reference:
         _check_reference(options.reference)
     with _client(options) as client:
-        count = client.post(action, target=options.reference)["count"]
-    return _report(options.reference, count, word)
+        answer = client.post(action, target=options.reference)
+    status = _report(options.reference, answer["count"], word)
+    _report_kept_back(answer)
+    return status
 
 
 def _wait(options: argparse.Namespace) -> int:
@@ -236,6 +243,11 @@ def _report(target: str | None, count: int, word: str) -> int:
         return 1
     print(f"{word}: {plural(count, 'image')}." if count or target else f"{word}; nothing is waiting.")
     return 0
+
+
+def _report_kept_back(answer: dict[str, Any]) -> None:
+    if kept_back := answer.get("kept_back"):
+        complain(kept_back)
 
 
 def _check_reference(text: str) -> None:

@@ -148,10 +148,12 @@ class _Actions:
         return _count(await self._surface.sync.pause(_target(body), for_seconds=seconds))
 
     async def resume(self, request: Request) -> Response:
-        return _count(await self._surface.sync.resume(_target(await _body(request))))
+        target = _target(await _body(request))
+        return self._met(await self._surface.sync.resume(target), target)
 
     async def retry(self, request: Request) -> Response:
-        return _count(await self._surface.sync.retry(_target(await _body(request))))
+        target = _target(await _body(request))
+        return self._met(await self._surface.sync.retry(target), target)
 
     async def cancel(self, request: Request) -> Response:
         return _count(await self._surface.sync.cancel(_target(await _body(request))))
@@ -160,7 +162,7 @@ class _Actions:
         target = _target(await _body(request))
         if target is None:
             raise _BadRequest("target is needed: not everything can be first.")
-        return _count(await self._surface.sync.move_up(target))
+        return self._met(await self._surface.sync.move_up(target), target)
 
     async def decide(self, request: Request) -> Response:
         body = await _body(request)
@@ -176,15 +178,14 @@ class _Actions:
             raise _BadRequest("generation is a whole number.")
         if (tag is None) is (choice == ConflictChoice.TAG):
             raise _BadRequest("tag belongs to the choice “tag”, and to that alone.")
-        return _count(
-            await self._surface.sync.decide(
-                target,
-                ConflictChoice(choice),
-                upstream=upstream,
-                tag=_tag(tag) if tag is not None else None,
-                generation=generation,
-            )
+        count = await self._surface.sync.decide(
+            target,
+            ConflictChoice(choice),
+            upstream=upstream,
+            tag=_tag(tag) if tag is not None else None,
+            generation=generation,
         )
+        return self._met(count, target) if choice == ConflictChoice.OVERWRITE else _count(count)
 
     async def wait(self, request: Request) -> Response:
         body = await _body(request)
@@ -212,6 +213,11 @@ class _Actions:
         if not self._surface.raise_window():
             return _problem(409, "This instance has no window.")
         return _count(1)
+
+    def _met(self, count: int, target: str | None) -> Response:
+        """What was to go on, and what of it doesn't all the same."""
+        kept_back = self._surface.sync.kept_back(target)
+        return _Json({"count": count, "kept_back": kept_back}) if kept_back else _count(count)
 
 
 async def _version(_request: Request) -> Response:

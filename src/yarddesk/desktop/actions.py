@@ -19,6 +19,8 @@ from yarddesk.sync.states import JobState
 
 MORNING_HOUR = 8
 
+_NOTHING = ""
+
 
 class JobAction(StrEnum):
     """What can be done to one image in the queue."""
@@ -194,13 +196,14 @@ class Actions(QObject):
             case JobAction.RESUME:
                 # An image of a paused repository can't go on by itself.
                 target = str(job.repository) if job.repository_paused else job.id
-                self._steer(self._core.sync.resume(target), f"Resuming {target}")
+                self._steer(self._core.sync.resume(target), f"Resuming {target}", goes=job.id)
             case JobAction.RETRY:
-                self._steer(self._core.sync.retry(job.id), f"Trying {job.name}")
+                self._steer(self._core.sync.retry(job.id), f"Trying {job.name}", goes=job.id)
             case JobAction.PAUSE:
                 self._steer(self._core.sync.pause(job.id), f"Pausing {job.name}")
             case JobAction.MOVE_UP:
-                self._steer(self._core.sync.move_up(job.id), f"Moving up {job.name}", f"{job.name} goes first")
+                said = f"{job.name} goes first"
+                self._steer(self._core.sync.move_up(job.id), f"Moving up {job.name}", said, goes=job.id)
             case JobAction.CANCEL:
                 said = f"{job.name} won’t be synced. It stays here; push it again to sync it."
                 self._steer(self._core.sync.cancel(job.id), f"Cancelling {job.name}", said)
@@ -230,7 +233,7 @@ class Actions(QObject):
 
     def overwrite(self, job: JobSnapshot) -> None:
         """Once the person has said yes."""
-        self._steer(self._decided(job, ConflictChoice.OVERWRITE), f"Overwriting {job.name}")
+        self._steer(self._decided(job, ConflictChoice.OVERWRITE), f"Overwriting {job.name}", goes=job.id)
 
     async def sync_as(self, job: JobSnapshot, tag: Tag) -> int:
         """Sync it under another tag. Raises YarddeskError where that can't be."""
@@ -281,16 +284,20 @@ class Actions(QObject):
         self._pause((tomorrow_morning(now) - now).total_seconds())
 
     def _retry_all(self) -> None:
-        self._steer(self._core.sync.retry(), "Trying again")
+        self._steer(self._core.sync.retry(), "Trying again", goes=None)
 
-    def _steer(self, coroutine: Coroutine[Any, Any, int], what: str, said: str = "") -> None:
-        self._tasks.spawn(self._and_look(coroutine, said), what=what)
+    def _steer(
+        self, coroutine: Coroutine[Any, Any, int], what: str, said: str = "", *, goes: str | None = _NOTHING
+    ) -> None:
+        """`goes`: what is to go on by it (None: everything); where it doesn't all the same, that's said, too."""
+        self._tasks.spawn(self._and_look(coroutine, said, goes), what=what)
 
-    async def _and_look(self, coroutine: Coroutine[Any, Any, int], said: str) -> None:
+    async def _and_look(self, coroutine: Coroutine[Any, Any, int], said: str, goes: str | None) -> None:
         await coroutine
         self._bridge.refresh()
-        if said:
-            self.noticed.emit(said)
+        kept_back = self._core.sync.kept_back(goes) if goes != _NOTHING else ""
+        if said or kept_back:
+            self.noticed.emit(". ".join(text for text in (said, kept_back) if text))
 
     def _copy_address(self) -> None:
         self.copy(self._core.address, f"{self._core.address} copied")

@@ -1,7 +1,7 @@
 """What can be wrong with our own copy of what is to be synced, and with what is wanted of the queue."""
 
-from collections.abc import Iterable, Sequence
-from typing import Final, Self
+from collections.abc import Sequence
+from typing import Self
 
 from yarddesk.content.target import Damaged
 from yarddesk.errors import YarddeskError
@@ -45,15 +45,9 @@ class ChildrenMissing(YarddeskError):
 
 
 class NothingToTry(YarddeskError):
-    """What was to be tried now is queued, and the settings let none of it go anywhere."""
+    """What was to be tried now is queued, and pauses or the settings keep all of it back."""
 
-    def __init__(self, images: Sequence[str], reasons: Iterable[str]) -> None:
+    def __init__(self, images: Sequence[str], reasons: str, hint: str) -> None:
         whom = f"Nothing of {images[0]}" if len(images) == 1 else f"None of {len(images)} images"
-        super().__init__(
-            f"{whom} can be tried now.",
-            " ".join(sorted(set(reasons))[:_MOST_REASONS]) or "No upstream takes it.",
-            hint="Change the settings, or cancel it (yarddesk cancel).",
-        )
-
-
-_MOST_REASONS: Final = 3
+        # Both in the hint: the window shows what else there is only to those who ask for details.
+        super().__init__(f"{whom} can be tried now.", hint=f"{reasons} {hint}")

@@ -26,6 +26,7 @@ from yarddesk.sync.deciding import Alone, Deciding, Decision
 from yarddesk.sync.history import HISTORY_FILE, History
 from yarddesk.sync.intake import Intake
 from yarddesk.sync.journal import Journal
+from yarddesk.sync.keeping_back import kept_back
 from yarddesk.sync.marker import Job
 from yarddesk.sync.outlook import Outlook
 from yarddesk.sync.pauses import Pauses
@@ -34,6 +35,7 @@ from yarddesk.sync.reach import Reach, SleepWatch
 from yarddesk.sync.rerouting import reroute
 from yarddesk.sync.schedule import Schedule
 from yarddesk.sync.seen import SEEN_FILE, SeenTags
+from yarddesk.sync.selection import select
 from yarddesk.sync.slots import Bandwidth, TransferSlots
 from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, SyncSnapshot
 from yarddesk.sync.startup import Startup
@@ -245,6 +247,9 @@ class SyncService:
 
     async def move_up(self, target: str) -> int:
         return await self._steering.move_up(target)
+
+    def kept_back(self, target: str | None = None) -> str:
+        return kept_back(self._queue, select(self._queue, target)).words()
 
     async def decide(
         self,

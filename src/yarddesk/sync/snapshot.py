@@ -276,11 +276,15 @@ class SyncController(Protocol):
     async def cancel(self, target: str | None = None) -> int: ...
 
     async def retry(self, target: str | None = None) -> int:
-        """Try now what waits, is blocked or failed. What the settings let go nowhere doesn't count: NothingToTry if that is all."""
+        """Try now what waits, is blocked or failed. What is kept back doesn't count: NothingToTry if that is all."""
         ...
 
     async def move_up(self, target: str) -> int:
         """Try it before all others, as soon as there is room; what is on its way already isn't stopped for it."""
+        ...
+
+    def kept_back(self, target: str | None = None) -> str:
+        """How much of it a pause or the settings keep from being tried, which, and how to go on; empty where nothing does."""
         ...
 
     async def decide(

@@ -13,9 +13,10 @@ from yarddesk.events import JobMoved, PauseChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag, format_reference
 from yarddesk.sync.errors import NothingToTry
+from yarddesk.sync.keeping_back import kept_back
 from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.pauses import EVERYTHING, Paused
-from yarddesk.sync.queue import PUSH_FAILED, Queue, no_route
+from yarddesk.sync.queue import PUSH_FAILED, Queue
 from yarddesk.sync.selection import is_upstream, names_one, paused_by, select
 from yarddesk.sync.states import JobState
 from yarddesk.sync.worker import Worker
@@ -136,20 +137,18 @@ class Steering:
     async def retry(self, target: str | None = None, *, only_waiting: bool = False) -> int:
         """Try now what waits, is blocked or failed; a shut gate is opened a little. `only_waiting`: not what needs a person.
 
-        What the settings let go nowhere stays as it is, and isn't counted: NothingToTry where that is all that there is.
+        What is paused is tried as soon as it's resumed, and what the settings let go nowhere stays as it is. Neither is counted:
+        NothingToTry where that is all that there is.
         """
         queue = self._queue
         now, moment = queue.clock.monotonic(), queue.clock.now()
         retried = {JobState.WAITING} if only_waiting else _RETRIED
         selected = select(queue, target)
         upstreams = {target} if target is not None and is_upstream(queue, target) else set()
-        stranded: dict[str, list[Part]] = {}
         for job, parts in selected.items():
-            wanted = [part for part in parts if not part.state.is_over]
-            going = [part for part in wanted if queue.has_route(job, part)]
-            if not going and (wanted or not parts):
-                stranded[job.id] = wanted
-            for part in going:
+            for part in parts:
+                if part.state.is_over or not queue.has_route(job, part):
+                    continue
                 if part.state in retried or self._is_held_up(part):
                     upstreams.add(part.upstream)
                     queue.requeue(job, part)
@@ -157,10 +156,10 @@ class Steering:
             queue.schedule.gate(upstream).ajar(now, moment)
         queue.touch_world()
         self._worker.wake.set()
-        if stranded and len(stranded) == len(selected) and not only_waiting:
-            lost = {part.upstream for parts in stranded.values() for part in parts}
-            raise NothingToTry(list(stranded), map(no_route, lost))
-        return len(selected) - len(stranded)
+        kept = kept_back(queue, selected)
+        if kept.images and not kept.going and not only_waiting:
+            raise NothingToTry(kept.images, kept.reasons(), kept.hint())
+        return kept.going
 
     async def move_up(self, target: str) -> int:
         """Before all others; several keep their order among themselves. Raises StorageError: what was written by then is moved."""

@@ -43,6 +43,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.asked: list[tuple[object, ...]] = []
+        self.kept = ""
         meter = ProgressMeter()
         meter.plan(DIGEST, 100)
         meter.start(DIGEST)
@@ -101,6 +102,9 @@ class Queue:
     async def move_up(self, target):
         self.asked.append(("move_up", target))
         return 1
+
+    def kept_back(self, target=None):
+        return self.kept
 
     async def retry(self, target=None):
         self.asked.append(("retry", target))
@@ -221,6 +225,18 @@ async def test_actions_reach_the_queue_and_tell_how_many_they_met(client, surfac
         ("retry", None),
         ("move_up", "team/app:1"),
     ]
+
+
+async def test_what_is_kept_back_is_told_with_what_was_to_go_on(client, surface):
+    surface.sync.kept = "1 image is kept back. corp is paused."
+    told = {"kept_back": surface.sync.kept}
+    assert (await client.post("/api/v1/retry", json={"target": "corp"})).json() == {"count": 0, **told}
+    assert (await client.post("/api/v1/first", json={"target": "team/app:1"})).json() == {"count": 1, **told}
+    assert (await client.post("/api/v1/resume", json={"target": "team/app"})).json() == {"count": 1, **told}
+    overwrite = {"target": "team/app:1", "choice": "overwrite"}
+    assert (await client.post("/api/v1/decide", json=overwrite)).json() == {"count": 1, **told}
+    assert (await client.post("/api/v1/decide", json={**overwrite, "choice": "keep"})).json() == {"count": 1}
+    assert (await client.post("/api/v1/cancel", json={"target": "corp"})).json() == {"count": 1}
 
 
 async def test_decisions_reach_the_queue_and_the_queue_tells_what_asks_for_one(client, surface):

@@ -15,6 +15,7 @@ from tests.unit.sync.yard import REPOSITORY, running, settle
 from yarddesk.content.upstream import UpstreamTrouble
 from yarddesk.events import PauseChanged
 from yarddesk.oci.name import RepositoryName
+from yarddesk.sync.errors import NothingToTry
 from yarddesk.sync.pauses import Paused, Pauses
 
 OTHER = RepositoryName.parse("team/other")
@@ -80,6 +81,100 @@ async def test_resuming_a_repository_ends_the_pauses_of_its_images_too(tmp_path:
         await yard.service.pause("team/app:v1")
         yard.upstream.release()
         assert await yard.service.resume("team/app") == 1
+        await yard.until_empty()
+
+
+@pytest.mark.parametrize(
+    ("pauses", "why", "how"),
+    [
+        ([None], "Everything is paused.", "Resume all of it (yarddesk resume)."),
+        ([None, "corp", "team/app"], "Everything is paused.", "Resume all of it (yarddesk resume)."),
+        (["corp"], "corp is paused.", "Resume it (yarddesk resume corp)."),
+        (["team/app", "team/app:v1"], "team/app is paused.", "Resume it (yarddesk resume team/app)."),
+        (["team/app:v1"], "team/app:v1 is paused.", "Resume it (yarddesk resume team/app:v1)."),
+        (
+            ["team/app:v1", "corp"],
+            "team/app:v1 and corp are paused.",
+            "Resume it (yarddesk resume team/app:v1, yarddesk resume corp).",
+        ),
+    ],
+)
+@pytest.mark.parametrize("target", [None, "corp", "team/app", "team/app:v1"])
+async def test_retrying_what_is_paused_says_what_keeps_it_and_how_to_go_on(
+    tmp_path: Path, pauses: list[str | None], why: str, how: str, target: str | None
+) -> None:
+    async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
+        await yard.push(build_image("a"), "v1")
+        await yard.until_state("waiting")
+        for each in pauses:
+            await yard.service.pause(each)
+        asked = yard.upstream.asked.total()
+        with pytest.raises(NothingToTry) as refused:
+            await yard.service.retry(target)
+        assert refused.value.title == "Nothing of team/app:v1 can be tried now."
+        assert refused.value.hint == f"{why} {how}"
+        assert yard.service.kept_back(target) == f"1 image is kept back. {why} {how}"
+        await settle(200)
+        assert yard.part().state == "paused"
+        assert yard.upstream.asked.total() == asked
+        yard.upstream.away = False
+        for command in _commands(how):
+            await yard.service.resume(command)
+        await yard.until_empty()
+
+
+def _commands(hint: str) -> list[str | None]:
+    """What a person would type."""
+    typed = hint[hint.index("(") + 1 : hint.index(")")].split(", ")
+    return [each.removeprefix("yarddesk resume").strip() or None for each in typed]
+
+
+async def test_retrying_what_is_paused_in_part_counts_what_is_tried_and_says_what_is_not(tmp_path: Path) -> None:
+    corp, mirror = FakeUpstream(away=True), FakeUpstream(name="mirror", away=True)
+    async with running(tmp_path, upstreams=[corp, mirror]) as yard:
+        for number in range(6):
+            await yard.push(build_image(f"image-{number}"), f"v{number}")
+        await yard.until_state("waiting", "team/app:v5", "mirror")
+        assert await yard.service.retry() == 6
+        assert yard.service.kept_back() == ""
+        await yard.service.pause("mirror")
+        assert await yard.service.retry() == 6
+        assert yard.service.kept_back("corp") == ""
+        in_part = "Some of it is kept back. mirror is paused. Resume it (yarddesk resume mirror)."
+        assert yard.service.kept_back() == in_part
+        await yard.service.resume("mirror")
+        for number in range(2):
+            await yard.service.pause(f"team/app:v{number}")
+        assert await yard.service.retry("team/app") == 4
+        assert yard.service.kept_back() == (
+            "2 images are kept back. team/app:v0 and team/app:v1 are paused."
+            " Resume it (yarddesk resume team/app:v0, yarddesk resume team/app:v1)."
+        )
+        for number in range(2, 5):
+            await yard.service.pause(f"team/app:v{number}")
+        assert await yard.service.retry() == 1
+        assert yard.service.kept_back() == (
+            "5 images are kept back. team/app:v0, team/app:v1, team/app:v2 and 2 more are paused."
+            " Resume all of it (yarddesk resume)."
+        )
+        assert await yard.service.move_up("team/app:v0") == 1
+        assert yard.service.kept_back("team/app:v0").startswith("1 image is kept back. team/app:v0 is paused.")
+        corp.away = mirror.away = False
+        await yard.service.resume()
+        await yard.service.retry()
+        await yard.until_empty()
+
+
+async def test_what_was_retried_while_it_was_paused_does_not_wait_for_its_next_try_once_resumed(tmp_path: Path) -> None:
+    refusing = [UpstreamTrouble("corp", "busy", temporary=True, status=429, retry_after_seconds=600)]
+    upstream = FakeUpstream(fault=lambda _what, _of: refusing.pop() if refusing else None)
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        await yard.push(build_image("a"))
+        await yard.until_state("waiting")
+        await yard.service.pause("team/app")
+        with pytest.raises(NothingToTry):
+            await yard.service.retry("team/app:v1")
+        await yard.service.resume("team/app")
         await yard.until_empty()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.settings.model import SyncSettings
 from yarddesk.storage import durable
+from yarddesk.sync.errors import NothingToTry
 from yarddesk.sync.journal import Journal
 from yarddesk.sync.marker import Job
 from yarddesk.sync.marker_files import QuietFolders
@@ -178,7 +180,8 @@ async def test_a_command_about_many_images_waits_for_the_disk_as_often_as_about_
             counted = {}
             for what, command in commands.items():
                 waited.clear()
-                await command
+                with suppress(NothingToTry):  # all of it is paused
+                    await command
                 counted[what] = len(waited)
             assert not yard.service.snapshot().jobs
             return counted
