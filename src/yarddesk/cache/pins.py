@@ -3,15 +3,16 @@
 DATA/pins.json is a sorted list of REFERENCEs: a tag pins what it names now and later, a repository all that it holds.
 """
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from yarddesk.cache.lines import replace
 from yarddesk.content.errors import StorageError
-from yarddesk.content.threads import in_thread
+from yarddesk.content.threads import in_thread, over
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.name import ImageReference, Reference, RepositoryName
 from yarddesk.storage import durable
@@ -30,6 +31,7 @@ class Pins:
         self.unreadable = False
         self._path = folder / PINS_FILE
         self._pinned: dict[RepositoryName, frozenset[Reference | None]] = {}
+        self._changing = asyncio.Lock()
 
     async def load(self) -> None:
         try:
@@ -54,28 +56,36 @@ class Pins:
 
     async def add(self, pin: ImageReference) -> bool:
         """Whether it's new; durable on return. Raises StorageError."""
-        if pin.reference in self._pinned.get(pin.repository, ()):
-            return False
-        # First in memory: nothing that is pinned may go while the file is written.
-        self._add(pin)
-        try:
-            await self._write()
-        except BaseException:
-            self._drop(pin)
-            raise
-        return True
+        return await _to_its_end(self._added(pin))
 
     async def remove(self, pin: ImageReference) -> bool:
         """Whether it was pinned; durable on return. Raises StorageError."""
-        if pin.reference not in self._pinned.get(pin.repository, ()):
-            return False
-        self._drop(pin)
-        try:
-            await self._write()
-        except BaseException:
+        return await _to_its_end(self._removed(pin))
+
+    async def _added(self, pin: ImageReference) -> bool:
+        async with self._changing:
+            if pin.reference in self._pinned.get(pin.repository, ()):
+                return False
+            # First in memory: nothing that is pinned may go while the file is written.
             self._add(pin)
-            raise
-        return True
+            try:
+                await self._write()
+            except BaseException:
+                self._drop(pin)
+                raise
+            return True
+
+    async def _removed(self, pin: ImageReference) -> bool:
+        async with self._changing:
+            if pin.reference not in self._pinned.get(pin.repository, ()):
+                return False
+            self._drop(pin)
+            try:
+                await self._write()
+            except BaseException:
+                self._add(pin)
+                raise
+            return True
 
     def _add(self, pin: ImageReference) -> None:
         self._pinned[pin.repository] = self.of(pin.repository) | {pin.reference}
@@ -95,3 +105,13 @@ class Pins:
             raise StorageError(f"{self._path} can't be written.", error.strerror or str(error)) from error
         if self.changed is not None:
             self.changed()
+
+
+async def _to_its_end(change: Coroutine[Any, Any, bool]) -> bool:
+    """What memory says and what the file says stay the same thing, also where whoever asked is cancelled meanwhile."""
+    changing = asyncio.ensure_future(change)
+    try:
+        return await asyncio.shield(changing)
+    except asyncio.CancelledError:
+        await over(changing)
+        raise

@@ -1,0 +1,53 @@
+"""Pins that are changed at once, or by somebody who goes away meanwhile: what is said of them is what is on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.unit.storage.gate import Gate
+from yarddesk.cache.pins import PINS_FILE, Pins
+from yarddesk.oci.name import ImageReference
+
+PINS = [ImageReference.parse(f"team/app:{number}") for number in range(20)]
+
+
+async def on_disk(folder: Path) -> list[ImageReference]:
+    pins = Pins(folder)
+    await pins.load()
+    return pins.all()
+
+
+async def test_many_that_are_set_at_once_are_all_there_and_so_it_is_when_they_go(tmp_path: Path) -> None:
+    pins = Pins(tmp_path)
+    assert await asyncio.gather(*(pins.add(pin) for pin in PINS)) == [True] * 20
+    assert await on_disk(tmp_path) == pins.all() == sorted(PINS, key=str)
+    assert await asyncio.gather(*(pins.remove(pin) for pin in PINS[1:])) == [True] * 19
+    assert await on_disk(tmp_path) == pins.all() == PINS[:1]
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_a_change_that_is_cancelled_while_it_is_written_holds_and_others_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stays: bool
+) -> None:
+    pins, (first, second, *_) = Pins(tmp_path), PINS
+    change = pins.add if stays else pins.remove
+    if not stays:
+        await pins.add(first)
+        await pins.add(second)
+    with monkeypatch.context() as patch:
+        gate = Gate(patch, "replace", lambda _source, target: target.endswith(PINS_FILE))
+        left = asyncio.ensure_future(change(first))
+        try:
+            await gate.reached()
+            left.cancel()
+            other = asyncio.ensure_future(change(second))
+            await asyncio.sleep(0)
+        finally:
+            gate.open()
+        await asyncio.wait([left])
+        assert left.cancelled()
+        assert await other
+    assert await on_disk(tmp_path) == pins.all() == ([first, second] if stays else [])
