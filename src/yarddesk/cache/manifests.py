@@ -120,8 +120,7 @@ class CachedManifests:
         if not upstreams or self._is_ours(repository, reference, await self._here(repository, reference)):
             return await self._from_here(repository, reference, stale=False)
         try:
-            key = ("fetch", repository, reference, tuple(upstream.name for upstream in upstreams))
-            manifest = await self._shared.do(key, lambda: self._fetch(upstreams, repository, reference))
+            manifest = await self._fetch(upstreams, repository, reference)
         except UpstreamFailure:
             found = await self._from_here(repository, reference, stale=True)
             if found is None:
@@ -166,8 +165,7 @@ class CachedManifests:
         plenty = [upstream for upstream in upstreams if not self.is_scarce(upstream)]
         if upstreams and not plenty:
             raise self._scarce(upstreams[0], "They are kept for those who pull.")
-        key = ("fetch", repository, digest, tuple(upstream.name for upstream in plenty))
-        manifest = await self._shared.do(key, lambda: self._fetch(plenty, repository, digest))
+        manifest = await self._fetch(plenty, repository, digest)
         if manifest is not None and await self._known(repository, digest) is None:
             raise StorageError(f"Manifest {digest} came, and could not be kept.", hint="The log says why.")
         return manifest
@@ -208,18 +206,48 @@ class CachedManifests:
     async def _fetch(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
     ) -> Manifest | None:
-        came = await self._came(repository, reference)
+        """One fetch for all who ask just now."""
+        if isinstance(reference, Digest):
+            return await self._fetch_named(upstreams, repository, reference, reference)
+        key = ("fetch", repository, reference, tuple(upstream.name for upstream in upstreams))
+        return await self._shared.do(key, lambda: self._fetch_tag(upstreams, repository, reference))
+
+    async def _fetch_tag(self, upstreams: Sequence[Upstream], repository: RepositoryName, tag: Tag) -> Manifest | None:
+        came = await self._known(repository, tag) if self.is_fresh(repository, tag) else None
         if came is not None:
-            return came
-        if isinstance(reference, Tag) and await self._here(repository, reference) is not None:
-            # A HEAD first: where nothing changed it is all, and Docker Hub counts it as no pull.
-            asked = await self._resolve_once(upstreams, repository, reference)
-            if asked is None:
-                return None
-            known = await self._known(repository, asked[1].digest)
-            if known is not None:
-                self._saw(repository, reference, known.digest, asked[0].name)
-                return known
+            return came  # somebody else brought it since it was looked for here
+        if await self._here(repository, tag) is None:
+            return await self._bring(upstreams, repository, tag)
+        # A HEAD first: where nothing changed it is all, and Docker Hub counts it as no pull.
+        asked = await self._resolve_once(upstreams, repository, tag)
+        if asked is None:
+            return None
+        known = await self._known(repository, asked[1].digest)
+        if known is not None:
+            self._saw(repository, tag, known.digest, asked[0].name)
+            return known
+        return await self._fetch_named(upstreams, repository, tag, asked[1].digest)
+
+    async def _fetch_named(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference, digest: Digest
+    ) -> Manifest | None:
+        """What `reference` was said to be: with all who want that digest just now, whichever tag they know it by."""
+        is_ours = False
+
+        async def bring() -> Manifest | None:
+            nonlocal is_ours
+            is_ours = True
+            return await self._known(repository, digest) or await self._bring(upstreams, repository, reference)
+
+        key = ("fetch", repository, digest, tuple(upstream.name for upstream in upstreams))
+        manifest = await self._shared.do(key, bring)
+        if is_ours or (manifest is not None and manifest.digest == digest):
+            return manifest
+        return await self._bring(upstreams, repository, reference)  # the tag that it came by has just moved on
+
+    async def _bring(
+        self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
+    ) -> Manifest | None:
         found = await self._asking.first(
             upstreams,
             lambda upstream: upstream.repository(repository).fetch_manifest(reference),
@@ -230,12 +258,6 @@ class CachedManifests:
         upstream, manifest = found
         await self._keep(repository, reference, manifest, upstream)
         return manifest
-
-    async def _came(self, repository: RepositoryName, reference: Reference) -> Manifest | None:
-        """What somebody else brought since it was looked for here."""
-        if isinstance(reference, Digest) or self.is_fresh(repository, reference):
-            return await self._known(repository, reference)
-        return None
 
     async def _refuse_where_scarce(
         self, upstream: Upstream, repository: RepositoryName, tag: Tag, there: Digest
