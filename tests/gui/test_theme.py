@@ -1,9 +1,10 @@
 """Light and dark: what is written can be read, and the tokens are those of the page that gives them."""
 
-from PySide6.QtGui import QFont
+from PySide6.QtGui import QColor, QFont
 
 from yarddesk.desktop import theme
 from yarddesk.desktop.style import style_sheet
+from yarddesk.desktop.views.parts import CheckBox
 
 
 def test_words_have_a_contrast_of_four_and_a_half_on_every_surface(tokens):
@@ -43,3 +44,13 @@ def test_the_platforms_palette_tells_dark_from_light(tokens):
 
 def test_figures_have_one_width(qapp):
     assert theme.font().featureValue(QFont.Tag("tnum")) == 1
+
+
+def test_an_empty_box_can_be_seen(tokens, qapp):
+    box = CheckBox("")
+    box.setStyleSheet(f"background: {tokens.surface.name()};")
+    picture = box.grab().toImage()
+    colours = {picture.pixel(x, picture.height() // 2) for x in range(picture.width())}
+    assert max(theme.contrast(QColor.fromRgb(colour), tokens.surface) for colour in colours) >= 3
+    box.setChecked(True)
+    assert box.grab().toImage() != picture

@@ -66,12 +66,14 @@ QPlainTextEdit#diff, QPlainTextEdit#details {{
 }}
 QPlainTextEdit:focus {{ border-color: {accent}; }}
 QCheckBox {{ spacing: 8px; color: {text}; }}
+QCheckBox::indicator {{ width: 16px; height: 16px; }}
 
 QScrollBar:vertical {{ background: transparent; width: 12px; margin: 0; }}
 QScrollBar:horizontal {{ background: transparent; height: 12px; margin: 0; }}
 QScrollBar::handle {{ background: {scroll}; border-radius: 3px; margin: 3px; min-height: 32px; min-width: 32px; }}
 QScrollBar::handle:hover {{ background: {scroll_hover}; }}
 QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
+QAbstractScrollArea::corner {{ background: transparent; border: none; }}
 QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
 """
 

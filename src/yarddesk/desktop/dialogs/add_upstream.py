@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
+from PySide6.QtWidgets import QLineEdit, QWidget
 
 from yarddesk.desktop import words
 from yarddesk.desktop.dialogs.frame import Dialog, field_label, form, wrong_label
-from yarddesk.desktop.views.parts import Button, paragraph
+from yarddesk.desktop.views.parts import Button, CheckBox, paragraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class AddUpstream(Dialog):
         self.prefix = QLineEdit()
         self.prefix.setPlaceholderText("all names")
         self.prefix.setAccessibleName("Only for names that begin with")
-        self.push = QCheckBox("Sync what is pushed here to it")
+        self.push = CheckBox("Sync what is pushed here to it")
         self.push.setChecked(True)
-        self.pull = QCheckBox("Fetch from it what is pulled and not here")
+        self.pull = CheckBox("Fetch from it what is pulled and not here")
         self.pull.setChecked(True)
         fields = form()
         fields.addRow(field_label("Registry", self.url), self.url)

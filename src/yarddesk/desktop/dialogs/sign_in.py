@@ -16,7 +16,7 @@ class SignIn(Dialog):
 
     def __init__(self, registry: str, reason: str = "", parent: QWidget | None = None) -> None:
         shown = words.plain(registry, 80)
-        super().__init__(f"Sign in to {shown}", words.sentence(words.plain(reason, 300)), parent)
+        super().__init__(f"Sign in to {shown}", words.sentence(words.plain(reason, 600)), parent)
         self.user = QLineEdit()
         self.user.setAccessibleName("User name")
         self.password = QLineEdit()

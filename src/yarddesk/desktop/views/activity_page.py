@@ -1,7 +1,7 @@
 """What was synced, cancelled or failed, newest first, by day; found by outcome and by text."""
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QFont, QKeySequence, QShortcut, QShowEvent
+from PySide6.QtGui import QFont, QKeySequence, QResizeEvent, QShortcut, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QButtonGroup,
@@ -59,6 +59,8 @@ class ActivityPage(QWidget):
         self.search.textChanged.connect(self._typing.start)
         find = QShortcut(QKeySequence(QKeySequence.StandardKey.Find), self)
         find.activated.connect(self.search.setFocus)
+        self._title = label("Activity", step=2, weight=QFont.Weight.DemiBold)
+        self._title.setContentsMargins(0, 0, 8, 0)
         self._chips = QButtonGroup(self)
         self._nothing = Empty("activity", "Nothing has been synced yet", "")
         column = QVBoxLayout(self)
@@ -79,12 +81,18 @@ class ActivityPage(QWidget):
         super().showEvent(event)
         self._fill()
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Where the filters would be cut off, the title gives way: the sidebar says which page this is."""
+        super().resizeEvent(event)
+        chips = sum(chip.sizeHint().width() + 8 for chip in self._chips.buttons())
+        needed = 20 + self._title.sizeHint().width() + 8 + chips + 8 + self.search.minimumWidth() + 16
+        self._title.setVisible(self.width() >= needed)
+
     def _head(self) -> QHBoxLayout:
         row = QHBoxLayout()
         row.setContentsMargins(20, 12, 16, 8)
         row.setSpacing(8)
-        row.addWidget(label("Activity", step=2, weight=QFont.Weight.DemiBold))
-        row.addSpacing(8)
+        row.addWidget(self._title)
         for position, (text, _) in enumerate(_FILTERS):
             chip = Button(text, face="chip")
             chip.setCheckable(True)

@@ -46,6 +46,7 @@ class EngineCard(QFrame):
         self.diff.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.diff.setFont(theme.fixed_font(-0.5))
         self.diff.setAccessibleName(f"What would change for {title}")
+        self.diff.horizontalScrollBar().rangeChanged.connect(self._fit_diff)
         self._colours = _DiffColours(self.diff.document())
         self.result = paragraph()
         self.apply_button = Button("Apply", face="main")
@@ -73,11 +74,17 @@ class EngineCard(QFrame):
         self._plan = None if plan.empty else plan
         diff = plan.diff()
         self.diff.setPlainText(diff.rstrip("\n"))
-        lines = min(MOST_DIFF_LINES, len(diff.splitlines()))
-        self.diff.setFixedHeight(theme.snapped(self.diff.fontMetrics().lineSpacing() * lines + 22))
+        self._fit_diff()
         notes = [*plan.notes, plan.reload]
         self._notes.setText(" ".join(words.sentence(words.plain(note, 300)) for note in notes if note))
         self._arrange()
+
+    def _fit_diff(self) -> None:
+        """High enough for its lines, and for the bar below them where one is too long."""
+        lines = min(MOST_DIFF_LINES, self.diff.blockCount())
+        across = self.diff.horizontalScrollBar()
+        bar = across.sizeHint().height() if across.maximum() > across.minimum() else 0
+        self.diff.setFixedHeight(theme.snapped(self.diff.fontMetrics().lineSpacing() * lines + 22) + bar)
 
     def show_busy(self, text: str) -> None:
         self.busy = True

@@ -1,14 +1,17 @@
 """Small widgets that several views share. Text of any origin is plain text in all of them."""
 
-from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtGui import QFont, QFontMetrics, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QFont, QFontMetrics, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
+    QCheckBox,
     QFrame,
     QHBoxLayout,
     QLabel,
     QPushButton,
     QSizePolicy,
+    QStyle,
+    QStyleOptionButton,
     QToolButton,
     QWidget,
 )
@@ -41,6 +44,30 @@ def give_role(widget: QWidget, name: str, value: object) -> None:
         widget.setProperty(name, value)
         widget.style().unpolish(widget)
         widget.style().polish(widget)
+
+
+class CheckBox(QCheckBox):
+    """Drawn with our colours: the platform's box is a shade of its window, and on a dark surface nobody sees it."""
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        tokens, style, option = theme.tokens(), self.style(), QStyleOptionButton()
+        self.initStyleOption(option)
+        box = style.subElementRect(QStyle.SubElement.SE_CheckBoxIndicator, option, self)
+        place = style.subElementRect(QStyle.SubElement.SE_CheckBoxContents, option, self)
+        checked, focused = self.isChecked(), self.hasFocus()
+        edge = tokens.accent if checked or focused else tokens.secondary
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setBrush(tokens.accent if checked else Qt.BrushStyle.NoBrush)
+        painter.setPen(QPen(tokens.text if checked and focused else edge, 2 if focused else 1))
+        inset = 1.0 if focused else 0.5
+        painter.drawRoundedRect(QRectF(box).adjusted(inset, inset, -inset, -inset), 4, 4)
+        if checked:
+            ratio = self.devicePixelRatioF()
+            painter.drawPixmap(box.topLeft(), glyph("check", box.width(), tokens.on_accent, ratio))
+        painter.setPen(tokens.text)
+        painter.drawText(place, Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextShowMnemonic, self.text())
+        painter.end()
 
 
 class GlyphLabel(QWidget):
@@ -165,7 +192,11 @@ class ElidedLabel(QWidget):
         painter = QPainter(self)
         painter.setPen(getattr(theme.tokens(), self._colour))
         painter.setFont(self.font())
-        shown = QFontMetrics(self.font()).elidedText(self._text, self._mode, self.width())
+        metrics = QFontMetrics(self.font())
+        whole = metrics.horizontalAdvance(self._text) <= self.width()
+        # Of a word or less there is nothing to be read.
+        told = whole or self.width() >= metrics.averageCharWidth() * 5
+        shown = metrics.elidedText(self._text, self._mode, self.width()) if told else ""
         painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, shown)
         painter.end()
 

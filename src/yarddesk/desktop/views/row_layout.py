@@ -23,6 +23,7 @@ LAYER_HEIGHT = 28
 TITLE_HEIGHT = 44
 SHOWN_ACTIONS = (JobAction.RESUME, JobAction.RETRY, JobAction.PAUSE, JobAction.CANCEL)
 MOST_BUTTONS = 3
+DESTINATION_LETTERS = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,15 @@ def line_height(least: int) -> int:
     return max(least, theme.snapped(fonts().normal_metrics.height() + 8))
 
 
+def _destination_room(room: int, destination: int, name: int) -> int:
+    """Where both would be cut a little, the name stands there whole, and the destination has what is left, or nothing."""
+    shared = min(destination, max(room * 2 // 5, room - name - 16))
+    if shared == destination or not room - shared < name + 16 <= room:
+        return shared
+    left = room - name - 16
+    return left if left >= fonts().small_metrics.averageCharWidth() * DESTINATION_LETTERS else 0
+
+
 @dataclass(frozen=True, slots=True)
 class JobLayout:
     """A job's row: rectangles in the coordinates of `rect`. `buttons` right to left as they are listed; `labelled` has words."""
@@ -118,7 +128,7 @@ def job_layout(
     text_right = (labelled.left() if labelled_width else edge) - 12
     left = rect.left() + TEXT_LEFT
     room = max(0, text_right - left)
-    shown_destination = min(destination_width, max(room * 2 // 5, room - name_width - 16))
+    shown_destination = _destination_room(room, destination_width, name_width)
     name = QRect(left, top, max(0, room - shown_destination - 16), first)
     destination = QRect(text_right - shown_destination, top, shown_destination, first)
     bar = QRect(left, top + first + 4, right - left, BAR) if has_bar else QRect()

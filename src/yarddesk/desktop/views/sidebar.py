@@ -13,6 +13,7 @@ from yarddesk.desktop.views.sparkline import FillBar, Sparkline
 
 WIDE = 176
 NARROW = 56
+WORD_LEFT = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class PageButton(QAbstractButton):
             text_right = self._paint_count(painter)
             painter.setFont(theme.font(weight=QFont.Weight.Medium if self.isChecked() else QFont.Weight.Normal))
             painter.setPen(colour)
-            room = QRect(40, 0, text_right - 44, self.height())
+            room = QRect(WORD_LEFT, 0, text_right - WORD_LEFT - 4, self.height())
             painter.drawText(room, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self.page.title)
         painter.end()
 
@@ -99,6 +100,7 @@ class PageButton(QAbstractButton):
         if not self._count:
             if self._needs_you:
                 self._paint_dot(painter, QPointF(right - 4, self.height() / 2))
+                return right - 8
             return right
         font = theme.font(step=-1, weight=QFont.Weight.Medium)
         text = str(self._count) if self._count < 10_000 else "9999+"
@@ -149,7 +151,7 @@ class Sidebar(QWidget):
         self._column.addStretch(1)
         self._foot = _Foot()
         self._column.addWidget(self._foot)
-        self.setFixedWidth(WIDE)
+        self.setFixedWidth(self._wide())
 
     def choose(self, key: str) -> None:
         self._buttons[key].setChecked(True)
@@ -159,13 +161,19 @@ class Sidebar(QWidget):
 
     def set_narrow(self, narrow: bool) -> None:
         """Glyphs alone, for a narrow window."""
-        width = NARROW if narrow else WIDE
+        width = NARROW if narrow else self._wide()
         if self.width() == width and self.maximumWidth() == width:
             return
         self.setFixedWidth(width)
         for button in self._buttons.values():
             button.set_narrow(narrow)
         self._foot.set_narrow(narrow)
+
+    def _wide(self) -> int:
+        """More than usual where the system's font is large: a word must not run into the dot beside it."""
+        metrics = QFontMetrics(theme.font(weight=QFont.Weight.Medium))
+        widest = max(metrics.horizontalAdvance(button.page.title) for button in self._buttons.values())
+        return max(WIDE, theme.snapped(WORD_LEFT + widest + 40))
 
     def show_usage(self, used: int, bound: int, stored: int) -> None:
         self._foot.show_usage(used, bound, stored)
