@@ -27,8 +27,13 @@ _PLENTY_BYTES: Final = 1024 * 1024 * 1024
 def create_file(path: str) -> int:
     """A new file, 0600 whatever the umask, open for reading and writing. Raises FileExistsError, also for a link."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, _FILE_MODE)
-    if sys.platform != "win32":
-        os.fchmod(descriptor, _FILE_MODE)
+    try:
+        if sys.platform != "win32":
+            os.fchmod(descriptor, _FILE_MODE)
+    except BaseException:
+        os.close(descriptor)
+        remove_if_there(path)
+        raise
     return descriptor
 
 
@@ -41,9 +46,12 @@ def open_file(path: str, *, write: bool = False) -> int:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENOTDIR):
             raise FileNotFoundError(errno.ENOENT, "no regular file", path) from error
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+    except BaseException:
         os.close(descriptor)
-        raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+        raise
     return descriptor
 
 

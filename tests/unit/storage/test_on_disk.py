@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -402,3 +403,44 @@ async def test_a_folder_that_may_not_be_written_is_told_in_words(tmp_path: Path)
         async with FilesystemStore.open(tmp_path / "file"):
             raise AssertionError("not opened")
     assert str(tmp_path) in str(told.value)
+
+
+def refuse(patch: pytest.MonkeyPatch, name: str, folder: Path) -> None:
+    """Have a call of os fail for every open file below the folder."""
+    call = getattr(os, name)
+
+    def refused(descriptor: int, *arguments: object) -> object:
+        if os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(folder)):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return call(descriptor, *arguments)
+
+    patch.setattr(os, name, refused)
+
+
+async def test_a_new_file_that_can_not_be_made_private_is_closed_and_gone(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FilesystemStore.open(data) as store:
+        await push_blob(store, b"hello")
+        before = files_below(data)
+        with monkeypatch.context() as patch:
+            refuse(patch, "fchmod", data)
+            with pytest.raises(StorageError):
+                await store.start_upload(REPOSITORY)
+            with pytest.raises(StorageError):
+                await store.put_manifest(REPOSITORY, image(b"hello"))
+        assert open_below(data) == []
+        assert files_below(data) == before
+
+
+async def test_a_file_that_can_not_be_looked_at_once_it_is_open_is_closed(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FilesystemStore.open(data) as store:
+        digest = await push_blob(store, b"hello")
+        with monkeypatch.context() as patch:
+            refuse(patch, "fstat", data)
+            with pytest.raises(StorageError):
+                await read_blob(store, digest)
+        assert open_below(data) == []
+        assert await read_blob(store, digest) == b"hello"
