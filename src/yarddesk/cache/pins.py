@@ -6,13 +6,13 @@ DATA/pins.json is a sorted list of REFERENCEs: a tag pins what it names now and 
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from yarddesk.cache.lines import replace
 from yarddesk.content.errors import StorageError
-from yarddesk.content.threads import in_thread, over
+from yarddesk.content.threads import in_thread, to_the_end
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.name import ImageReference, Reference, RepositoryName
 from yarddesk.storage import durable
@@ -56,11 +56,11 @@ class Pins:
 
     async def add(self, pin: ImageReference) -> bool:
         """Whether it's new; durable on return. Raises StorageError."""
-        return await _to_its_end(self._added(pin))
+        return await to_the_end(self._added(pin))
 
     async def remove(self, pin: ImageReference) -> bool:
         """Whether it was pinned; durable on return. Raises StorageError."""
-        return await _to_its_end(self._removed(pin))
+        return await to_the_end(self._removed(pin))
 
     async def _added(self, pin: ImageReference) -> bool:
         async with self._changing:
@@ -105,13 +105,3 @@ class Pins:
             raise StorageError(f"{self._path} can't be written.", error.strerror or str(error)) from error
         if self.changed is not None:
             self.changed()
-
-
-async def _to_its_end(change: Coroutine[Any, Any, bool]) -> bool:
-    """What memory says and what the file says stay the same thing, also where whoever asked is cancelled meanwhile."""
-    changing = asyncio.ensure_future(change)
-    try:
-        return await asyncio.shield(changing)
-    except asyncio.CancelledError:
-        await over(changing)
-        raise

@@ -5,9 +5,9 @@ seconds, and cannot be called back: nothing that a local push or pull needs may 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,8 +43,21 @@ async def in_thread_to_the_end(function: Callable[P, T], /, *args: P.args, **kwa
         raise
 
 
+async def to_the_end(change: Coroutine[Any, Any, T]) -> T:
+    """What a change gives or raises; a cancellation waits until it's through, so that memory and file say the same thing.
+
+    For what takes a lock, writes a file in a thread and then remembers that it did.
+    """
+    begun = asyncio.ensure_future(change)
+    try:
+        return await asyncio.shield(begun)
+    except asyncio.CancelledError:
+        await over(begun)
+        raise
+
+
 async def over(begun: asyncio.Future[T]) -> None:
-    """Return when a thread is through with what `start_in_thread` began, whatever came of it and whoever cancels us meanwhile."""
+    """Return when what was begun is through, in a thread or not, whatever came of it and whoever cancels us meanwhile."""
     cancelled: asyncio.CancelledError | None = None
     while not begun.done():
         try:

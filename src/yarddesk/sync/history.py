@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from yarddesk.content.threads import in_thread
+from yarddesk.content.threads import in_thread, to_the_end
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, parse_reference
@@ -60,6 +60,9 @@ class History:
     async def write(self) -> None:
         """Have all that is known in the file. What can't be written is reported in the log and goes with the next write: it's no
         reason to stop syncing."""
+        await to_the_end(self._write())
+
+    async def _write(self) -> None:
         async with self._writing:
             batch = self._take_unwritten()
             if not batch:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from yarddesk.content.threads import in_thread
+from yarddesk.content.threads import in_thread, to_the_end
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.name import RepositoryName
 from yarddesk.storage import durable
@@ -82,6 +82,9 @@ class Pauses:
         return min((until for until in self._told.values() if until is not None), default=None)
 
     async def _become(self, change: Callable[[_Told], _Told]) -> None:
+        await to_the_end(self._changed(change))
+
+    async def _changed(self, change: Callable[[_Told], _Told]) -> None:
         async with self._writing:
             told = change(self._told)
             with durable.in_words(str(self._path.parent)):

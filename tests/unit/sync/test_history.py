@@ -11,9 +11,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image
-from tests.unit.sync.yard import Yard, running
+from tests.unit.storage.gate import Gate
+from tests.unit.sync.yard import Yard, running, settle
 from yarddesk.content.upstream import UpstreamTrouble
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
@@ -68,6 +71,28 @@ async def test_it_is_bounded_in_memory_and_on_disk(tmp_path: Path) -> None:
     again = History(tmp_path / "history.jsonl", kept=10)
     await again.load()
     assert list(again.recent(10)) == list(history.recent(10))
+
+
+async def test_who_is_cancelled_while_it_writes_lets_nobody_else_write_before_that_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(tmp_path / "history.jsonl")
+    await history.add(entry(1))
+    with monkeypatch.context() as patch:
+        gate = Gate(patch, "write")
+        left = asyncio.ensure_future(history.add(entry(2)))
+        try:
+            await gate.reached()
+            left.cancel()
+            other = asyncio.ensure_future(history.add(entry(3)))
+            await settle(20)
+            assert not left.done()
+        finally:
+            gate.open()
+        await asyncio.wait([left, other])
+    again = History(tmp_path / "history.jsonl")
+    await again.load()
+    assert list(again.recent(10)) == [entry(3), entry(2), entry(1)]
 
 
 async def test_a_torn_line_costs_that_line_alone(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image
+from tests.unit.storage.gate import Gate
 from tests.unit.sync.yard import REPOSITORY, running, settle
 from yarddesk.content.upstream import UpstreamTrouble
 from yarddesk.events import PauseChanged
@@ -192,6 +193,28 @@ async def test_a_pause_for_some_time_ends_by_itself_also_over_a_restart(tmp_path
         yard.clock.advance(2)
         await yard.until_empty()
         assert [(event.paused, event.repository) for event in heard] == [(False, REPOSITORY)]
+
+
+async def test_a_pause_that_is_cancelled_while_it_is_written_holds_and_others_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, first, second = tmp_path / "paused.json", Paused("corp"), Paused("mirror")
+    pauses = Pauses(path)
+    with monkeypatch.context() as patch:
+        gate = Gate(patch, "replace")
+        left = asyncio.ensure_future(pauses.pause(first, None))
+        try:
+            await gate.reached()
+            left.cancel()
+            other = asyncio.ensure_future(pauses.pause(second, None))
+            await settle(20)
+            assert not left.done()
+        finally:
+            gate.open()
+        await asyncio.wait([left, other])
+    again = Pauses(path)
+    await again.load(datetime.fromisoformat("2026-01-01T00:00:00+00:00"))
+    assert all(known.holds(each) for known in (pauses, again) for each in (first, second))
 
 
 async def test_however_many_images_are_queued_a_pause_is_one_write(
