@@ -352,3 +352,14 @@ def test_an_image_that_cannot_be_pinned_is_told_of(with_front, yard):
         assert f"There is no {A} here." in front.window.banner.text
 
     with_front(body)
+
+
+def test_a_file_that_no_program_opens_is_named(with_front, yard, monkeypatch):
+    monkeypatch.setattr("yarddesk.desktop.actions.QDesktopServices.openUrl", lambda url: False)
+
+    async def body(front: Front):
+        yard.settings_file.write_text("upstreams: []\n")
+        front.actions.open_settings_file.trigger()
+        assert front.window.toast.text() == f"No program here opens {yard.settings_file}"
+
+    with_front(body)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QUrl
 from PySide6.QtWidgets import QLabel
 
 from tests.gui.front import Front
@@ -153,7 +153,12 @@ def test_what_can_wait_is_told_after_what_a_person_just_did_not_get_and_leads_to
     with_front, yard, monkeypatch
 ):
     opened: list[str] = []
-    monkeypatch.setattr("yarddesk.desktop.actions.QDesktopServices.openUrl", lambda url: opened.append(url.path()))
+
+    def open_url(url: QUrl) -> bool:
+        opened.append(url.path())
+        return True
+
+    monkeypatch.setattr("yarddesk.desktop.actions.QDesktopServices.openUrl", open_url)
     aside = (SetAsideMarker("team/app/1.json.damaged", "It is not JSON."),)
 
     async def body(front: Front):
@@ -166,6 +171,7 @@ def test_what_can_wait_is_told_after_what_a_person_just_did_not_get_and_leads_to
         buttons = {button.text(): button for button in banner.findChildren(Button) if button.isVisible()}
         front.click(buttons["Open folder"])
         assert opened == [str(yard.data_dir / "pending")]
+        assert front.window.toast.text() == f"Opening {opened[0]}"
         front.click(buttons["Details…"])
         assert "team/app/1.json.damaged: It is not JSON." in front.dialog(Details).text.toPlainText()
         front.dialog(Details).reject()

@@ -4,6 +4,7 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QObject, QUrl, Signal
@@ -311,15 +312,20 @@ class Actions(QObject):
     def _open_settings_file(self) -> None:
         file = self._core.settings_file
         if file.exists():
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(file)))
+            self._open(file)
         else:
             self.noticed.emit(f"There is no settings file yet. It would be {file}.")
 
     def _open_data_folder(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._core.data_dir)))
+        self._open(self._core.data_dir)
 
     def _open_queue_folder(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._core.data_dir / "pending")))
+        self._open(self._core.data_dir / "pending")
+
+    def _open(self, path: Path) -> None:
+        """Says which it is, too: where no program is there for it the desktop does nothing, and often doesn't tell."""
+        begun = QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+        self.noticed.emit(f"Opening {path}" if begun else f"No program here opens {path}")
 
     def _on_snapshot(self) -> None:
         snapshot = self._bridge.snapshot

@@ -189,6 +189,8 @@ def test_the_headline_answers_whether_all_is_well():
     assert headline(snapshot(away), NOW).line == "Waiting for registry.corp · 1 image waits"
     assert headline(snapshot(refused), NOW).line == "registry.corp asks you to sign in"
     assert headline(snapshot(stuck), NOW).line == "1 image needs you"
+    both = snapshot(refused, paused=True, until=NOW + timedelta(hours=2))
+    assert headline(both, NOW).line == "registry.corp asks you to sign in · paused until 17:30"
     paused = headline(snapshot(going, paused=True, until=NOW + timedelta(hours=2)), NOW)
     assert (paused.state, paused.line) == (OverallState.PAUSED, "Paused until 17:30 · 1 image waits")
     held = replace(snapshot(job("a:1", part(JobState.PAUSED))), paused_repositories={RepositoryName.parse("a"): None})

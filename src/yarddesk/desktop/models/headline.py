@@ -26,7 +26,8 @@ def headline(snapshot: SyncSnapshot, now: datetime) -> Headline:
     state = overall_state(snapshot)
     match state:
         case OverallState.NEEDS_YOU:
-            return Headline(state, _needs_you(snapshot), _left(snapshot))
+            more = f"paused{_until(snapshot.paused_until, now)}" if snapshot.paused else ""
+            return Headline(state, _needs_you(snapshot), " · ".join(text for text in (more, _left(snapshot)) if text))
         case OverallState.PAUSED:
             return Headline(state, _paused(snapshot, now), _waiting_images(snapshot))
         case OverallState.SYNCING:
