@@ -38,6 +38,8 @@ _PART_KEYS = frozenset(
         "conflict",
         "away",
         "error",
+        "began",
+        "bytes_sent",
     }
 )
 
@@ -68,7 +70,8 @@ class Part:
     `replaced` is what the tag named there when we (were about to) let it name this. `error`: why its last try that failed did.
     `away`: it waits for nothing but its upstream's return. `asked`: somebody or something says that it's worth a try now;
     `look`: what it was blocked by, while it's only looked whether that still holds.
-    `meter` is the last attempt's; `started` (the first attempt's start, monotonic) and `bytes_sent` add up over attempts.
+    `began`: the first attempt's start, `bytes_sent`: of all attempts before the last; both go on over a restart.
+    `meter` is the last attempt's; `started`: the first attempt's start since yarddesk's (monotonic), `since`: `began` by that clock.
     `looks`: how often it was looked, in vain, whether what blocks it still holds; `arrived`: those that came in during this attempt.
     """
 
@@ -83,13 +86,15 @@ class Part:
     conflict: Conflict | None = None
     away: bool = False
     error: str = ""
+    began: datetime | None = None
+    bytes_sent: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
     asked: bool = False
     look: Look | None = None
     meter: ProgressMeter | None = None
     plan: SendPlan | None = None
     started: float | None = None
-    bytes_sent: int = 0
+    since: float | None = None
     looks: int = 0
     arrived: frozenset[Digest] = frozenset()
 
@@ -97,6 +102,10 @@ class Part:
     def asks(self) -> bool:
         """Whether a person is to decide about a tag that was moved."""
         return self.state is JobState.BLOCKED and self.conflict is not None and not self.conflict.overwrite
+
+    @property
+    def bytes_sent_in_all(self) -> int:
+        return self.bytes_sent + (self.meter.snapshot().bytes_sent if self.meter else 0)
 
     def move(self, new: JobState) -> JobState:
         """Take a step of the table, and give the state before it. Raises IllegalStep."""
@@ -247,6 +256,8 @@ def _part_document(part: Part, paused: bool) -> dict[str, Any]:
         document["away"] = True
     if part.error:
         document["error"] = part.error
+    if part.began is not None:
+        document |= {"began": _text(part.began), "bytes_sent": part.bytes_sent_in_all}
     if part.missing:
         document["missing"] = list(part.missing)
     if part.replaced is not None:
@@ -292,6 +303,8 @@ def _part(name: str, entry: dict[str, Any]) -> Part:
         next_attempt=_moment(entry["next_attempt"]) if entry.get("next_attempt") else None,
         reason=sys.intern(str(entry.get("reason") or "")),  # of thousands that wait most say the same
         error=sys.intern(str(entry.get("error") or "")),
+        began=_moment(entry["began"]) if entry.get("began") else None,
+        bytes_sent=max(0, int(entry.get("bytes_sent") or 0)),
         needs_credentials=bool(entry.get("needs_credentials")),
         away=bool(entry.get("away")),
         missing=tuple(Digest.parse(digest) for digest in entry.get("missing") or ()),

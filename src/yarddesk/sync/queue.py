@@ -286,7 +286,7 @@ class Queue:
     def entry(self, job: Job, part: Part, outcome: JobState, reason: str = "") -> HistoryEntry:
         """The line of the history for a part that ended now."""
         progress = part.meter.snapshot() if part.meter else None
-        started, upstream = part.started, self.routes.upstream(part.upstream)
+        upstream = self.routes.upstream(part.upstream)
         return HistoryEntry(
             repository=job.repository,
             reference=job.reference,
@@ -295,8 +295,8 @@ class Queue:
             registry=self.registry_of(part.upstream),
             outcome=outcome,
             at=self.clock.now(),
-            seconds=self.clock.monotonic() - started if started is not None else 0.0,
-            bytes_sent=part.bytes_sent + (progress.bytes_sent if progress else 0),
+            seconds=self.clock.monotonic() - part.since if part.since is not None else 0.0,
+            bytes_sent=part.bytes_sent_in_all,
             bytes_saved=progress.bytes_saved if progress else 0,
             tries=part.tries,
             reason=reason,

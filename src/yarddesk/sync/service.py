@@ -155,6 +155,7 @@ class SyncService:
         self._watch.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
+            going = [attempt.job for attempt in self._worker.attempts.values()]
             self._worker.rest_all()
             _, late = await asyncio.wait([runner], timeout=_STOP_SECONDS)
             if late:
@@ -163,9 +164,19 @@ class SyncService:
                 await asyncio.wait([runner])
             if not runner.cancelled() and (error := runner.exception()) is not None:
                 raise error
+            await self._keep_counts(going)
         await self._queue.journal.close()
         await self._queue.seen.close()
         await self._queue.history.write()
+
+    async def _keep_counts(self, jobs: Collection[Job]) -> None:
+        """What was sent of those that were under way, and since when, is told with their end, after the next start."""
+        saved = await asyncio.gather(*(self._queue.journal.save(job) for job in jobs), return_exceptions=True)
+        for error in saved:
+            if isinstance(error, YarddeskError):
+                _log.warning("a marker could not be written, so the history will tell of less than was sent: %s", error)
+            elif isinstance(error, BaseException):
+                raise error
 
     async def reload(self, routes: Routes, settings: Settings) -> None:
         """Other settings are in force: what goes to upstreams that changed or went begins again, or ends; the rest goes on.

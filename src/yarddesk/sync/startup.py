@@ -178,7 +178,10 @@ class Startup:
 
     def _freshen(self, part: Part, rerouted: bool) -> None:
         """What was true before the restart may not be any more: no wait is longer than a back-off, what was blocked is tried."""
-        latest = self._queue.clock.now() + timedelta(seconds=LONGEST_BACKOFF_SECONDS)
+        clock = self._queue.clock
+        if part.began is not None:
+            part.since = clock.monotonic() - max(0.0, (clock.now() - part.began).total_seconds())
+        latest = clock.now() + timedelta(seconds=LONGEST_BACKOFF_SECONDS)
         if part.next_attempt is not None:
             part.next_attempt = min(part.next_attempt, latest)
         stays = part.missing or part.asks

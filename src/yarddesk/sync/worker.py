@@ -295,6 +295,8 @@ class Worker:
                 part.plan = None  # what was asked ahead, before the first try, stands until that knows better
             else:
                 part.started = self._queue.clock.monotonic()
+            if part.began is None or part.since is None:
+                part.began, part.since = self._queue.clock.now(), part.started
         self._queue.events.publish(TryBegun(job_id=attempt.job.id, upstream=part.upstream, number=part.tries))
 
     async def _take_hints(self, upstream: str) -> None:

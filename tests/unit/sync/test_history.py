@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 import resource
 import signal
 from collections.abc import Iterator
@@ -119,6 +121,79 @@ async def test_a_line_that_was_cut_off_does_not_swallow_the_next(tmp_path: Path)
     again = History(path)
     await again.load()
     assert list(again.recent(10)) == [entry(2), entry(1)]
+
+
+async def restarted(yard: Yard) -> None:
+    """It was down for 30 s; a process that begins later has another monotonic clock, which says nothing of that."""
+    await yard.service.stop()
+    yard.clock.advance(30, sleeping=True)
+    await yard.restart()
+
+
+async def test_what_was_sent_before_a_restart_in_the_middle_counts_and_so_does_the_time(tmp_path: Path) -> None:
+    image, may = build_image("a"), asyncio.Event()
+    async with running(tmp_path, upstreams=[FakeUpstream(stops={"push_manifest": may})]) as yard:
+        await yard.push(image)
+        await yard.until(lambda: yard.upstream.asked["push_manifest"], "all but the manifest is there")
+        yard.clock.advance(10)
+        await restarted(yard)
+        await yard.until(lambda: yard.upstream.asked["push_manifest"] == 2, "it goes on")
+        yard.clock.advance(5)
+        may.set()
+        await yard.until_empty()
+        (done,) = yard.service.history()
+        assert done.bytes_sent == sum(len(blob.content) for blob in image.blobs)
+        assert done.seconds == 45
+
+
+async def test_what_was_sent_before_a_restart_while_it_waited_counts_and_so_does_the_time(tmp_path: Path) -> None:
+    image, trouble = build_image("a"), [UpstreamTrouble("corp", "busy", temporary=True, status=503)]
+    fault = lambda what, _of: trouble.pop() if what == "push_manifest" and trouble else None  # noqa: E731
+    async with running(tmp_path, upstreams=[FakeUpstream(fault=fault)]) as yard:
+        await yard.push(image)
+        await yard.until_state("waiting")
+        marked = json.loads(yard.marker().read_text())["upstreams"]["corp"]
+        assert marked["bytes_sent"] == sum(len(blob.content) for blob in image.blobs)
+        yard.clock.advance(2)
+        for _ in range(2):
+            await restarted(yard)
+        await yard.service.retry()
+        await yard.until_empty()
+        (done,) = yard.service.history()
+        assert (done.bytes_sent, done.seconds) == (marked["bytes_sent"], 62)
+
+
+async def test_a_marker_that_can_not_be_written_at_the_end_costs_the_counts_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    image, may = build_image("a"), asyncio.Event()
+
+    def no_room(*_: object) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with running(tmp_path, upstreams=[FakeUpstream(stops={"push_manifest": may})]) as yard:
+        await yard.push(image)
+        await yard.until(lambda: yard.upstream.asked["push_manifest"], "all but the manifest is there")
+        with monkeypatch.context() as patch:
+            patch.setattr("yarddesk.sync.journal.rewrite_marker", no_room)
+            await yard.service.stop()
+        assert "less than was sent" in caplog.text
+        await yard.restart()
+        may.set()
+        await yard.until_empty()
+        assert yard.service.history()[0].bytes_sent == 0
+
+
+async def test_a_clock_that_was_set_back_makes_no_time_below_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path, upstreams=[FakeUpstream(away=True)]) as yard:
+        await yard.push(build_image("a"))
+        await yard.until_state("waiting")
+        yard.clock.advance(-3600, sleeping=True)
+        await yard.restart()
+        yard.upstream.away = False
+        await yard.service.retry()
+        await yard.until_empty()
+        assert yard.service.history()[0].seconds == 0
 
 
 async def test_what_could_not_be_written_is_written_later_whole_and_once(tmp_path: Path) -> None:
