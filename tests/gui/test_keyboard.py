@@ -7,7 +7,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit, QWidget
 
 from tests.gui.front import Front
-from tests.support.fake_yard import MB, digest, job, part, progress
+from tests.support.fake_yard import MB, digest, entry, job, part, progress
+from yarddesk.desktop.dialogs.details import Details
 from yarddesk.progress import LayerProgress, LayerState
 from yarddesk.sync.snapshot import JobSnapshot
 from yarddesk.sync.states import JobState
@@ -57,6 +58,24 @@ def test_rows_are_chosen_opened_paused_and_cancelled_by_keys(with_front, yard):
         front.press(Qt.Key.Key_Delete)
         await front.settle()
         assert yard.sync.calls == [("pause", "b:1", None), ("cancel", "b:1")]
+
+    with_front(body)
+
+
+def test_the_details_of_what_was_synced_open_by_the_key_that_its_menu_names(with_front, yard):
+    yard.sync.entries = [entry("a:1"), entry("b:1")]
+
+    async def body(front: Front):
+        front.window.show_page("activity")
+        await front.settle()
+        view = front.window.activity_page.view
+        view.setCurrentIndex(view.model().index(2, 0))
+        menu = view.context_menu(view.currentIndex())
+        assert menu is not None
+        (details,) = [item for item in menu.actions() if item.text() == "Details…"]
+        assert details.shortcut() == QKeySequence("Ctrl+I")
+        QTest.keyClick(view, Qt.Key.Key_I, CONTROL)
+        assert front.dialog(Details).windowTitle() == "b:1"
 
     with_front(body)
 

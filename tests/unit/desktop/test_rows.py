@@ -122,6 +122,8 @@ def test_history_says_what_was_sent_and_what_was_there():
     assert partly.status == "sent 12 MB, 328 MB were there · Without what is about it (0123): no"
     failed = history_row(entry("a:1", at=NOW, outcome=JobState.FAILED, reason="the name was refused"), NOW)
     assert failed.status == "Failed: the name was refused"
+    cancelled = entry("a:1", at=NOW, outcome=JobState.CANCELLED, reason="Cancelled.")
+    assert history_row(cancelled, NOW).status == "Cancelled"
 
 
 def test_what_failed_before_it_arrived_is_told_with_the_rest():

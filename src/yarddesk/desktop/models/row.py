@@ -239,7 +239,7 @@ def history_row(entry: HistoryEntry, now: datetime) -> Row:
         status = " · ".join(text for text in (_sent(entry), reason) if text)
     else:
         outcome = "Cancelled" if entry.outcome is JobState.CANCELLED else "Failed"
-        status = f"{outcome}: {reason}" if reason else outcome
+        status = f"{outcome}: {reason}" if reason.rstrip(".") not in ("", outcome) else outcome
     before = f"A try before failed: {words.plain(entry.error)}" if entry.error else ""
     glyph, tone = _GLYPHS[entry.outcome]
     at = words.clock(entry.at, now)

@@ -173,6 +173,10 @@ class RowView(QTreeView):
             if deed.shortcut and pressed == QKeySequence(deed.shortcut):
                 self.job_action.emit(action, job)
                 return
+        subject = self._rows.subject_of(index)
+        if isinstance(subject, HistoryEntry) and pressed == QKeySequence(JOB_DEEDS[JobAction.DETAILS].shortcut):
+            self.details_wanted.emit(subject)
+            return
         if event.key() == Qt.Key.Key_Space or pressed == QKeySequence(JOB_DEEDS[JobAction.MOVE_UP].shortcut):
             return  # QTreeView would open and close the row, or choose the one above
         super().keyPressEvent(event)
