@@ -87,8 +87,10 @@ class ArchiveWriter(ArchivedBlobs):
             except BaseException:
                 os.close(folder)
                 raise
-            sync_folder(folder)
-            self._close()
+            try:
+                sync_folder(folder)
+            finally:
+                self._close()  # also where that failed: what is beside it from now on is another export's
 
     # What a member on its way asks for, under the lock.
 

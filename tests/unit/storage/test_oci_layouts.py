@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import stat
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -577,6 +578,35 @@ async def test_an_export_that_is_cancelled_while_its_index_is_written_keeps_othe
         await asyncio.wait([work])
     assert not open_below(tmp_path)
     await export(store, tmp_path / form, "team/app")
+
+
+async def test_an_export_to_an_archive_that_fails_at_its_very_end_takes_nothing_from_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, path = MemoryStore(), tmp_path / "layout.tar"
+    await push_image(store)
+    reached, go_on, fsync = threading.Event(), threading.Event(), os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and not reached.is_set():
+            reached.set()
+            go_on.wait(30)
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    work = asyncio.ensure_future(export(store, path, "team/app"))
+    try:
+        await until_async(reached.is_set, what="the archive has its name")
+        async with write_layout(path) as layout:
+            go_on.set()
+            with pytest.raises(StorageError):
+                await work
+            await layout.save()
+    finally:
+        go_on.set()
+    assert [path] == list(tmp_path.iterdir())
+    assert (await bring_in(MemoryStore(), path))[0]
 
 
 @pytest.mark.parametrize("form", FORMS)
