@@ -1,5 +1,6 @@
 """An OCI image layout as a folder. Everything here blocks: for threads."""
 
+import contextlib
 import os
 import threading
 import uuid
@@ -93,10 +94,14 @@ class WritableFolder(LayoutFolder):
         with in_words_of_layout(self.place):
             self._make()
             marker = self._tree.join((), MARKER_FILE)
-            if regular_size(marker) is None:
-                self._place(MARKER, MARKER_FILE)
-            check_marker(read_whole(marker, MAX_MARKER_BYTES))
+            # Never put in another's place: who began at the same time may have locked that one.
+            with contextlib.suppress(FileExistsError):
+                os.close(create_file(marker))
             self._lock = open_locked(marker, self.place)
+            if regular_size(marker) == 0:  # new, or of an export that was cut off right there
+                write_all(self._lock, MARKER)
+                sync_file(self._lock)
+            check_marker(read_whole(marker, MAX_MARKER_BYTES))
             for name in os.listdir(self.place):
                 if name.startswith(TEMPORARY_PREFIX):  # of an export that was cut off
                     remove_if_there(self._tree.join((), name))

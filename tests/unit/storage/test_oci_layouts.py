@@ -580,6 +580,42 @@ async def test_an_export_that_is_cancelled_while_its_index_is_written_keeps_othe
     await export(store, tmp_path / form, "team/app")
 
 
+async def test_of_two_exports_that_begin_a_folder_at_once_one_is_kept_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, path = MemoryStore(), tmp_path / "layout"
+    await push_image(store)
+    path.mkdir()
+    reached, go_on, make = threading.Event(), threading.Event(), os.open
+
+    def late(file: str, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT and os.path.dirname(file) == str(path) and not reached.is_set():
+            reached.set()  # it has seen that there is no layout yet
+            go_on.wait(30)
+        return make(file, flags, *mode)
+
+    monkeypatch.setattr(os, "open", late)
+    work = asyncio.ensure_future(export(store, path, "team/app"))
+    try:
+        await until_async(reached.is_set, what="the first file of the export")
+        async with write_layout(path) as layout:
+            go_on.set()
+            with pytest.raises(StorageError, match="Another export is writing"):
+                await work
+            await layout.save()
+    finally:
+        go_on.set()
+    await export(store, path, "team/app")
+
+
+async def test_an_export_that_was_cut_off_before_it_had_said_what_the_folder_is_is_gone_on_with(tmp_path: Path) -> None:
+    store, path = MemoryStore(), tmp_path / "layout"
+    await push_image(store)
+    as_folder(path, {"oci-layout": b""})
+    await export(store, path, "team/app")
+    assert [item["image"] for item in (await bring_in(MemoryStore(), path))[0]] == ["team/app:latest"]
+
+
 async def test_an_export_to_an_archive_that_fails_at_its_very_end_takes_nothing_from_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
