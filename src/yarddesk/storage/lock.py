@@ -106,6 +106,7 @@ def try_lock(descriptor: int) -> bool:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
+        os.lseek(descriptor, 0, os.SEEK_SET)  # whoever writes to it next begins there
         return True
     import fcntl
 

@@ -9,13 +9,14 @@ import signal
 import stat
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from tests.support.descriptors import open_below
 from yarddesk.content.errors import StorageError
-from yarddesk.storage.lock import AlreadyRunning, InstanceLock
+from yarddesk.storage.lock import AlreadyRunning, InstanceLock, try_lock
 
 HOLD = """
 import sys
@@ -108,6 +109,18 @@ def test_the_lock_file_is_private(tmp_path: Path) -> None:
             assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
     finally:
         os.umask(before)
+
+
+def test_what_is_written_to_a_locked_file_begins_where_the_file_does_also_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = types.ModuleType("msvcrt")
+    windows.LK_NBLCK, windows.locking = 2, lambda *_: None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "msvcrt", windows)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with open(tmp_path / "file", "wb", buffering=0) as file:
+        assert try_lock(file.fileno())
+        assert file.tell() == 0
 
 
 def test_a_folder_that_can_not_be_is_told_in_words(tmp_path: Path) -> None:
