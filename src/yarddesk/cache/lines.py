@@ -116,9 +116,17 @@ def append(path: Path, content: bytes) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Have this in the file, durably. Blocks."""
+    """Have this in the file, durably. Blocks. Where it fails the file is as it was, unless the folder's fsync did, the last step."""
     temporary = str(path.parent / f"{BESIDE_PREFIX}{path.name}")
     durable.remove_if_there(temporary)
     durable.write_durably(temporary, content)
-    durable.replace(temporary, str(path))
-    durable.sync_folder(durable.open_folder(str(path.parent)))
+    folder = -1
+    try:
+        # Opened before the rename: a lack of descriptors must not leave a name that isn't durable.
+        folder = durable.open_folder(str(path.parent))
+        durable.replace(temporary, str(path))
+    except BaseException:
+        durable.close_folder(folder)
+        durable.remove_if_there(temporary)
+        raise
+    durable.sync_folder(folder)

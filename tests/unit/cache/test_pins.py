@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from tests.support.descriptors import open_below
 from tests.unit.storage.gate import Gate
 from yarddesk.cache.pins import PINS_FILE, Pins
+from yarddesk.content.errors import StorageError
 from yarddesk.oci.name import ImageReference
 
 PINS = [ImageReference.parse(f"team/app:{number}") for number in range(20)]
@@ -51,3 +55,24 @@ async def test_a_change_that_is_cancelled_while_it_is_written_holds_and_others_w
         assert left.cancelled()
         assert await other
     assert await on_disk(tmp_path) == pins.all() == ([first, second] if stays else [])
+
+
+@pytest.mark.parametrize("what", ["open", "replace"])
+async def test_a_change_that_can_not_be_written_is_none_in_memory_and_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    pins, call = Pins(tmp_path), getattr(os, what)
+    await pins.add(PINS[0])
+
+    def refused(path: str, *arguments: int) -> object:
+        if what == "open" and path != str(tmp_path):  # the folder is what there is no descriptor left for
+            return call(path, *arguments)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, what, refused)
+        with pytest.raises(StorageError):
+            await pins.remove(PINS[0])
+    assert await on_disk(tmp_path) == pins.all() == PINS[:1]
+    assert not open_below(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [PINS_FILE]
