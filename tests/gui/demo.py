@@ -266,7 +266,6 @@ def readme(yard: FakeYard) -> None:
     waiting = part(
         JobState.WAITING,
         mirror,
-        tries=2,
         next_attempt=NOW + timedelta(seconds=40),
         reason=f"{mirror} refused the connection. Nothing listens there",
     )

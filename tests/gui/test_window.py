@@ -311,3 +311,15 @@ def test_a_fault_of_our_own_is_told_and_logged(with_front, yard, caplog):
         assert "ZeroDivisionError" in caplog.text
 
     with_front(body)
+
+
+def test_the_line_below_a_row_is_one_pixel_high(with_front, tokens):
+    async def body(front: Front):
+        await front.show_snapshot(jobs=(job("a:1", part(JobState.QUEUED)), job("b:1", part(JobState.QUEUED))))
+        view = front.queue.view
+        bottom = view.visualRect(view.model().index(0, 0)).bottom()
+        picture = view.viewport().grab().toImage()
+        column = [picture.pixelColor(view.width() // 2, bottom + step).name() for step in (-1, 0, 1)]
+        assert column == [tokens.surface.name(), tokens.line.name(), tokens.surface.name()]
+
+    with_front(body)

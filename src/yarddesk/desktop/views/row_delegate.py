@@ -173,6 +173,10 @@ class _Pen:
         self.painter.setBrush(colour)
         self.painter.drawRoundedRect(QRectF(rect.left(), rect.top(), width, rect.height()), half, half)
 
+    def hairline(self, left: int, right: int, y: int) -> None:
+        """One pixel high: between two rows of pixels it would be smeared over both."""
+        self.painter.fillRect(QRect(left, y, right - left + 1, 1), self.tokens.line)
+
     def tone(self, tone: Tone) -> QColor:
         """For glyphs and bars."""
         return {
@@ -202,9 +206,7 @@ def _paint_job(
     where = layout_of(pen.rect, row, job)
     here = hovered if pen.hovered else None
     if not (pen.selected or pen.hovered):
-        y = pen.rect.bottom()
-        pen.painter.setPen(tokens.line)
-        pen.painter.drawLine(row_layout.TEXT_LEFT, y, pen.rect.right() - row_layout.RIGHT + 1, y)
+        pen.hairline(row_layout.TEXT_LEFT, pen.rect.right() - row_layout.RIGHT, pen.rect.bottom())
     pen.glyph(where.glyph, row.glyph, pen.tone(row.tone))
     pen.text(where.name, row.name, fonts.name, fonts.name_metrics, tokens.text, elide=Qt.TextElideMode.ElideMiddle)
     pen.text(
@@ -289,6 +291,4 @@ def _paint_title(pen: _Pen, row: Row) -> None:
     fonts, rect = pen.fonts, pen.rect
     line = rect.adjusted(row_layout.LEFT, 12, -row_layout.RIGHT, 0)
     taken = pen.text(line, row.name, fonts.small, fonts.small_metrics, pen.tokens.secondary)
-    y = line.center().y()
-    pen.painter.setPen(pen.tokens.line)
-    pen.painter.drawLine(line.left() + taken + 12, y, line.right(), y)
+    pen.hairline(line.left() + taken + 12, line.right(), line.center().y())
