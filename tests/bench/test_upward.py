@@ -28,7 +28,7 @@ def test_a_slow_sync_is_told_from_a_quick_one() -> None:
 
 
 def test_an_outage_is_watched_in_both_ways_of_being_down(tmp_path: Path) -> None:
-    outage = measure_outage(tmp_path / "outage", jobs=3, seconds=0.5)
+    outage = measure_outage(tmp_path / "outage", jobs=3, seconds=1.5)  # it is asked for once a second
     assert outage.jobs == 3
     assert outage.connections_a_second > 0
     assert len(outage.lines()) == 1
