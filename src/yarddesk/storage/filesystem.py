@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from yarddesk.content.errors import StorageError
 from yarddesk.content.store import UploadSession
 from yarddesk.content.target import Damaged, NotFound
-from yarddesk.content.threads import in_thread
+from yarddesk.content.threads import in_thread, in_thread_to_the_end
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
@@ -140,7 +140,8 @@ class FilesystemStore:
             finally:
                 await store._end(tasks)
         finally:
-            await in_thread(store._threads.close)
+            # Whoever is cancelled once more gives up the data folder's lock next: not before a thread that is at it is through.
+            await in_thread_to_the_end(store._threads.close)
 
     @property
     def previous_run_ended_cleanly(self) -> bool:

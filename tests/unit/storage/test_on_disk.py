@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -15,6 +16,7 @@ from tests.support.content import LATEST, OTHER, REPOSITORY, about, image, push_
 from tests.support.damage import blob_file
 from tests.support.descriptors import open_below
 from tests.support.waiting import until_async
+from tests.unit.storage.gate import Gate
 from yarddesk.content.errors import StorageError
 from yarddesk.content.target import NotFound
 from yarddesk.oci.digest import Digest
@@ -444,3 +446,26 @@ async def test_a_file_that_can_not_be_looked_at_once_it_is_open_is_closed(
                 await read_blob(store, digest)
         assert open_below(data) == []
         assert await read_blob(store, digest) == b"hello"
+
+
+async def test_a_store_that_is_told_twice_to_end_ends_once_no_thread_is_at_work_in_its_folder(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch, "replace")
+
+    async def run() -> None:
+        async with FilesystemStore.open(data):
+            raise AssertionError("not opened")
+
+    work = asyncio.ensure_future(run())
+    try:
+        await gate.reached()
+        for _ in range(2):
+            work.cancel()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not work.done()
+    finally:
+        gate.open()
+    await asyncio.wait([work])
+    assert work.cancelled()
