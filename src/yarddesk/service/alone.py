@@ -1,6 +1,5 @@
 """Stored content without a running instance: a command takes the data folder's lock, does its work, and leaves."""
 
-import asyncio
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -12,6 +11,7 @@ from yarddesk.cache.prefetch import Prefetcher
 from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.content.clock import SystemClock
 from yarddesk.content.listener import ManifestPush, PushListener
+from yarddesk.content.threads import in_thread_or_undone
 from yarddesk.events import EventBus
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName
@@ -41,7 +41,7 @@ async def open_alone(settings: Settings) -> AsyncIterator[Upkeep]:
     refuse_s3(settings)
     os.umask(0o077)
     async with AsyncExitStack() as stack:
-        lock = await asyncio.to_thread(InstanceLock.acquire, settings.data_dir)
+        lock = await in_thread_or_undone(InstanceLock.release, InstanceLock.acquire, settings.data_dir)
         stack.callback(lock.release)
         store = await stack.enter_async_context(FilesystemStore.open(settings.data_dir))
         journal = Journal(settings.data_dir / "pending")

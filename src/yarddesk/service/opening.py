@@ -1,6 +1,5 @@
 """The composition root: settings in, a running yard out, as nested contexts."""
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -8,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.content.clock import SystemClock
+from yarddesk.content.threads import in_thread_or_undone
 from yarddesk.control.counters import EventCounters
 from yarddesk.control.event_log import EventLog
 from yarddesk.events import EventBus
@@ -42,7 +42,7 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         _log.warning("%s is set in vain: repositories are made at private registries of ECR alone", key)
     os.umask(0o077)
     async with AsyncExitStack() as stack:
-        lock = await asyncio.to_thread(InstanceLock.acquire, settings.data_dir)
+        lock = await in_thread_or_undone(InstanceLock.release, InstanceLock.acquire, settings.data_dir)
         stack.callback(lock.release)
         events = EventBus()
         traffic = Traffic()
