@@ -100,11 +100,12 @@ def _parsed(line: bytes) -> Line | None:
 
 
 def append(path: Path, content: bytes) -> None:
-    """Add whole lines to a file, durably. Blocks."""
+    """Add whole lines to a file, durably; it's made where it isn't there. Blocks."""
     try:
         descriptor = durable.open_file(str(path), write=True)
     except FileNotFoundError:
-        descriptor = durable.create_file(str(path))
+        replace(path, content)  # its name is to last, too
+        return
     with open(descriptor, "r+b", buffering=0) as file:
         end = file.seek(0, 2)
         if end:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from yarddesk.cache.lines import Line, Lines
 
@@ -29,3 +32,23 @@ async def test_the_file_begins_anew_with_what_is_true_and_the_loop_goes_through_
     assert [line["number"] for line in again[:10]] == known
     assert len(again) < 1500
     assert again[-1] == {"number": 2999}
+
+
+async def test_what_is_written_to_a_new_file_lasts_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    lines = Lines(tmp_path / "facts.jsonl", lambda: 1, lambda: iter(()))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", noted)
+        lines.add({"number": 1})
+        await lines.written()
+    assert synced[-1] == str(tmp_path.resolve())
+    lines.add({"number": 2})
+    await lines.written()
+    assert await Lines(tmp_path / "facts.jsonl", lambda: 0, lambda: iter(())).load() == [{"number": 1}, {"number": 2}]
