@@ -75,7 +75,8 @@ def test_a_refused_password_can_be_tried_again_in_place(with_front, yard):
         front.click_row_button(0, JobAction.SIGN_IN)
         dialog = await fill_in(front, "ci", "wrong")
         assert dialog.isVisible()
-        assert "refused the password for ci" in dialog._wrong.text()
+        told = "registry.corp refused the password for ci: authentication required (UNAUTHORIZED)."
+        assert dialog._wrong.text() == told
         await fill_in(front, "ci", "right")
         assert len(yard.signed_in) == 1
 

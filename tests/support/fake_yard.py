@@ -264,7 +264,12 @@ class FakeYard:
 
     async def sign_in(self, upstream: str, username: str, password: Secret) -> SignInResult:
         if password.reveal() != self.right_password:
-            raise UpstreamDenied(upstream, f"{upstream} refused the password for {username}.")
+            raise UpstreamDenied(
+                upstream,
+                f"{upstream} refused the password for {username}.",
+                "authentication required (UNAUTHORIZED)",
+                hint=f"Sign in again: yarddesk login {upstream}",
+            )
         self.signed_in.append((upstream, username, password))
         return SignInResult(checked=True)
 

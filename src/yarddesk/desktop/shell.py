@@ -284,7 +284,7 @@ class Shell(QObject):
         if isinstance(dialog, SignIn):
             # The hint of a refusal is to sign in, which the person is about to do.
             refused = isinstance(error, UpstreamDenied)
-            dialog.show_wrong(f"{error.title} {error.message}".strip() if refused else str(error))
+            dialog.show_wrong(_in_its_words(error) if refused else str(error))
 
     def _sign_out(self, upstream: str) -> None:
         self.tasks.spawn(
@@ -341,3 +341,8 @@ class Shell(QObject):
 def _middle_of_screen(dialog: Dialog) -> QPoint:
     screen = QGuiApplication.primaryScreen().availableGeometry()
     return screen.center() - dialog.rect().center()
+
+
+def _in_its_words(error: YarddeskError) -> str:
+    """A refusal with what the registry says to it, which is seldom a sentence."""
+    return words.sentence(f"{error.title.rstrip('.')}: {error.message}" if error.message else error.title)
