@@ -16,4 +16,10 @@ class YarddeskError(Exception):
         self.temporary = temporary
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.title, self.message, self.hint) if part)
+        *before, last = [part for part in (self.title, self.message, self.hint) if part] or [""]
+        return " ".join([*map(_ended, before), last])
+
+
+def _ended(part: str) -> str:
+    """What others (a registry, a system) say is seldom a sentence, and more follows."""
+    return part if part.rstrip(")”\"'")[-1:] in ".!?…:;," else f"{part}."
