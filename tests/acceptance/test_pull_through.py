@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from pathlib import Path
 
@@ -133,29 +132,6 @@ def test_a_silent_upstream_costs_one_wait_and_is_asked_again_once_it_answers(
     way.come_back()
     until(lambda: pulls(serve)["state"] == "ok", 60, "a probe finds it, without any pull")
     assert "Warning" not in get(serve)[1]
-
-
-def test_who_waits_for_a_blob_hears_soon_that_its_upstream_became_silent(make_yarddesk: Make, way: FaultProxy) -> None:
-    """All alone it would have a minute: some registries take long to begin with a blob."""
-    serve = make_yarddesk(config=settings(way, check_timeout="1s"))
-    assert get(serve)[0] == 200
-    silence = [
-        way.inject(step, Stall("answer"), times=float("inf")) for step in (Step.BLOB_GET, Step.PING, Step.TAG_GET)
-    ]
-    with ThreadPoolExecutor(1) as client:
-        blob = client.submit(serve.request, "GET", f"/v2/team/app/blobs/{IMAGE.layers[0].digest}")
-        until(lambda: silence[0].hits == 1, what="it waits for the blob")
-        status, _, _ = get(serve, "another")
-        assert status == 504
-        began = time.monotonic()
-        status, headers, body = blob.result(30)
-    assert time.monotonic() - began < 20
-    assert status == 503
-    assert "central" in message(body)
-    assert "is away" in message(body)
-    assert 0 < int(headers["Retry-After"]) <= 30
-    way.heal()
-    until(lambda: serve.request("GET", f"/v2/team/app/blobs/{IMAGE.layers[0].digest}")[0] == 200, 60, "it is back")
 
 
 def test_an_upstream_that_asks_to_wait_is_not_asked_until_then(make_yarddesk: Make, way: FaultProxy) -> None:

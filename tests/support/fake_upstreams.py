@@ -148,7 +148,6 @@ class FakeRepository:
 
     async def resolve(self, reference: Reference) -> Descriptor:
         await self._upstream.come("resolve", self._name, reference)
-        await self._upstream.stop_at("resolve")
         return await self._target.resolve(reference)
 
     async def exists(self, descriptor: Descriptor) -> bool:

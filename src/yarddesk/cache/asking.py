@@ -9,7 +9,6 @@ from typing import Any, Final, TypeVar
 
 from yarddesk.cache.absent import Absent, Sought
 from yarddesk.cache.breaker import Breaker
-from yarddesk.cache.patience import GivenUp
 from yarddesk.content.clock import Clock
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import (
@@ -156,7 +155,7 @@ class Asking:
         began = self._clock.monotonic()
         failure = ""
         try:
-            found = await _in_time(upstream, breaker, work, seconds)
+            found = await _in_time(upstream, work, seconds)
         except NotFound:
             self._answered(upstream.name)
             raise
@@ -164,12 +163,12 @@ class Asking:
             failure = _kind(error)
             self._answered(upstream.name)
             raise
-        except (UpstreamNotAsked, asyncio.CancelledError):
-            failure = "given_up"
-            raise
         except UpstreamFailure as error:
             failure = _kind(error)
             breaker.failed(upstream, error)
+            raise
+        except asyncio.CancelledError:
+            failure = "given_up"
             raise
         finally:
             self._waiting[upstream.name] -= 1
@@ -201,15 +200,11 @@ def _kind(error: UpstreamFailure) -> str:
     return type(error).__name__.removeprefix("Upstream").lower()
 
 
-async def _in_time(
-    upstream: Upstream, breaker: Breaker, work: Callable[[], Awaitable[_T]], seconds: float | None
-) -> _T:
+async def _in_time(upstream: Upstream, work: Callable[[], Awaitable[_T]], seconds: float | None) -> _T:
     limit = asyncio.timeout(seconds)
     try:
-        async with breaker.waiting(limit):
+        async with limit:
             return await work()
-    except GivenUp as error:
-        raise (breaker.refusal(upstream) or no_answer(upstream, error)) from error
     except TimeoutError as error:
         if not limit.expired():
             raise

@@ -2,8 +2,7 @@
 
 It opens when no answer came, when a gateway or the registry itself says that it's not available, at the third other 5xx (or answer
 of no registry) with none of its own between, and for as long as a 429 asks. While it's open it's probed in the background; no client's
-request is the probe. Who waits for an answer when it opens, since there was none, goes on until the first probe was in vain, or
-took too long. Once it closed, the first failure opens it again, until a request was answered.
+request is the probe. Once it closed, the first failure opens it again, until a request was answered.
 """
 
 import asyncio
@@ -11,10 +10,8 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from yarddesk.cache.patience import Patience
 from yarddesk.content.clock import Clock
 from yarddesk.content.upstream import (
     Upstream,
@@ -41,9 +38,6 @@ _IDLE_SECONDS: Final = 600.0
 """When nobody has asked for it for so long, nothing asks whether it's back."""
 
 _PROBE_WAIT_SECONDS: Final = 1.0
-_LAST_WAIT_SECONDS: Final = 2.0
-"""For who waits when it opens: so long one that is there after all takes to answer the first probe."""
-
 _IN_TROUBLE_SECONDS: Final = 60.0
 """One that answers its probes, and only with errors, gets a request after this: its `/v2/` may be worse than the rest of it."""
 
@@ -64,7 +58,6 @@ class Breaker:
         self._probing: asyncio.Task[None] | None = None
         self._next_probe = 0.0
         self._news = asyncio.Event()
-        self._patience = Patience()
 
     @property
     def cause(self) -> UpstreamFailure | None:
@@ -96,10 +89,6 @@ class Breaker:
             temporary=True,
             retry_after_seconds=seconds,
         )
-
-    def waiting(self, limit: asyncio.Timeout) -> AbstractAsyncContextManager[None]:
-        """Around a question. Raises TimeoutError after `limit`, GivenUp where it turned out before that nobody gets an answer."""
-        return self._patience.waiting(limit)
 
     async def wake(self, upstream: Upstream, *, wait: bool) -> None:
         """Somebody wants to ask. Where nobody did for long it's probed now, and `wait` gives it a moment."""
@@ -159,7 +148,6 @@ class Breaker:
         self._asked = self._opened
         _log.info("%s is not asked for a while: %s", upstream.name, error)
         self._begin_probing(upstream)
-        self._waiting_at_most(_LAST_WAIT_SECONDS)
         self._changed()
 
     def _close(self, *, suspect: bool = False) -> None:
@@ -167,7 +155,6 @@ class Breaker:
             return
         self._cause = self._until = None
         self._suspect = suspect
-        self._patience.restore()
         self._tell()
         self._changed()
 
@@ -195,7 +182,6 @@ class Breaker:
             if await self._is_back(upstream):
                 self._close(suspect=True)
                 break
-            self._waiting_at_most(0)
             self._tell()
             self._rest = min(2 * self._rest, LONGEST_REST_SECONDS)
             self._next_probe = self._clock.monotonic() + self._rest
@@ -212,13 +198,6 @@ class Breaker:
             return not gave_none(error) and self._clock.monotonic() - self._opened >= _IN_TROUBLE_SECONDS
         _log.info("%s is asked again", upstream.name)
         return True
-
-    def _waiting_at_most(self, seconds: float) -> None:
-        """Where it gives no answers: of one that gives errors those who wait will have theirs."""
-        if self._cause is not None and gave_none(self._cause):
-            self._patience.shorten(seconds)
-        else:
-            self._patience.restore()
 
     def _tell(self) -> None:
         self._news.set()
