@@ -182,6 +182,8 @@ class Breaker:
             if await self._is_back(upstream):
                 self._close(suspect=True)
                 break
+            if self.cause is None:
+                break  # a request was answered meanwhile
             self._tell()
             self._rest = min(2 * self._rest, LONGEST_REST_SECONDS)
             self._next_probe = self._clock.monotonic() + self._rest
@@ -194,6 +196,8 @@ class Breaker:
             return True  # it's there, and what a person has to do about it, the next request says
         except UpstreamFailure as error:
             _log.debug("%s is not back: %s", upstream.name, error)
+            if self.cause is None:
+                return False  # it says nothing of what was answered since it began
             self._cause = error
             return not gave_none(error) and self._clock.monotonic() - self._opened >= _IN_TROUBLE_SECONDS
         _log.info("%s is asked again", upstream.name)

@@ -245,6 +245,35 @@ async def test_one_that_answers_probes_with_errors_alone_gets_a_request_after_a_
     assert await cache.pulled() == manifest
 
 
+async def test_a_probe_that_ends_in_vain_after_a_request_was_answered_says_nothing_any_more(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    answer = cache.upstream.stops["fetch_manifest"] = asyncio.Event()
+    under_way = asyncio.create_task(cache.pulled())
+    await until_async(lambda: cache.upstream.asked["fetch_manifest"])
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def ping() -> None:
+        begun.set()
+        await end.wait()
+        raise UpstreamAway("corp", "gone", temporary=True)
+
+    monkeypatch.setattr(cache.upstream, "ping", ping)
+    breaks_with(cache, UpstreamAway("corp", "gone", temporary=True))
+    await fails(cache, "v2")
+    breaks_with(cache, None)
+    cache.clock.advance(1)
+    await begun.wait()
+    answer.set()
+    assert await under_way == manifest
+    assert cache.pulls.health("corp").state == "ok"
+    end.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert cache.pulls.health("corp").state == "ok"
+
+
 async def test_one_whose_certificate_is_not_trusted_is_there(cache: Cache) -> None:
     breaks_with(cache, UpstreamAway("corp", "gone"))
     await fails(cache)
