@@ -9,6 +9,7 @@ from typing import Final
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.image_layout import BLOBS, INDEX_FILE, MARKER, MARKER_FILE
 from yarddesk.storage.durable import (
+    close_folder,
     create_file,
     open_folder,
     remove_if_there,
@@ -85,7 +86,7 @@ class ArchiveWriter(ArchivedBlobs):
                 sync_file(self._descriptor)
                 replace(self._path, self.place)
             except BaseException:
-                os.close(folder)
+                close_folder(folder)  # -1 on Windows
                 raise
             try:
                 sync_folder(folder)

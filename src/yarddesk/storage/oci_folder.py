@@ -139,7 +139,8 @@ class WritableFolder(LayoutFolder):
         if not os.path.isdir(self.place):
             parent = os.path.dirname(self.place)
             os.makedirs(parent, exist_ok=True)
-            make_folder(self.place)
+            with contextlib.suppress(FileExistsError):  # by who began at the same time, or it's no folder
+                make_folder(self.place)
             sync_folder(open_folder(os.path.realpath(parent)))
         names = [name for name in os.listdir(self.place) if not name.startswith(TEMPORARY_PREFIX)]
         if names and MARKER_FILE not in names:
