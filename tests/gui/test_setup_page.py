@@ -35,7 +35,7 @@ def test_what_the_engine_refuses_is_said_in_its_card(with_front, yard):
         card = front.window.setup_page.cards["docker"]
         front.click(card.apply_button)
         await front.settle()
-        assert card.result.text() == "Docker could not push. connection refused All is put back."
+        assert card.result.text() == "Docker could not push. connection refused. All is put back."
         assert card.apply_button.isEnabled()
 
     with_front(body)

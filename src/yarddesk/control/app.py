@@ -31,7 +31,7 @@ from yarddesk.control.traffic_metrics import render_traffic
 from yarddesk.control.works import WorkAnswer
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.json_bytes import json_bytes
-from yarddesk.oci.name import InvalidTag, Tag
+from yarddesk.oci.name import ImageReference, InvalidTag, Tag, format_reference
 from yarddesk.sync.snapshot import ConflictChoice
 
 _MAX_BODY_BYTES: Final = 64 * 1024
@@ -185,7 +185,9 @@ class _Actions:
             tag=_tag(tag) if tag is not None else None,
             generation=generation,
         )
-        return self._met(count, target) if choice == ConflictChoice.OVERWRITE else _count(count)
+        if not count or choice == ConflictChoice.KEEP:
+            return _count(count)
+        return self._met(count, target if tag is None else _under(target, _tag(tag)))
 
     async def wait(self, request: Request) -> Response:
         body = await _body(request)
@@ -282,6 +284,14 @@ def _target(body: dict[str, Any]) -> str | None:
     if target is not None and not isinstance(target, str):
         raise _BadRequest("target is a text.")
     return target or None
+
+
+def _under(target: str, tag: Tag) -> str:
+    """What an image is called that goes on under another tag; what names none (an upstream) as it is."""
+    try:
+        return format_reference(ImageReference.parse(target).repository, tag)
+    except YarddeskError:
+        return target
 
 
 def _tag(text: str) -> Tag:

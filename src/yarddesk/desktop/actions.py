@@ -14,7 +14,7 @@ from yarddesk.desktop import words
 from yarddesk.desktop.bridge import Bridge
 from yarddesk.desktop.core import Core
 from yarddesk.desktop.tasks import Tasks
-from yarddesk.oci.name import ImageReference, Tag
+from yarddesk.oci.name import ImageReference, Tag, format_reference
 from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, JobSnapshot
 from yarddesk.sync.states import JobState
 
@@ -236,11 +236,14 @@ class Actions(QObject):
         """Once the person has said yes."""
         self._steer(self._decided(job, ConflictChoice.OVERWRITE), f"Overwriting {job.name}", goes=job.id)
 
-    async def sync_as(self, job: JobSnapshot, tag: Tag) -> int:
-        """Sync it under another tag. Raises YarddeskError where that can't be."""
+    async def sync_as(self, job: JobSnapshot, tag: Tag) -> str:
+        """Sync it under another tag; what came of it, in words. Raises YarddeskError where that can't be."""
         count = await self._decided(job, ConflictChoice.TAG, tag)
         self._bridge.refresh()
-        return count
+        if not count:
+            return "Nothing waits for that any more"
+        kept_back = self._core.sync.kept_back(format_reference(job.repository, tag))
+        return ". ".join(text for text in (f"Syncing as {tag}", kept_back) if text)
 
     async def _decided(self, job: JobSnapshot, choice: ConflictChoice, tag: Tag | None = None) -> int:
         return await self._core.sync.decide(job.id, choice, tag=tag, generation=job.generation)

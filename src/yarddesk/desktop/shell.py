@@ -191,9 +191,7 @@ class Shell(QObject):
             self.tasks.spawn(
                 self.actions.sync_as(job, tag),
                 what=f"Syncing {job.name} as {tag}",
-                done=lambda count: self._on_other_tag(
-                    key, f"Syncing as {tag}" if count else "Nothing waits for that any more"
-                ),
+                done=lambda said: self._on_other_tag(key, said),
                 failed=lambda error: dialog.show_wrong(str(error)) if self._dialogs.get(key) is dialog else None,
             )
 

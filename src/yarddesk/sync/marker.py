@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, format_reference, parse_reference
-from yarddesk.progress import ProgressMeter
+from yarddesk.progress import LayerState, ProgressMeter
 from yarddesk.sync.schedule import Order
 from yarddesk.sync.snapshot import JobSnapshot, SendPlan
 from yarddesk.sync.states import JobState, step
@@ -73,6 +73,7 @@ class Part:
     `began`: the first attempt's start, `bytes_sent`: of all attempts before the last; both go on over a restart.
     `meter` is the last attempt's; `started`: the first attempt's start since yarddesk's (monotonic), `since`: `began` by that clock.
     `looks`: how often it was looked, in vain, whether what blocks it still holds; `arrived`: those that came in during this attempt.
+    `uncounted`: its last attempt was ended from outside, and the marker doesn't say yet what that one sent.
     """
 
     upstream: str
@@ -97,6 +98,7 @@ class Part:
     since: float | None = None
     looks: int = 0
     arrived: frozenset[Digest] = frozenset()
+    uncounted: bool = False
 
     @property
     def asks(self) -> bool:
@@ -106,6 +108,12 @@ class Part:
     @property
     def bytes_sent_in_all(self) -> int:
         return self.bytes_sent + (self.meter.snapshot().bytes_sent if self.meter else 0)
+
+    @property
+    def bytes_kept(self) -> int:
+        """`bytes_sent_in_all` without what is halfway through: another start begins that again."""
+        layers = self.meter.snapshot().layers if self.meter else ()
+        return self.bytes_sent_in_all - sum(layer.done for layer in layers if layer.state is LayerState.SENDING)
 
     def move(self, new: JobState) -> JobState:
         """Take a step of the table, and give the state before it. Raises IllegalStep."""
@@ -257,7 +265,7 @@ def _part_document(part: Part, paused: bool) -> dict[str, Any]:
     if part.error:
         document["error"] = part.error
     if part.began is not None:
-        document |= {"began": _text(part.began), "bytes_sent": part.bytes_sent_in_all}
+        document |= {"began": _text(part.began), "bytes_sent": part.bytes_kept}
     if part.missing:
         document["missing"] = list(part.missing)
     if part.replaced is not None:

@@ -297,7 +297,8 @@ class Queue:
             at=self.clock.now(),
             seconds=self.clock.monotonic() - part.since if part.since is not None else 0.0,
             bytes_sent=part.bytes_sent_in_all,
-            bytes_saved=progress.bytes_saved if progress else 0,
+            # What an earlier attempt sent is there by now as well: that was saved nobody.
+            bytes_saved=max(0, progress.bytes_saved - part.bytes_sent) if progress else 0,
             tries=part.tries,
             reason=reason,
             replaced=part.replaced,

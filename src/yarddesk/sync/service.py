@@ -155,7 +155,6 @@ class SyncService:
         self._watch.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
-            going = [attempt.job for attempt in self._worker.attempts.values()]
             self._worker.rest_all()
             _, late = await asyncio.wait([runner], timeout=_STOP_SECONDS)
             if late:
@@ -164,13 +163,15 @@ class SyncService:
                 await asyncio.wait([runner])
             if not runner.cancelled() and (error := runner.exception()) is not None:
                 raise error
-            await self._keep_counts(going)
+            await self._keep_counts()
         await self._queue.journal.close()
         await self._queue.seen.close()
         await self._queue.history.write()
 
-    async def _keep_counts(self, jobs: Collection[Job]) -> None:
-        """What was sent of those that were under way, and since when, is told with their end, after the next start."""
+    async def _keep_counts(self) -> None:
+        """What was sent of those that were under way now, or when they were paused, is told with their end, after the next start."""
+        every = self._queue.journal.jobs.values()
+        jobs = [job for job in every if any(part.uncounted for part in job.parts.values())]
         saved = await asyncio.gather(*(self._queue.journal.save(job) for job in jobs), return_exceptions=True)
         for error in saved:
             if isinstance(error, YarddeskError):

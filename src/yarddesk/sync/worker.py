@@ -233,6 +233,7 @@ class Worker:
                 part.look = None
                 if part.meter is not None:
                     _take_back(part.meter)
+                    part.uncounted = True
             if part.state in (JobState.QUEUED, JobState.WAITING):
                 queue.enqueue(attempt.job, part)
 
@@ -283,7 +284,7 @@ class Worker:
             part.move(JobState.QUEUED)
             part.move(JobState.PREPARING)
             part.tries += 1
-            part.asked = part.away = False
+            part.asked = part.away = part.uncounted = False
             part.arrived = frozenset()
             part.reason, part.next_attempt, part.needs_credentials, part.missing = "", None, False, ()
             if part.conflict is not None and not part.conflict.overwrite:

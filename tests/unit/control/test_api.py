@@ -44,6 +44,7 @@ class Queue:
     def __init__(self) -> None:
         self.asked: list[tuple[object, ...]] = []
         self.kept = ""
+        self.kept_back_of: list[str | None] = []
         meter = ProgressMeter()
         meter.plan(DIGEST, 100)
         meter.start(DIGEST)
@@ -104,6 +105,7 @@ class Queue:
         return 1
 
     def kept_back(self, target=None):
+        self.kept_back_of.append(target)
         return self.kept
 
     async def retry(self, target=None):
@@ -236,6 +238,11 @@ async def test_what_is_kept_back_is_told_with_what_was_to_go_on(client, surface)
     overwrite = {"target": "team/app:1", "choice": "overwrite"}
     assert (await client.post("/api/v1/decide", json=overwrite)).json() == {"count": 1, **told}
     assert (await client.post("/api/v1/decide", json={**overwrite, "choice": "keep"})).json() == {"count": 1}
+    assert surface.sync.kept_back_of[-1] == "team/app:1"
+    for target, goes_as in (("team/app:1", "team/app:mine"), ("Not A Name", "Not A Name")):
+        other = {"target": target, "choice": "tag", "tag": "mine"}
+        assert (await client.post("/api/v1/decide", json=other)).json() == {"count": 1, **told}
+        assert surface.sync.kept_back_of[-1] == goes_as
     assert (await client.post("/api/v1/cancel", json={"target": "corp"})).json() == {"count": 1}
 
 

@@ -323,3 +323,45 @@ async def test_it_is_kept_after_what_an_earlier_run_wrote(tmp_path: Path) -> Non
     await remembering
     assert list(yard.service.history()) == [entry(2), entry(1)]
     await yard.service.stop()
+
+
+@pytest.mark.parametrize("target", [None, "corp", "team/app", "team/app:v1"])
+async def test_what_was_sent_before_a_pause_and_a_restart_counts_once_and_so_does_the_time(
+    tmp_path: Path, target: str | None
+) -> None:
+    image, may = build_image("a"), asyncio.Event()
+    async with running(tmp_path, upstreams=[FakeUpstream(stops={"push_manifest": may})]) as yard:
+        await yard.push(image)
+        await yard.until(lambda: yard.upstream.asked["push_manifest"], "all but the manifest is there")
+        yard.clock.advance(10)
+        assert await yard.service.pause(target)
+        await restarted(yard)
+        yard.clock.advance(5)
+        may.set()
+        await yard.service.resume(target)
+        await yard.until_empty()
+        (done,) = yard.service.history()
+        size = sum(len(blob.content) for blob in image.blobs)
+        assert (done.bytes_sent, done.bytes_saved, done.seconds) == (size, 0, 45)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_layer_that_is_paused_halfway_counts_once(tmp_path: Path, restart: bool) -> None:
+    image, upstream = build_image("a"), FakeUpstream(held=asyncio.Event(), piece_bytes=7)
+    async with running(tmp_path, upstreams=[upstream]) as yard:
+        await yard.push(image)
+        await yard.until(lambda: _sent(yard), "some of it is sent")
+        await yard.service.move_up("team/app:v1")
+        assert json.loads(yard.marker().read_text())["upstreams"]["corp"]["bytes_sent"] == 0
+        assert await yard.service.pause("team/app:v1")
+        if restart:
+            await restarted(yard)
+        upstream.release()
+        await yard.service.resume("team/app:v1")
+        await yard.until_empty()
+        (done,) = yard.service.history()
+        assert done.bytes_sent == sum(len(blob.content) for blob in image.blobs)
+
+
+def _sent(yard: Yard) -> int:
+    return sum(part.progress.bytes_sent for job in yard.service.snapshot().jobs for part in job.parts if part.progress)
