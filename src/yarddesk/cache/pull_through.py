@@ -60,6 +60,7 @@ class CachedPulls:
         clock = clock or SystemClock()
         self._events = events
         self._used = used
+        self._ledger = ledger or Ledger(settings.data_dir)
         self._origins = Origins(settings.data_dir / ORIGINS_FILE, clock.monotonic)
         self._room = room or Room(settings.cache, clock.monotonic, lambda: None)
         self._asking = Asking(clock, offline=settings.cache.offline, changed=self._tell, traffic=traffic)
@@ -72,7 +73,7 @@ class CachedPulls:
             asking=self._asking,
             shared=self._shared,
             origins=self._origins,
-            ledger=ledger or Ledger(settings.data_dir),
+            ledger=self._ledger,
             events=events,
             is_queued=is_queued,
             tag_seen=tag_seen,
@@ -116,6 +117,7 @@ class CachedPulls:
         await self._asking.close()
         await self._blobs.close()
         await self._origins.close()
+        await self._ledger.close()
 
     def reload(self, routes: Routes, settings: Settings) -> None:
         """Other settings are in force; what is under way goes on."""
