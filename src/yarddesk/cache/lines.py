@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from yarddesk.content.threads import in_thread
 from yarddesk.storage import durable
-from yarddesk.storage.layout import BESIDE_PREFIX
+from yarddesk.storage.state_files import append_lines, replace_file
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES: Final = 256 * 1024 * 1024
@@ -75,10 +75,10 @@ class Lines:
                 batch, self._unwritten = self._unwritten, []
                 if self._lines + len(batch) > 2 * self._count() + _SPARE_LINES:
                     self._lines, everything = self._count(), self._everything()
-                    await in_thread(lambda: replace(self._path, _encoded(everything)))  # noqa: B023
+                    await in_thread(lambda: replace_file(self._path, _encoded(everything)))  # noqa: B023
                 else:
                     self._lines += len(batch)
-                    await in_thread(lambda: append(self._path, _encoded(batch)))  # noqa: B023
+                    await in_thread(lambda: append_lines(self._path, _encoded(batch)))  # noqa: B023
         except OSError as error:
             _log.error("%s can't be written: %s", self._path, error)
             self._unwritten = batch + self._unwritten
@@ -97,37 +97,3 @@ def _parsed(line: bytes) -> Line | None:
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
-
-
-def append(path: Path, content: bytes) -> None:
-    """Add whole lines to a file, durably; it's made where it isn't there. Blocks."""
-    try:
-        descriptor = durable.open_file(str(path), write=True)
-    except FileNotFoundError:
-        replace(path, content)  # its name is to last, too
-        return
-    with open(descriptor, "r+b", buffering=0) as file:
-        end = file.seek(0, 2)
-        if end:
-            # A line that a crash cut off must not swallow the next one.
-            file.seek(end - 1)
-            content = content if file.read(1) == b"\n" else b"\n" + content
-        durable.write_all(descriptor, content)
-        durable.sync_file(descriptor)
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Have this in the file, durably. Blocks. Where it fails the file is as it was, unless the folder's fsync did, the last step."""
-    temporary = str(path.parent / f"{BESIDE_PREFIX}{path.name}")
-    durable.remove_if_there(temporary)
-    durable.write_durably(temporary, content)
-    folder = -1
-    try:
-        # Opened before the rename: a lack of descriptors must not leave a name that isn't durable.
-        folder = durable.open_folder(str(path.parent))
-        durable.replace(temporary, str(path))
-    except BaseException:
-        durable.close_folder(folder)
-        durable.remove_if_there(temporary)
-        raise
-    durable.sync_folder(folder)

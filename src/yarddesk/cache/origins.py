@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from yarddesk.cache.lines import append, replace
 from yarddesk.content.errors import StorageError
 from yarddesk.content.threads import in_thread
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
 from yarddesk.storage import durable
+from yarddesk.storage.state_files import append_lines, replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -169,9 +169,9 @@ class Origins:
             if self._lines > 2 * len(self._origins) + _SPARE_LINES:
                 everything = list(self._origins.items())
                 self._lines = len(everything)
-                await in_thread(lambda: replace(self._path, b"".join(_line(*each) for each in everything)))
+                await in_thread(lambda: replace_file(self._path, b"".join(_line(*each) for each in everything)))
             else:
-                await in_thread(append, self._path, b"".join(batch))
+                await in_thread(append_lines, self._path, b"".join(batch))
         except OSError as error:
             _log.error("%s can't be written: %s", self._path, error)
             return False

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from yarddesk.cache.lines import replace
 from yarddesk.content.errors import StorageError
 from yarddesk.content.threads import in_thread, to_the_end
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.name import ImageReference, Reference, RepositoryName
 from yarddesk.storage import durable
+from yarddesk.storage.state_files import replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Pins:
             raise StorageError(f"{self._path} can't be read.", hint="Move it away, and pin anew what is to stay.")
         content = json.dumps([str(pin) for pin in self.all()], indent=1).encode() + b"\n"
         try:
-            await in_thread(replace, self._path, content)
+            await in_thread(replace_file, self._path, content)
         except OSError as error:
             raise StorageError(f"{self._path} can't be written.", error.strerror or str(error)) from error
         if self.changed is not None:

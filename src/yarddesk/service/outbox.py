@@ -10,8 +10,8 @@ from typing import Any, Final
 from yarddesk.content.errors import StorageError
 from yarddesk.content.threads import in_thread
 from yarddesk.storage import durable
+from yarddesk.storage.state_files import remove_files, replace_file
 from yarddesk.storage.tree import Tree
-from yarddesk.sync.files import remove_files, replace_file
 
 _log = logging.getLogger(__name__)
 

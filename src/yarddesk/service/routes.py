@@ -10,7 +10,7 @@ from yarddesk.oci.name import RepositoryName
 from yarddesk.service.accounts import Accounts
 from yarddesk.settings.model import Settings
 from yarddesk.storage import durable
-from yarddesk.sync.files import replace_file
+from yarddesk.storage.state_files import replace_file
 from yarddesk.upstream.learned import LEARNED_FILE, MOST_FILE_BYTES, Learned
 from yarddesk.upstream.routes import UpstreamRoutes
 

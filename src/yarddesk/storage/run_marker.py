@@ -4,22 +4,12 @@ import json
 import logging
 import os
 import time
-import uuid
+from pathlib import Path
 from typing import Any, Final
 
-from yarddesk.storage.durable import (
-    create_file,
-    is_full,
-    open_file,
-    open_folder,
-    read_whole,
-    remove_if_there,
-    replace,
-    sync_file,
-    sync_folder,
-    write_durably,
-)
-from yarddesk.storage.layout import RUN_FILE, TEMPORARY_PREFIX, UPLOADS
+from yarddesk.storage.durable import create_file, is_full, open_file, open_folder, read_whole, sync_file, sync_folder
+from yarddesk.storage.layout import RUN_FILE
+from yarddesk.storage.state_files import replace_file
 
 _log = logging.getLogger(__name__)
 _MOST_BYTES: Final = 64 * 1024
@@ -82,16 +72,5 @@ class RunMarker:
         sync_folder(open_folder(self._root))
 
     def _write(self, *, clean: bool) -> None:
-        content = {
-            "schema": 1,
-            "started": self.started,
-            "clean": clean,
-        }
-        temporary = os.path.join(self._root, UPLOADS, f"{TEMPORARY_PREFIX}{uuid.uuid4()}")
-        write_durably(temporary, json.dumps(content).encode() + b"\n")
-        try:
-            replace(temporary, os.path.join(self._root, RUN_FILE))
-        except BaseException:
-            remove_if_there(temporary)
-            raise
-        sync_folder(open_folder(self._root))
+        content = {"schema": 1, "started": self.started, "clean": clean}
+        replace_file(Path(self._root, RUN_FILE), json.dumps(content).encode() + b"\n")

@@ -14,7 +14,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, parse_reference
 from yarddesk.storage import durable
-from yarddesk.sync.files import append_lines, replace_file
+from yarddesk.storage.state_files import append_lines, replace_file
 from yarddesk.sync.snapshot import HistoryEntry
 from yarddesk.sync.states import JobState
 

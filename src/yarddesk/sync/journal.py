@@ -20,8 +20,8 @@ from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Reference, RepositoryName, format_reference
 from yarddesk.storage import durable
 from yarddesk.storage.layout import decode_reference, decode_repository, encode_repository
+from yarddesk.storage.state_files import remove_files
 from yarddesk.storage.tree import Tree
-from yarddesk.sync.files import remove_files
 from yarddesk.sync.marker import ALSO_WANTED, Job, Marker, Part, encode_marker
 from yarddesk.sync.marker_files import (
     SUFFIX,

@@ -18,8 +18,8 @@ from yarddesk.storage.layout import (
     encode_reference,
     encode_repository,
 )
+from yarddesk.storage.state_files import remove_files, replace_file
 from yarddesk.storage.tree import Tree
-from yarddesk.sync.files import remove_files, replace_file
 from yarddesk.sync.marker import MAX_MARKER_BYTES, DamagedMarker, Marker, decode_marker
 from yarddesk.sync.snapshot import SetAsideMarker
 

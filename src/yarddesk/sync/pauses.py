@@ -12,7 +12,7 @@ from yarddesk.content.threads import in_thread, to_the_end
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.name import RepositoryName
 from yarddesk.storage import durable
-from yarddesk.sync.files import remove_files, replace_file
+from yarddesk.storage.state_files import remove_files, replace_file
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 1024 * 1024

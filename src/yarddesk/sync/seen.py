@@ -18,7 +18,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Tag
 from yarddesk.storage import durable
-from yarddesk.sync.files import append_lines, replace_file
+from yarddesk.storage.state_files import append_lines, replace_file
 
 _log = logging.getLogger(__name__)
 

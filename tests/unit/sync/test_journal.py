@@ -203,7 +203,7 @@ async def test_a_push_fails_when_its_marker_can_not_be_written(tmp_path: Path, m
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("yarddesk.sync.files.durable.write_durably", full)
+        monkeypatch.setattr("yarddesk.storage.state_files.write_durably", full)
         with pytest.raises(StorageError):
             await yard.push(build_image("a"))
         assert not yard.service.snapshot().jobs

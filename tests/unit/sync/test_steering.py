@@ -178,7 +178,7 @@ async def test_what_can_not_be_written_is_not_moved_up(tmp_path: Path, monkeypat
             def full(*_: object) -> None:
                 raise OSError(28, "No space left on device")
 
-            patched.setattr("yarddesk.sync.files.durable.write_durably", full)
+            patched.setattr("yarddesk.storage.state_files.write_durably", full)
             with pytest.raises(StorageError):
                 await yard.service.move_up("team/app:v2")
         assert [job.priority for job in yard.service.snapshot().jobs] == [0, 0]

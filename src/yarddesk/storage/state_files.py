@@ -1,11 +1,22 @@
-"""Small state files that survive a power cut: written beside their place, fsynced, renamed over it."""
+"""Small state files that survive a power cut: written beside their place, fsynced, renamed over it. All of it blocks."""
 
 import contextlib
 import os
 import secrets
 from pathlib import Path
 
-from yarddesk.storage import durable
+from yarddesk.storage.durable import (
+    close_folder,
+    open_file,
+    open_folder,
+    regular_size,
+    remove_if_there,
+    replace,
+    sync_file,
+    sync_folder,
+    write_all,
+    write_durably,
+)
 from yarddesk.storage.layout import BESIDE_PREFIX
 
 
@@ -17,24 +28,24 @@ def replace_file(path: Path, content: bytes, *, only_if_there: bool = False) -> 
     """
     temporary = str(path.parent / f"{BESIDE_PREFIX}{secrets.token_hex(8)}")
     try:
-        durable.write_durably(temporary, content)
+        write_durably(temporary, content)
     except FileNotFoundError:
         if only_if_there:
             return False
         raise
     folder = -1
     try:
-        if only_if_there and durable.regular_size(str(path)) is None:
-            durable.remove_if_there(temporary)
+        if only_if_there and regular_size(str(path)) is None:
+            remove_if_there(temporary)
             return False
         # Opened before the rename: a lack of descriptors must not leave a name that isn't durable.
-        folder = durable.open_folder(str(path.parent))
-        durable.replace(temporary, str(path))
+        folder = open_folder(str(path.parent))
+        replace(temporary, str(path))
     except BaseException:
-        durable.close_folder(folder)
-        durable.remove_if_there(temporary)
+        close_folder(folder)
+        remove_if_there(temporary)
         raise
-    durable.sync_folder(folder)
+    sync_folder(folder)
     return True
 
 
@@ -44,7 +55,7 @@ def append_lines(path: Path, content: bytes) -> None:
     Raises OSError, and then none of them is there.
     """
     try:
-        descriptor = durable.open_file(str(path), write=True)
+        descriptor = open_file(str(path), write=True)
     except FileNotFoundError:
         replace_file(path, content)
         return
@@ -55,8 +66,8 @@ def append_lines(path: Path, content: bytes) -> None:
             file.seek(end - 1)
             torn = b"" if file.read(1) == b"\n" else b"\n"
         try:
-            durable.write_all(descriptor, torn + content)
-            durable.sync_file(descriptor)
+            write_all(descriptor, torn + content)
+            sync_file(descriptor)
         except BaseException:
             os.ftruncate(descriptor, end)
             raise
@@ -66,8 +77,8 @@ def remove_files(paths: list[Path]) -> None:
     """Remove files durably; those that are not there are well so."""
     folders = set()
     for path in paths:
-        durable.remove_if_there(str(path))
+        remove_if_there(str(path))
         folders.add(path.parent)
     for folder in folders:
         with contextlib.suppress(FileNotFoundError):
-            durable.sync_folder(durable.open_folder(str(folder)))
+            sync_folder(open_folder(str(folder)))
