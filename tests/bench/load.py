@@ -48,7 +48,7 @@ def measured(options: argparse.Namespace) -> dict[str, object]:
             return pull(port, f"/v2/{repository}/blobs/{options.reference}", options.bytes, options.times)
         case "cold-pull" | "cold-line":
             return pull_alone(port, repository, options.tag, options.reference, options.bytes)
-        case "cold-together":
+        case "cold-together" | "cold-line-together":
             return pull_together(port, repository, options.tag, options.reference, options.bytes, options.clients)
         case "warm-tag":
             path = f"/v2/{repository}/manifests/{options.reference}"

@@ -43,6 +43,7 @@ MEASURES = {
     "cold-pull": Measure("cold pull", "bytes_per_second", _bytes),
     "cold-line": Measure("cold pull, over 2.5 Gbit/s", "bytes_per_second", _bytes),
     "cold-together": Measure("cold pull, 50 clients at once", "bytes_per_second", _bytes),
+    "cold-line-together": Measure("cold pull, 50 clients at once, over 2.5 Gbit/s", "bytes_per_second", _bytes),
     "warm-tag": Measure("GET of a tag within its time", "requests_per_second", _requests),
 }
 

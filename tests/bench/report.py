@@ -9,6 +9,7 @@ from tests.bench.results import Results
 from tests.bench.servers import DESKTOP, DOCKER_REGISTRY, SERVE
 
 _NOTHING = "–"
+_TITLE_CELLS = max(len(f"CPU, {measure.title}") for measure in MEASURES.values()) + 1
 
 
 def table(results: Results, servers: Sequence[str]) -> str:
@@ -56,4 +57,4 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _row(title: str, cells: Sequence[str]) -> str:
-    return title.ljust(44) + "".join(cell.rjust(17) for cell in cells)
+    return title.ljust(_TITLE_CELLS) + "".join(cell.rjust(17) for cell in cells)

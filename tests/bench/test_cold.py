@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.bench.bounds import Bound
 from tests.bench.cold import COLD_NAMES, DIRECT, ColdPulls, ColdSizes, measure_cold
 from tests.bench.line import Line
 from tests.bench.results import Results
@@ -17,29 +18,40 @@ from tests.bench.servers import DOCKER_REGISTRY, SERVE
 def test_cold_pulls_are_measured_directly_and_through_both_caches(tmp_path: Path) -> None:
     cold = measure_cold(tmp_path, rounds=1, sizes=ColdSizes(alone=3 << 20, together=1 << 20), seconds=0.1)
     assert all(name in cold.lines()[0] for name in COLD_NAMES)
-    assert len(cold.bounds()) == 9
-    gets = cold.bounds()[-1]
-    assert (gets.figure, gets.kept) == (1.0, True)
+    assert len(cold.bounds()) == 11
+    for gets in cold.bounds()[-2:]:
+        assert (gets.figure, gets.fails) == (1.0, False)
 
 
-def test_slow_cold_pulls_are_told_from_quick_ones() -> None:
+def test_slow_cold_pulls_are_told_from_quick_ones_and_fail_over_a_line() -> None:
     results = Results()
     for server, rate, first in ((DIRECT, 100.0, 0.001), (DOCKER_REGISTRY, 50.0, 0.0), (SERVE, 80.0, 0.012)):
         for measure in ("cold-pull", "cold-line"):
             results.add(measure, server, {"bytes_per_second": rate, "first_byte_seconds": first})
-        results.add("cold-together", server, {"bytes_per_second": rate, "upstream_gets": 2})
+        for measure in ("cold-together", "cold-line-together"):
+            results.add(measure, server, {"bytes_per_second": rate, "upstream_gets": 2})
         results.add("warm-tag", server, {"requests_per_second": rate * rate})
-    assert [bound.kept for bound in ColdPulls(results).bounds()] == [
-        False,
-        True,
-        False,
-        True,
-        False,
-        False,
-        False,
-        False,
-        False,
-    ]
+    found = {bound.what: (bound.kept, bound.fails) for bound in ColdPulls(results).bounds()}
+    assert found == {
+        "cold pull over a line: serve ÷ direct": (False, True),
+        "cold pull over a line: serve ÷ proxy": (True, False),
+        "cold pull over a line, 50 at once: serve ÷ proxy": (False, True),
+        "cold pull over loopback: serve ÷ direct": (False, False),
+        "cold pull over loopback: serve ÷ proxy": (True, False),
+        "cold pull over loopback, 50 at once: serve ÷ proxy": (False, False),
+        "GET of a tag within its time: serve ÷ proxy": (False, True),
+        "cold pull over a line: first byte later than direct, ms": (False, True),
+        "cold pull over loopback: first byte later than direct, ms": (False, True),
+        "cold pull over a line, 50 at once: GETs upstream, at most": (False, True),
+        "cold pull over loopback, 50 at once: GETs upstream, at most": (False, True),
+    }
+
+
+def test_what_is_beyond_reach_says_how_far_and_why() -> None:
+    assert str(Bound("speed", 0.4, 0.9, beyond="one processor for all")) == (
+        "beyond  speed: 0.40 (at least 0.90); one processor for all"
+    )
+    assert str(Bound("speed", 0.95, 0.9, beyond="one processor for all")) == "kept    speed: 0.95 (at least 0.90)"
 
 
 def test_a_line_carries_what_it_should_for_all_together() -> None:
