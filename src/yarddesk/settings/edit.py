@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.nodes import MappingNode
 
 from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.loader import load_settings
 from yarddesk.settings.model import UpstreamSettings
+from yarddesk.settings.splice import with_entries, without_entry
 from yarddesk.settings.upstreams import DEFAULT_UPSTREAMS
-from yarddesk.settings.yaml_file import edit_document
+from yarddesk.settings.yaml_file import dumped, edit_document
+
+_LIST: Final = "upstreams"
 
 
 def add_upstream(path: Path, upstream: UpstreamSettings, environ: Mapping[str, str]) -> None:
@@ -26,15 +30,18 @@ def add_upstream(path: Path, upstream: UpstreamSettings, environ: Mapping[str, s
         if other.name == upstream.name and _entry(upstream).get("name"):
             raise SettingsError(str(path), "upstreams", f"“{upstream.name}” is the name of another upstream")
 
+    added: list[CommentedMap] = []
+
     def append(document: CommentedMap) -> None:
-        listed = document.get("upstreams")
+        listed = document.get(_LIST)
         if not isinstance(listed, CommentedSeq):
             # The list replaces the defaults, so the defaults are written out for the user to keep or strike.
-            listed = CommentedSeq([] if "upstreams" in document else [_entry(default) for default in DEFAULT_UPSTREAMS])
-            document["upstreams"] = listed
-        listed.append(_entry(upstream))
+            added.extend([] if _LIST in document else map(_entry, DEFAULT_UPSTREAMS))
+            listed = document[_LIST] = CommentedSeq(added)
+        added.append(_entry(upstream))
+        listed.append(added[-1])
 
-    edit_document(path, append)
+    edit_document(path, append, lambda text, root: with_entries(text, root, _LIST, [dumped(entry) for entry in added]))
 
 
 def remove_upstream(path: Path, name: str, environ: Mapping[str, str]) -> None:
@@ -45,14 +52,21 @@ def remove_upstream(path: Path, name: str, environ: Mapping[str, str]) -> None:
         known = ", ".join(upstream.name for upstream in present) or "none"
         raise SettingsError(str(path), "upstreams", f"there is no upstream “{name}”; there is: {known}")
 
-    def strike(document: CommentedMap) -> None:
-        listed = document.get("upstreams")
-        if not isinstance(listed, CommentedSeq):
-            listed = CommentedSeq([_entry(default) for default in DEFAULT_UPSTREAMS])
-            document["upstreams"] = listed
-        del listed[index]
+    left: list[CommentedMap] = []
 
-    edit_document(path, strike)
+    def strike(document: CommentedMap) -> None:
+        if _LIST not in document:
+            left.extend(_entry(default) for default in DEFAULT_UPSTREAMS if default.name != name)
+            document[_LIST] = CommentedSeq(left)
+        else:
+            del document[_LIST][index]
+
+    def splice(text: str, root: MappingNode | None) -> str | None:
+        if left:
+            return with_entries(text, root, _LIST, [dumped(entry) for entry in left])
+        return without_entry(text, root, _LIST, index)
+
+    edit_document(path, strike, splice)
 
 
 def _load(path: Path, environ: Mapping[str, str]) -> tuple[UpstreamSettings, ...]:

@@ -137,8 +137,8 @@ def _flatten(
     """
     for name, given in entries.items():
         key = f"{prefix}{name}"
-        line = line_of(node, name)
-        where = f"{path}:{line}" if line else str(path)
+        line = line_of(node, name) or node.lc.line + 1  # what is merged in stands in no line of the node's own
+        where = f"{path}:{line}"
         if key in keys:
             if isinstance(given, CommentedMap) and key != "manifest_ttl":
                 raise SettingsError(where, owner + key, "a single value belongs here, not further keys")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain, count
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -93,8 +94,14 @@ def name_upstreams(upstreams: Sequence[UpstreamSettings]) -> tuple[UpstreamSetti
     for upstream in upstreams:
         if not upstream.name:
             full = "/".join(part for part in (upstream.registry, upstream.path) if part)
-            wishes = (upstream.prefix or upstream.registry, upstream.registry, full, f"{upstream.prefix} at {full}")
-            name = next((wish for wish in wishes if wish not in taken), wishes[-1])
+            wishes = (
+                upstream.prefix or upstream.registry,
+                upstream.registry,
+                full,
+                f"{upstream.prefix or 'all'} at {full}",
+            )
+            numbered = (f"{wishes[0]} {number}" for number in count(2))
+            name = next(wish for wish in chain(wishes, numbered) if wish not in taken)
             taken.add(name)
             upstream = replace(upstream, name=name)
         named.append(upstream)
@@ -168,7 +175,8 @@ def _manifest_ttl(given: object) -> timedelta | tuple[tuple[str, timedelta], ...
     if given is None:
         return None
     if isinstance(given, Mapping):
-        return tuple((str(pattern), _ttl_of(str(pattern), ttl)) for pattern, ttl in given.items())
+        patterns = ((values.text(pattern), ttl) for pattern, ttl in given.items())
+        return tuple((pattern, _ttl_of(pattern, ttl)) for pattern, ttl in patterns)
     return values.duration(given)
 
 

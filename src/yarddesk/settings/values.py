@@ -8,11 +8,12 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", re.ASCII | re.IGNORECASE)
+_DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII | re.IGNORECASE)
 _SECONDS: Final = {
     "ns": Decimal("1e-9"),
     "us": Decimal("1e-6"),
-    "µs": Decimal("1e-6"),
+    "µs": Decimal("1e-6"),  # the micro sign,
+    "μs": Decimal("1e-6"),  # and the Greek letter: Go takes both
     "ms": Decimal("1e-3"),
     "s": Decimal(1),
     "m": Decimal(60),
@@ -41,9 +42,12 @@ def boolean(given: object) -> bool:
 def text(given: object) -> str:
     if given is None:
         return ""
-    if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise ValueError(f"{_shown(given)} is not a text")
-    return str(given)
+    if isinstance(given, str) or type(given) is int:
+        return str(given)
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        # 1.10 would become 1.1, and 007 become 7.
+        raise ValueError(f"{_shown(given)} is a number, which may not be what is meant; put it in quotes")
+    raise ValueError(f"{_shown(given)} is not a text")
 
 
 def command_words(line: str) -> list[str]:
@@ -80,7 +84,7 @@ def duration(given: object) -> timedelta:
         if _NUMBER.fullmatch(word):
             return _seconds(Decimal(word), given)
         parts = list(_DURATION_PART.finditer(word))
-        if parts and "".join(part[0] for part in parts) == word:
+        if parts and "".join(part[0] for part in parts) == word.removeprefix("+"):
             return _seconds(sum((Decimal(part[1]) * _SECONDS[part[2].lower()] for part in parts), Decimal(0)), given)
     raise ValueError(f"{_shown(given)} is not a duration such as 5s, 1h30m or a number of seconds")
 

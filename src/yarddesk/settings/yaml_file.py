@@ -11,6 +11,7 @@ from typing import Any, Final
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode
 
 from yarddesk.settings.errors import SettingsError
 
@@ -19,16 +20,28 @@ _DUPLICATE = re.compile(r"found duplicate key (\S+)")
 _QUOTED_VALUE = re.compile(r"\s*\(?with value .*", re.DOTALL)
 _MAX_BYTES: Final = 1024 * 1024
 
+Splice = Callable[[str, MappingNode | None], str | None]
+"""From a text, and the same composed, to the changed text, or None where that can't be done so."""
+
 
 def read_document(path: Path) -> CommentedMap:
     """The file's top level, empty for an empty file. Raises SettingsError; FileNotFoundError where there is none."""
+    return _parse(_read_text(path), path)
+
+
+def _read_text(path: Path) -> str:
     raw = path.read_bytes()
     if len(raw) > _MAX_BYTES:
         raise SettingsError(str(path), "", f"the file has {len(raw):,} bytes; {_MAX_BYTES:,} is the most")
     try:
-        document = _yaml().load(raw.decode("utf-8"))
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SettingsError(str(path), "", "the file is not UTF-8 text") from error
+
+
+def _parse(text: str, path: Path) -> CommentedMap:
+    try:
+        document = _yaml().load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -67,25 +80,50 @@ def expand(value: str, environ: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda match: environ.get(match[1], match[0]), value)
 
 
-def edit_document(path: Path, change: Callable[[CommentedMap], None]) -> None:
-    """Change the file in place: comments, order and quoting stay, and what is there at any moment is whole.
+def edit_document(path: Path, change: Callable[[CommentedMap], None], splice: Splice) -> None:
+    """Change the file in place; what is there at any moment is whole.
 
+    `change` makes the document what it should say. `splice` gives the text that says so with all else as it was written, or None:
+    then it is written anew, with comments, order and quoting kept as far as can be.
     Where there is no file, one is made, with its folder. Raises SettingsError, and OSError where it can't be written.
     """
     path = path.resolve()
     try:
-        document = read_document(path)
+        before = _read_text(path)
     except FileNotFoundError:
-        document = CommentedMap()
+        before = ""
+    document = _parse(before, path)
     change(document)
+    after = splice(before, _yaml().compose(before))
+    if after is None or not _says(after, document):
+        after = dumped(document)
+        if not _says(after, document):
+            raise SettingsError(
+                str(path), "", "the file can't be changed with its comments kept", hint="Change it by hand."
+            )
+    _replace(path, after)
+
+
+def dumped(node: CommentedMap | CommentedSeq) -> str:
     text = io.StringIO()
-    _yaml().dump(document, text)
+    _yaml().dump(node, text)
+    return text.getvalue()
+
+
+def _says(text: str, document: CommentedMap) -> bool:
+    try:
+        return bool(_yaml().load(text) == document)
+    except YAMLError:
+        return False
+
+
+def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text.getvalue())
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())

@@ -241,6 +241,27 @@ def test_two_upstreams_under_one_prefix_get_names_of_their_own(write):
     assert [u.name for u in load_settings({}, file=file).settings.upstreams] == ["p", "b.example"]
 
 
+def test_names_are_unique_whatever_else_is_called_so(write):
+    file = write(
+        "upstreams:\n  - {prefix: r.example, registry: a.example}\n  - {registry: b.example, prefix: q, name: all at r.example}\n"
+    )
+    named = load_settings({"YARDDESK_UPSTREAM": "https://r.example"}, file=file).settings.upstreams
+    assert [u.name for u in named] == ["r.example", "all at r.example", "r.example 2"]
+
+
+def test_what_is_wrong_in_a_merged_key_is_named_with_its_line(write):
+    file = write("upstreams:\n  - &a\n    registry: a.example\n  - <<: {pul: true}\n    registry: b.example\n")
+    with pytest.raises(SettingsError, match=r"config\.yaml:4: upstreams\[1\]\.pul: "):
+        load_settings({}, file=file)
+
+
+@pytest.mark.parametrize("entry", ["tags: {include: [1.10]}", "manifest_ttl: {1.10: 1h}", "auth: {username: 007}"])
+def test_a_number_that_reads_otherwise_than_it_is_written_is_no_text(write, entry):
+    file = write(f"upstreams:\n  - registry: a.example\n    {entry}\n")
+    with pytest.raises(SettingsError, match=r"config\.yaml:3: upstreams\[0\]\..* put it in quotes"):
+        load_settings({}, file=file)
+
+
 def test_adding_and_removing_an_upstream_keeps_the_comments(write):
     file = write("# mine\nserver:\n  port: 5051  # not the usual\nupstreams:\n  # first\n  - registry: a.example\n")
     before = file.read_text()
@@ -282,7 +303,21 @@ def test_no_parser_fails_in_another_way_than_by_its_reason(value):
 
 @pytest.mark.parametrize(
     ("given_value", "seconds"),
-    [("5s", 5), ("1h30m", 5400), ("90", 90), (90, 90), ("1.5s", 1.5), ("250ms", 0.25), (0, 0), ("0", 0)],
+    [
+        ("5s", 5),
+        ("1h30m", 5400),
+        ("90", 90),
+        (90, 90),
+        ("1.5s", 1.5),
+        ("250ms", 0.25),
+        (0, 0),
+        ("0", 0),
+        (".5s", 0.5),
+        ("2.m", 120),
+        ("+3s", 3),
+        ("2000000µs", 2),
+        ("2000000μs", 2),
+    ],
 )
 def test_durations_are_gos_or_plain_seconds(given_value, seconds):
     assert values.duration(given_value).total_seconds() == seconds
