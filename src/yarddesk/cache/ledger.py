@@ -4,20 +4,17 @@ DATA/ledger.jsonl has a line for each change. A manifest without a line is ours 
 of a line errs to keeping.
 """
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-from yarddesk.cache.lines import Line, Lines
+from yarddesk.cache.lines import Lines
 from yarddesk.content.upstream import Upstream, place_at
-from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
-
-_log = logging.getLogger(__name__)
+from yarddesk.storage.line_file import Line
 
 LEDGER_FILE: Final = "ledger.jsonl"
 
@@ -68,11 +65,7 @@ class Ledger:
         self._lines = Lines(folder / LEDGER_FILE, lambda: len(self._entries), self._all)
 
     async def load(self) -> None:
-        for line in await self._lines.load():
-            try:
-                self._take(line)
-            except (YarddeskError, KeyError, TypeError, ValueError) as error:
-                _log.warning("a line of %s is left out: %s", LEDGER_FILE, error)
+        await self._lines.load(self._take, "all that is here counts as ours alone")
 
     async def close(self) -> None:
         """Return when every change is in the file, if it can be written."""

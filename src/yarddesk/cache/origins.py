@@ -5,26 +5,20 @@ restart each is asked for once. A tag moves only once its line is durable: a tag
 """
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from yarddesk.content.errors import StorageError
-from yarddesk.content.threads import in_thread
-from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName, Tag
-from yarddesk.storage import durable
-from yarddesk.storage.state_files import append_lines, replace_file
+from yarddesk.storage.line_file import Line, LineFile
 
 _log = logging.getLogger(__name__)
 
 ORIGINS_FILE: Final = "followed-tags.jsonl"
-_MAX_BYTES: Final = 256 * 1024 * 1024
-_SPARE_LINES: Final = 1000
 
 _Key = tuple[RepositoryName, Tag]
 
@@ -50,29 +44,16 @@ class Origins:
     """In memory what is asked for at each pull; changes go to the file one after the other."""
 
     def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
-        self._path = path
+        self._file = LineFile(path)
         self._monotonic = monotonic
         self._origins: dict[_Key, Origin] = {}
-        self._unwritten: list[bytes] = []
+        self._unwritten: list[Line] = []
         self._landing: asyncio.Future[bool] | None = None
         self._writing: asyncio.Task[None] | None = None
-        self._lines = 0
 
     async def load(self) -> None:
         """Read the file; lines that can't be read are left out, so that those tags count as ours until they're pulled again."""
-        try:
-            content = await in_thread(durable.read_whole, str(self._path), _MAX_BYTES)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            _log.error("%s can't be read: the tags that were pulled stay as they are: %s", self._path, error)
-            return
-        for line in content.splitlines():
-            self._lines += 1
-            try:
-                self._take(json.loads(line))
-            except (YarddeskError, ValueError, KeyError, TypeError, RecursionError) as error:
-                _log.warning("a line of %s is left out: %s", self._path, error)
+        await self._file.load(self._take, "the tags that were pulled stay as they are")
 
     def get(self, repository: RepositoryName, tag: Tag) -> Origin | None:
         return self._origins.get((repository, tag))
@@ -113,7 +94,7 @@ class Origins:
             self._origins.pop(key)
             if known is not None:
                 self._origins[key] = known
-        raise StorageError(f"{self._path.name} can't be written.")
+        raise StorageError(f"{self._file.path.name} can't be written.")
 
     def moved(self, repository: RepositoryName, tag: Tag, *, at: float | None = None) -> None:
         """It names what its upstream said then, or just now."""
@@ -124,26 +105,26 @@ class Origins:
     def is_ours(self, repository: RepositoryName, tag: Tag) -> None:
         """It was pushed or deleted here: it follows no upstream any more."""
         if self._origins.pop((repository, tag), None) is not None:
-            self._write(json.dumps({"repository": repository, "tag": tag, "digest": None}).encode() + b"\n")
+            self._write({"repository": repository, "tag": tag, "digest": None})
 
     async def close(self) -> None:
         """Return when every change is in the file."""
         while self._writing is not None:
             await asyncio.wait([self._writing])
 
-    def _take(self, document: dict[str, Any]) -> None:
-        key = RepositoryName.parse(document["repository"]), Tag.parse(document["tag"])
-        if document["digest"] is None:
+    def _take(self, line: Line) -> None:
+        key = RepositoryName.parse(line["repository"]), Tag.parse(line["tag"])
+        if line["digest"] is None:
             self._origins.pop(key, None)
         else:
-            before = document.get("before")
+            before = line.get("before")
             self._origins[key] = Origin(
-                Digest.parse(document["digest"]),
-                str(document["upstream"]),
+                Digest.parse(line["digest"]),
+                str(line["upstream"]),
                 before=None if before is None else Digest.parse(before),
             )
 
-    def _write(self, line: bytes) -> asyncio.Future[bool]:
+    def _write(self, line: Line) -> asyncio.Future[bool]:
         """Whether it's in the file, once that is known."""
         self._unwritten.append(line)
         if self._landing is None:
@@ -163,27 +144,23 @@ class Origins:
         finally:
             self._writing = None
 
-    async def _kept(self, batch: list[bytes]) -> bool:
-        self._lines += len(batch)
+    async def _kept(self, batch: list[Line]) -> bool:
         try:
-            if self._lines > 2 * len(self._origins) + _SPARE_LINES:
-                everything = list(self._origins.items())
-                self._lines = len(everything)
-                await in_thread(lambda: replace_file(self._path, b"".join(_line(*each) for each in everything)))
-            else:
-                await in_thread(append_lines, self._path, b"".join(batch))
+            await self._file.write(batch, len(self._origins), self._all)
         except OSError as error:
-            _log.error("%s can't be written: %s", self._path, error)
+            _log.error("%s can't be written: %s", self._file.path, error)
             return False
         return True
 
+    def _all(self) -> Iterator[Line]:
+        return (_line(*each) for each in list(self._origins.items()))
 
-def _line(key: _Key, origin: Origin) -> bytes:
-    document = {
+
+def _line(key: _Key, origin: Origin) -> Line:
+    return {
         "repository": key[0],
         "tag": key[1],
         "digest": origin.digest,
         "upstream": origin.upstream,
         "before": origin.before,
     }
-    return json.dumps(document).encode() + b"\n"

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from yarddesk.cache.lines import Line, Lines
-from yarddesk.errors import YarddeskError
+from yarddesk.cache.lines import Lines
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
+from yarddesk.storage.line_file import Line
 
 USES_FILE: Final = "uses.jsonl"
 
@@ -28,12 +28,7 @@ class Uses:
         self._lines = Lines(folder / USES_FILE, lambda: len(self._uses), self._all)
 
     async def load(self) -> None:
-        for line in await self._lines.load():
-            try:
-                key = RepositoryName.parse(line["repository"]), Digest.parse(line["digest"])
-                self._uses[key] = float(line["used"])
-            except (YarddeskError, KeyError, TypeError, ValueError, AttributeError):
-                continue  # then it's as old as its file
+        await self._lines.load(self._take, "what is here is as old as its files")
 
     def used(self, repository: RepositoryName, digest: Digest) -> None:
         """Just now."""
@@ -62,6 +57,10 @@ class Uses:
     async def close(self) -> None:
         self.write()
         await self._lines.close()
+
+    def _take(self, line: Line) -> None:
+        key = RepositoryName.parse(line["repository"]), Digest.parse(line["digest"])
+        self._uses[key] = float(line["used"])
 
     def _all(self) -> Iterator[Line]:
         return (_line(key, used) for key, used in list(self._uses.items()))

@@ -5,27 +5,21 @@ registry's host and a repository's name there, whatever the settings call it.
 """
 
 import asyncio
-import json
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from yarddesk.content.threads import in_thread
-from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import Tag
-from yarddesk.storage import durable
-from yarddesk.storage.state_files import append_lines, replace_file
+from yarddesk.storage.line_file import Line, LineFile
 
 _log = logging.getLogger(__name__)
 
 SEEN_FILE: Final = "seen-tags.jsonl"
 KEPT: Final = 50_000
-_SPARE_LINES: Final = 1000
-_MAX_BYTES: Final = 64 * 1024 * 1024
 
 _Key = tuple[str, Tag]
 
@@ -42,31 +36,15 @@ class SeenTags:
     """In memory what an attempt asks; the tags that were heard of least lately are forgotten first."""
 
     def __init__(self, path: Path, kept: int = KEPT) -> None:
-        self._path = path
+        self._file = LineFile(path)
         self._kept = kept
         self._seen: OrderedDict[_Key, Seen] = OrderedDict()
         self._unwritten: OrderedDict[_Key, Seen] = OrderedDict()
-        self._lines = 0
         self._writing: asyncio.Task[None] | None = None
 
     async def load(self) -> None:
         """Read the file; lines that can't be read are left out: those tags count as never seen."""
-        try:
-            content = await in_thread(durable.read_whole, str(self._path), _MAX_BYTES)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            _log.error("%s can't be read: no tag counts as moved until it was seen again: %s", self._path, error)
-            return
-        damaged = 0
-        for line in content.splitlines():
-            self._lines += 1
-            try:
-                self._keep(*_parsed(json.loads(line)))
-            except (YarddeskError, ValueError, KeyError, TypeError, RecursionError):
-                damaged += 1
-        if damaged:
-            _log.warning("%d lines of %s could not be read and are left out", damaged, self._path)
+        await self._file.load(lambda line: self._keep(*_parsed(line)), "no tag counts as moved until it was seen again")
 
     def get(self, place: str, tag: Tag) -> Seen | None:
         """None for a tag that was never seen there."""
@@ -102,19 +80,17 @@ class SeenTags:
         try:
             while self._unwritten:
                 batch, self._unwritten = self._unwritten, OrderedDict()
-                if self._lines + len(batch) > 2 * len(self._seen) + _SPARE_LINES:
-                    whole = list(self._seen.items())
-                    await in_thread(replace_file, self._path, _lines(whole))
-                    self._lines = len(whole)
-                else:
-                    await in_thread(append_lines, self._path, _lines(batch.items()))
-                    self._lines += len(batch)
+                lines = [_line(*each) for each in batch.items()]
+                await self._file.write(lines, len(self._seen), self._all)
         except OSError as error:
             # They go with the next write; what came for the same tags meanwhile is newer.
             self._unwritten = OrderedDict({**batch, **self._unwritten})
-            _log.error("%s can't be written: %s", self._path, error)
+            _log.error("%s can't be written: %s", self._file.path, error)
         finally:
             self._writing = None
+
+    def _all(self) -> Iterator[Line]:
+        return (_line(*each) for each in list(self._seen.items()))
 
     def _change(self, place: str, tag: Tag, seen: Seen) -> None:
         before = self._seen.get((place, tag))
@@ -129,16 +105,12 @@ class SeenTags:
             self._seen.popitem(last=False)
 
 
-def _lines(entries: Iterable[tuple[_Key, Seen]]) -> bytes:
-    return b"".join(json.dumps(_document(key, seen)).encode() + b"\n" for key, seen in entries)
+def _line(key: _Key, seen: Seen) -> Line:
+    line: Line = {"place": key[0], "tag": key[1], "digest": seen.digest}
+    return line if seen.sent is None else {**line, "sent": seen.sent}
 
 
-def _document(key: _Key, seen: Seen) -> dict[str, Any]:
-    document: dict[str, Any] = {"place": key[0], "tag": key[1], "digest": seen.digest}
-    return document if seen.sent is None else {**document, "sent": seen.sent}
-
-
-def _parsed(document: dict[str, Any]) -> tuple[_Key, Seen]:
-    digest, sent = document["digest"], document.get("sent")
+def _parsed(line: Line) -> tuple[_Key, Seen]:
+    digest, sent = line["digest"], line.get("sent")
     seen = Seen(Digest.parse(digest) if digest is not None else None, Digest.parse(sent) if sent is not None else None)
-    return (str(document["place"]), Tag.parse(document["tag"])), seen
+    return (str(line["place"]), Tag.parse(line["tag"])), seen

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from yarddesk.cache.lines import Line, Lines
+from yarddesk.cache.lines import Lines
+from yarddesk.storage.line_file import Line, LineFile
+
+
+async def on_disk(folder: Path) -> list[Line]:
+    found: list[Line] = []
+    await LineFile(folder / "facts.jsonl").load(found.append, "")
+    return found
 
 
 async def test_the_file_begins_anew_with_what_is_true_and_the_loop_goes_through_none_of_it(tmp_path: Path) -> None:
@@ -28,7 +35,7 @@ async def test_the_file_begins_anew_with_what_is_true_and_the_loop_goes_through_
             await lines.written()
     await lines.close()
     assert seen == {False}
-    again = await Lines(tmp_path / "facts.jsonl", lambda: 0, lambda: iter(())).load()
+    again = await on_disk(tmp_path)
     assert [line["number"] for line in again[:10]] == known
     assert len(again) < 1500
     assert again[-1] == {"number": 2999}
@@ -51,4 +58,4 @@ async def test_what_is_written_to_a_new_file_lasts_with_its_name(
     assert synced[-1] == str(tmp_path.resolve())
     lines.add({"number": 2})
     await lines.written()
-    assert await Lines(tmp_path / "facts.jsonl", lambda: 0, lambda: iter(())).load() == [{"number": 1}, {"number": 2}]
+    assert await on_disk(tmp_path) == [{"number": 1}, {"number": 2}]

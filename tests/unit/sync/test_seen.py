@@ -98,7 +98,7 @@ async def test_what_could_not_be_written_goes_with_the_next_write(
         raise OSError(errno.ENOSPC, "no space")
 
     with monkeypatch.context() as patch:
-        patch.setattr("yarddesk.sync.seen.append_lines", full)
+        patch.setattr("yarddesk.storage.line_file.append_lines", full)
         seen.saw(PLACE, V1, DIGESTS[0])
         await seen.write()
     assert "can't be written" in caplog.text
