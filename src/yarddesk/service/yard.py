@@ -15,6 +15,7 @@ from yarddesk.cache.eviction import Evictor, Known
 from yarddesk.content.clock import SystemClock
 from yarddesk.content.credentials import Credential, Secret
 from yarddesk.content.pull_through import PullHealth
+from yarddesk.content.threads import in_thread
 from yarddesk.control.app import control_app
 from yarddesk.control.instance import new_token
 from yarddesk.control.surface import WaitOutcome
@@ -54,6 +55,7 @@ from yarddesk.settings.watch import file_changes
 from yarddesk.storage.lock import InstanceLock
 from yarddesk.sync.errors import NothingToTry
 from yarddesk.sync.service import SyncService
+from yarddesk.upstream.transports import load_connections
 
 _log = logging.getLogger(__name__)
 
@@ -379,6 +381,8 @@ class Yard:
             group.create_task(self._watch_settings(stop), name="settings watch")
             group.create_task(self._disk.watch(stop), name="disk watch")
             group.create_task(self._docker_logins.watch(stop), name="docker login watch")
+            if self._settings.upstreams:
+                group.create_task(in_thread(load_connections), name="load what makes connections")
             try:
                 yield
             finally:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
 from functools import partial
+from importlib import import_module
 from typing import Any, Final
 
 import httpx
@@ -31,6 +32,11 @@ _SEPARATE_LIMITS: Final = httpx.Limits(
     max_connections=None, max_keepalive_connections=16, keepalive_expiry=_IDLE_SECONDS
 )
 _SHARED_LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=None)
+
+
+def load_connections() -> None:
+    """Load what makes connections, for which the first request would have to wait (20 ms, so in a thread)."""
+    import_module("yarddesk.upstream.pool")
 
 
 class Use(Enum):
@@ -172,7 +178,7 @@ class Transports:
         context, for_proxy = await self._context(Use.SEPARATE), await self._context_for(proxy)
         lease = self._separate.get(proxy)
         if lease is None or lease.retired:
-            # With httpcore, which takes its megabytes when the first upstream is asked, and not where there is none.
+            # With httpcore, which takes its megabytes where there is an upstream, and not where there is none.
             from yarddesk.upstream.pool import PoolTransport
 
             lease = self._separate[proxy] = Lease(PoolTransport(context, _SEPARATE_LIMITS, _proxy(proxy, for_proxy)))

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+from tests.peers.yarddesk import YarddeskProcess
 from tests.support.programs import clean_environment
 
 _FREED = """
@@ -73,6 +74,22 @@ def test_a_yard_loads_what_speaks_to_keychains_and_engines_where_one_is_asked(tm
     expected = "[] 2 ['yarddesk.engines.docker', 'yarddesk.engines.podman']"
     (tmp_path / "none.yaml").touch()
     assert _python(tmp_path, script, str(tmp_path)) == expected
+
+
+def test_what_makes_connections_is_loaded_before_it_is_needed_where_there_are_upstreams(tmp_path):
+    """The first pull after a start would have to wait for it."""
+    told = {"PYTHONPROFILEIMPORTTIME": "1"}
+    some = YarddeskProcess(tmp_path / "some", environment=told)
+    none = YarddeskProcess(tmp_path / "none", environment={**told, "YARDDESK_UPSTREAM": ""})
+    try:
+        some.start()
+        some.wait_for_line(r"\| *httpcore$")
+        none.start()
+        none.terminate()
+        assert "httpcore" not in none.output()
+    finally:
+        some.kill()
+        none.kill()
 
 
 def _python(tmp_path, script: str, *arguments: str) -> str:
