@@ -5,13 +5,12 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from yarddesk.content.errors import StorageError
 from yarddesk.content.store import UploadSession
-from yarddesk.content.target import Damaged, NotFound
+from yarddesk.content.target import ContentStream, NotFound
 from yarddesk.content.threads import in_thread, in_thread_to_the_end
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.descriptor import Descriptor
@@ -20,21 +19,19 @@ from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
 from yarddesk.storage.blobs import BlobFiles
 from yarddesk.storage.census import Census
-from yarddesk.storage.checking import BlobChecks, Finding
 from yarddesk.storage.contents import ContentIndex
-from yarddesk.storage.durable import in_words, prepare_root
+from yarddesk.storage.durable import prepare_root
 from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.garbage import Garbage
 from yarddesk.storage.images import StoredImages
-from yarddesk.storage.layout import ALGORITHMS, BLOBS, MANIFESTS, UPLOADS, shard_folders
+from yarddesk.storage.layout import BLOBS, MANIFESTS, UPLOADS
 from yarddesk.storage.manifests import ManifestCheck
 from yarddesk.storage.promises import Owed, Promises
 from yarddesk.storage.quarantine import Damage, Quarantine
-from yarddesk.storage.reading import BlobReader, Unverified
-from yarddesk.storage.recent import Recent
 from yarddesk.storage.repositories import Repositories
 from yarddesk.storage.run_marker import RunMarker
 from yarddesk.storage.stock import Stock
+from yarddesk.storage.stored_blobs import StoredBlobs
 from yarddesk.storage.takeover import TakeOver
 from yarddesk.storage.target import StoreTarget
 from yarddesk.storage.temporaries import remove_temporaries
@@ -42,13 +39,9 @@ from yarddesk.storage.threads import Threads
 from yarddesk.storage.tree import Tree
 from yarddesk.storage.upload_files import UploadFiles
 from yarddesk.storage.uploads import ABANDONED_SECONDS, Uploads
-from yarddesk.storage.verified import Identity
 
 _log = logging.getLogger(__name__)
-_KNOWN_SIZES: Final = 100_000
-_LATELY_REMOVED: Final = 10_000
 _SWEEP_SECONDS: Final = 600.0
-_CHECKED_AT_MOST: Final = 3
 
 
 def _not_told(_count: int) -> None:
@@ -76,11 +69,9 @@ class FilesystemStore:
         self._run = RunMarker(root)
         self._threads = Threads(root)
         self._finishing = Finishing()
-        self._blobs = BlobFiles(self._tree)
-        self._sizes: Recent[Digest, int] = Recent(_KNOWN_SIZES)
-        self._deletions = 0
         self._quarantine = Quarantine(self._tree)
-        self._checks = BlobChecks(root, self._blobs, self._quarantine, self._blob_damaged)
+        self._promises = Promises()
+        self._owed = Owed()
         self.contents = ContentIndex()
         self._repositories = Repositories(
             self._tree,
@@ -91,23 +82,31 @@ class FilesystemStore:
             self._manifest_damaged,
             self.contents,
         )
-        self._upload_files = UploadFiles(self._tree, self._blobs)
-        self._uploads = Uploads(root, self._upload_files, self._threads.transfers, self._finishing, self._committed)
-        self._promises = Promises()
-        self._owed = Owed()
-        self._removing: dict[Digest, asyncio.Future[None]] = {}
-        self._removed: Recent[Digest, bool] = Recent(_LATELY_REMOVED)
-        self.garbage = Garbage(
-            self._blobs, self._repositories, self._quarantine, self._threads, self._promises, self._remove_blobs
+        self._blob_files = BlobFiles(self._tree)
+        self._stock = Stock(
+            self.contents, self._blob_files, self._repositories, self._quarantine, self._threads, self._owed.sent
         )
-        self.images = StoredImages(self.contents, self._repositories, self._promises, self._owed, self._remove_blobs)
-        self.census = Census(self._blobs, self._repositories, self._quarantine, self._threads)
-        self._looking: set[asyncio.Task[None]] = set()
+        self._blobs = StoredBlobs(
+            root,
+            self._blob_files,
+            self._quarantine,
+            self._threads,
+            self._finishing,
+            self._stock,
+            self._usage_changed,
+            self._blob_damaged,
+            self.contents,
+        )
+        self._upload_files = UploadFiles(self._tree, self._blob_files)
+        self._uploads = Uploads(root, self._upload_files, self._threads.transfers, self._finishing, self._committed)
+        remove = self._blobs.remove_old
+        self.garbage = Garbage(
+            self._blob_files, self._repositories, self._quarantine, self._threads, self._promises, remove
+        )
+        self.images = StoredImages(self.contents, self._repositories, self._promises, self._owed, remove)
+        self.census = Census(self._blob_files, self._repositories, self._quarantine, self._threads)
         self._stopping = threading.Event()
         self._counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._stock = Stock(
-            self.contents, self._blobs, self._repositories, self._quarantine, self._threads, self._owed.sent
-        )
 
     @classmethod
     @asynccontextmanager
@@ -149,19 +148,7 @@ class FilesystemStore:
         return self._run.previous_ended_cleanly
 
     async def blob_size(self, digest: Digest) -> int | None:
-        while True:
-            while (removal := self._removing.get(digest)) is not None:
-                await asyncio.shield(removal)
-            known = self._sizes.get(digest)
-            if known is not None:
-                return known
-            deletions = self._deletions
-            size = await self._threads.small(self._blobs.size, digest)
-            if size is None:
-                return None
-            if deletions == self._deletions:
-                self._sizes.put(digest, size)
-                return size
+        return await self._blobs.size(digest)
 
     async def promise_blob(self, digest: Digest) -> int | None:
         self._promises.make(digest)  # first, so that it doesn't go while it's looked for
@@ -171,46 +158,22 @@ class FilesystemStore:
         return size
 
     def open_blob(self, digest: Digest) -> BinaryIO:
-        with in_words(self._root):
-            try:
-                return os.fdopen(self._blobs.open(digest), "rb", buffering=0)
-            except FileNotFoundError as error:
-                raise _missing(digest) from error
+        return self._blobs.open(digest)
 
     def missing_blob(self, digest: Digest) -> NotFound:
-        if not self._quarantine.has_blob(digest):
-            return _missing(digest)
-        return Damaged(
-            f"Blob {digest} was damaged on the disk.",
-            "It lies in the data folder's quarantine.",
-            hint="Push or pull the image again.",
-        )
+        return self._blobs.missing(digest)
 
     def is_verified(self, digest: Digest, found: os.stat_result) -> bool:
-        return self._blobs.verified.holds(digest, Identity.of(found))
+        return self._blobs.is_verified(digest, found)
 
     async def check_blob(self, digest: Digest) -> bool:
-        return await self._checks.check(digest) is Finding.WHOLE
+        return await self._blobs.check(digest)
 
-    @asynccontextmanager
-    async def read_blob(
-        self, digest: Digest, offset: int = 0, length: int | None = None
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        async with AsyncExitStack() as stack:
-            for _ in range(_CHECKED_AT_MOST):
-                reader = BlobReader(self._threads.reading, self._blobs, self._root, digest, offset, length)
-                try:
-                    pieces = await stack.enter_async_context(reader)
-                    break
-                except (Unverified, NotFound):
-                    if await self._checks.check(digest) is not Finding.WHOLE:
-                        raise self.missing_blob(digest) from None
-            else:
-                raise StorageError(f"The file of blob {digest} is being changed by somebody.", temporary=True)
-            yield pieces
+    def read_blob(self, digest: Digest, offset: int = 0, length: int | None = None) -> ContentStream:
+        return self._blobs.read(digest, offset, length)
 
     async def delete_blob(self, digest: Digest) -> None:
-        await self._finishing.run(self._delete_blob(digest))
+        await self._blobs.delete(digest)
 
     async def blob_is_used(self, digest: Digest) -> bool:
         return await self._repositories.refer_to(digest)
@@ -220,10 +183,7 @@ class FilesystemStore:
 
         A damaged one is moved to quarantine. `passed` is told of each piece in bytes, on a thread. Raises NotFound.
         """
-        found = await self._checks.check_again(digest, passed)
-        if found is Finding.MISSING:
-            raise _missing(digest)
-        return found is Finding.WHOLE
+        return await self._blobs.verify(digest, passed)
 
     @property
     def pushes_under_way(self) -> bool:
@@ -308,11 +268,8 @@ class FilesystemStore:
     ) -> Sequence[Descriptor]:
         return await self._repositories.referrers(repository, digest, artifact_type)
 
-    async def blobs(self) -> AsyncIterator[Digest]:
-        for algorithm in ALGORITHMS:
-            for folder in shard_folders(algorithm):
-                for digest in await self._threads.small(self._blobs.listed, folder):
-                    yield digest
+    def blobs(self) -> AsyncIterator[Digest]:
+        return self._blobs.all()
 
     def manifests(self) -> AsyncIterator[tuple[RepositoryName, Digest]]:
         return self._repositories.all()
@@ -328,69 +285,20 @@ class FilesystemStore:
     def repository(self, name: RepositoryName) -> StoreTarget:
         return StoreTarget(self, name)
 
-    async def _delete_blob(self, digest: Digest) -> None:
-        self._deletions += 1
-        try:
-            there = await self._threads.small(self._blobs.remove, digest)
-        finally:
-            self._sizes.drop(digest)
-            self._removed.put(digest, True)
-            self._deletions += 1
-            await self._stock.look_again((digest,))
-        self._usage_changed()
-        if not there:
-            raise _missing(digest)
-
-    async def _remove_blobs(self, digests: Sequence[Digest], before: float) -> list[int]:
-        """From this moment on nobody is told that one of them is here before that is decided."""
-        over = asyncio.get_running_loop().create_future()
-        self._removing.update(dict.fromkeys(digests, over))
-        return await self._finishing.run(self._remove_old(digests, before, over))
-
-    async def _remove_old(self, digests: Sequence[Digest], before: float, over: asyncio.Future[None]) -> list[int]:
-        self._deletions += 1
-        try:
-            sizes = await self._threads.small(self._blobs.remove_old, digests, before)
-        finally:
-            for digest in digests:
-                self._sizes.drop(digest)
-                self._removed.put(digest, True)
-                if self._removing.get(digest) is over:
-                    del self._removing[digest]
-            self._deletions += 1
-            over.set_result(None)
-            await self._stock.look_again(digests)
-        self._usage_changed()
-        return sizes
-
     def _blob_damaged(self, damage: Damage) -> None:
-        self._deletions += 1
-        self._sizes.drop(damage.digest)
-        self.contents.blob_gone(damage.digest)
-        where = f"moved to quarantine/{damage.kept_as}" if damage.kept_as else "left where it is, and not served"
-        _log.error("blob %s is damaged: its bytes don't hash to its name; it is %s", damage.digest, where)
-        self._usage_changed()
+        _log.error("blob %s is damaged: its bytes don't hash to its name; it is %s", damage.digest, damage.whereabouts)
         if self._on_damaged is not None:
             self._on_damaged(damage, None)
 
     def _manifest_damaged(self, repository: RepositoryName, damage: Damage) -> None:
-        where = f"moved to quarantine/{damage.kept_as}" if damage.kept_as else "left where it is, and not served"
-        _log.error("manifest %s in %s is damaged; it is %s", damage.digest, repository, where)
+        _log.error("manifest %s in %s is damaged; it is %s", damage.digest, repository, damage.whereabouts)
         if self._on_damaged is not None:
             self._on_damaged(damage, repository)
 
     def _committed(self, digest: Digest, size: int, filling: bool) -> None:
         if not filling:
             self._owed.sent(digest)
-        # It may have been placed, and removed, before we come to hear of it: then the disk is asked.
-        if digest not in self._removing and self._removed.get(digest) is None:
-            self._sizes.put(digest, size)
-            self.contents.blob_here(digest, size, filled=filling)
-        else:
-            looking = asyncio.create_task(self._finishing.run(self._stock.look_again((digest,))))
-            self._looking.add(looking)
-            looking.add_done_callback(self._looking.discard)
-        self._usage_changed()
+        self._blobs.committed(digest, size, filling)
 
     def _usage_changed(self) -> None:
         if self._on_usage_changed is not None and self._tree.usage.complete:
@@ -403,10 +311,10 @@ class FilesystemStore:
         self._upload_files.remove_leftovers()
         self._upload_files.sweep(ABANDONED_SECONDS, frozenset())
         self._quarantine.load()
-        TakeOver(self._tree, self._blobs, self._quarantine).run_if_needed(self._stopping.is_set)
+        TakeOver(self._tree, self._blob_files, self._quarantine).run_if_needed(self._stopping.is_set)
         started = self._run.look()
         if not self._run.previous_ended_cleanly:
-            self._blobs.make_durable(started)
+            self._blob_files.make_durable(started)
         self._run.begin()
 
     async def _count(self) -> None:
@@ -422,7 +330,7 @@ class FilesystemStore:
         self._usage_changed()
 
     def _count_all(self) -> None:
-        self._blobs.count(self._stopping.is_set)
+        self._blob_files.count(self._stopping.is_set)
         self._repositories.count(self._stopping.is_set)
         self._tree.finish_count()
 
@@ -446,14 +354,10 @@ class FilesystemStore:
         await self._finishing.wait()
         await self._uploads.close()
         await self._finishing.wait()
-        await self._checks.close()
-        await asyncio.wait((*tasks, *self._looking))
+        await self._blobs.close()
+        await asyncio.wait(tasks)
         try:
             await self._threads.small(self._run.end)
         except YarddeskError as error:
             _log.warning("the next start will take this run's end for an unclean one: %s", error)
         await counting
-
-
-def _missing(digest: Digest) -> NotFound:
-    return NotFound(f"There is no blob {digest} here.")

@@ -34,6 +34,11 @@ class Damage:
     size: int
     kept_as: str | None
 
+    @property
+    def whereabouts(self) -> str:
+        """For the log."""
+        return f"moved to quarantine/{self.kept_as}" if self.kept_as else "left where it is, and not served"
+
 
 class Quarantine:
     """The folder `quarantine/`: `blob-sha256_HEX-20261125T143500Z-1a2b3c4d`. Everything here blocks, and is for any thread."""
