@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,8 @@ from watchfiles import awatch
 _log = logging.getLogger(__name__)
 _MOST_LINKS: Final = 40
 _LOOK_MILLISECONDS: Final = 5_000
+_FIRST_LOOK_MILLISECONDS: Final = 300
+"""A watch begins in its own time: what changed meanwhile is looked for soon after."""
 _STEP_MILLISECONDS: Final = 150
 """How often the watch's thread wakes up, for as long as the app runs."""
 _AGAIN_SECONDS: Final = 5.0
@@ -30,6 +32,7 @@ async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
     await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
     seen = await asyncio.to_thread(_state, path)
     yield
+    look = _FIRST_LOOK_MILLISECONDS
     while not stop.is_set():
         folders = await asyncio.to_thread(_folders, path)
         watch = awatch(
@@ -38,17 +41,22 @@ async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
             recursive=False,
             debounce=300,
             step=_STEP_MILLISECONDS,
-            rust_timeout=_LOOK_MILLISECONDS,
+            rust_timeout=look,
             yield_on_timeout=True,  # what changed before the watch was there, or where the system tells nothing of changes
         )
         try:
-            async for _ in watch:
-                now = await asyncio.to_thread(_state, path)
-                if now != seen:
-                    seen = now
-                    yield
-                if await asyncio.to_thread(_folders, path) != folders:
-                    break  # a link leads elsewhere now
+            async with aclosing(watch):
+                async for _ in watch:
+                    now = await asyncio.to_thread(_state, path)
+                    if now != seen:
+                        seen = now
+                        yield
+                    if await asyncio.to_thread(_folders, path) != folders:
+                        look = _FIRST_LOOK_MILLISECONDS
+                        break  # a link leads elsewhere now
+                    if look != _LOOK_MILLISECONDS:
+                        look = _LOOK_MILLISECONDS
+                        break
         except Exception as error:  # noqa: BLE001 - whatever keeps it from being watched must not end the app
             # Each user has few watches, and each process few descriptors. What changes until there is one is seen then.
             _log.warning("%s can't be watched for the moment: %s", path, error)

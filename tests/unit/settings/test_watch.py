@@ -112,3 +112,24 @@ async def test_a_file_that_cannot_be_watched_is_looked_at_again_later(tmp_path, 
     async with watching(path) as hears:
         await hears(lambda: path.write_text(f"another, {time.monotonic()}"))
     assert "can't be watched" in caplog.text
+
+
+async def test_what_changed_while_the_watch_began_is_heard_of_soon(tmp_path, monkeypatch):
+    path, stop, heard = tmp_path / "config.yaml", asyncio.Event(), []
+    path.write_text("one")
+    beginnings = iter([lambda: path.write_text("another")])
+
+    async def slow_to_begin(*folders, **options):
+        for change in beginnings:
+            change()
+        async for changes in awatch(*folders, **options):
+            yield changes
+
+    monkeypatch.setattr(watch, "awatch", slow_to_begin)
+    monkeypatch.setattr(watch, "_LOOK_MILLISECONDS", 600_000)
+    async with asyncio.timeout(WAIT_SECONDS):
+        async for _ in file_changes(path, stop):
+            heard.append(path.read_text())
+            if len(heard) == 2:
+                stop.set()
+    assert heard == ["one", "another"]
