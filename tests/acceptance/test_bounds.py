@@ -114,6 +114,25 @@ def test_docker_pulls_and_pushes_while_images_go(
     until(lambda: cache(yard)["used"] <= 1_200_000, 20, "within the bound")
 
 
+def test_usage_is_the_same_as_soon_as_it_can_be_asked_for_after_a_kill(
+    make_yarddesk: MakeYard, docker_registry: DockerRegistry
+) -> None:
+    images = {f"{number}": build_image(f"same-{number}", (MB, 3_000)) for number in range(4)}
+    for tag, image in images.items():
+        docker_registry.push("team/app", tag, image)
+    yard = make_yarddesk(config=pull_from(docker_registry.host))
+    assert all(yard.holds("team/app", tag, image) for tag, image in images.items())
+    mine = build_image("mine", (MB,))
+    yard.push("mine/app", "1", mine)
+    own = sum(len(content.content) for content in (*mine.blobs, mine.manifest))
+    until(lambda: cache(yard)["stored"] - cache(yard)["used"] == own, 20, "counted")
+    before = cache(yard)
+    yard.kill()
+    yard.start()
+    assert cache(yard) == before
+    assert yard.metrics()["yarddesk_cache_bytes"].value() == before["used"]
+
+
 def test_what_is_pushed_goes_only_once_it_is_upstream(make_yarddesk: MakeYard, docker_registry: DockerRegistry) -> None:
     yard = make_yarddesk(config=pull_from(docker_registry.host, push=True, max_size="1000"))
     first, second = build_image("first", (MB,)), build_image("second", (MB,))

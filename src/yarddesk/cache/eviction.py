@@ -88,6 +88,8 @@ class Evictor:
     ) -> None:
         self.used = 0
         """The bytes of all that can be had again, as last counted: `settings.max_size` is their bound."""
+        self.counted = asyncio.Event()
+        """`used` was counted since the start."""
         self._store = store
         self._known = known
         self._routes = routes
@@ -156,6 +158,7 @@ class Evictor:
                 await self._look()
             except Exception:  # noqa: BLE001 - logged with its traceback; the next change brings the next look
                 _log.exception("the cache could not be looked through")
+                self.counted.set()  # as well as it could be
 
     async def _forget_gone(self) -> None:
         """Of what was removed without a word nothing is known any more."""
@@ -181,6 +184,7 @@ class Evictor:
             lambda: survey(index.pop(), self._standing, lambda name: self._wanted(name, routes, queued.get(name, ())))
         )
         self._is_used(found.used)
+        self.counted.set()
         return found
 
     async def evict(self, found: Survey) -> None:

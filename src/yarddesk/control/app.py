@@ -106,6 +106,7 @@ class _Actions:
 
     async def status(self, _request: Request) -> Response:
         surface = self._surface
+        await surface.counted()
         snapshot = surface.sync.snapshot()
         return _Json(status_document(snapshot, surface.url, cache_document(surface), surface.pull_health))
 
@@ -135,6 +136,7 @@ class _Actions:
 
     async def metrics(self, _request: Request) -> Response:
         surface = self._surface
+        await surface.counted()
         snapshot = surface.sync.snapshot()
         text = render_metrics(snapshot, surface.counters, cache_document(surface), surface.pull_health)
         text += render_traffic(surface.traffic, [upstream.upstream for upstream in snapshot.upstreams])

@@ -54,6 +54,9 @@ class ControlSurface(Protocol):
         """Bring the window to the front; False where there is none."""
         ...
 
+    async def counted(self) -> None:
+        """Back once what is stored was counted since the start, or after a moment where that takes longer."""
+
     def used_bytes(self) -> int:
         """Of what can be had again, as last counted: `max_bytes` is its bound."""
         ...

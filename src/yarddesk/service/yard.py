@@ -60,6 +60,8 @@ from yarddesk.upstream.transports import load_connections
 _log = logging.getLogger(__name__)
 
 _REPLACED_SECONDS: Final = 1.0
+_COUNTED_SECONDS: Final = 2.0
+"""Who asks for usage just after the start waits so long for it to be counted."""
 
 
 class Yard:
@@ -157,6 +159,13 @@ class Yard:
     @property
     def max_bytes(self) -> int:
         return self._settings.cache.max_size
+
+    async def counted(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_COUNTED_SECONDS):
+                await self._parts.store.stock_taken()
+                if self._parts.store.contents.complete:
+                    await self.evictor.counted.wait()
 
     def used_bytes(self) -> int:
         return self.evictor.used
