@@ -235,6 +235,22 @@ def test_an_upstream_says_how_pulls_go_and_how_many_are_left(with_front, yard):
     with_front(body)
 
 
+def test_an_upstream_that_only_pulls_ask_says_how_it_is(with_front, yard):
+    async def body(front: Front):
+        front.window.show_page("upstreams")
+        await front.show_snapshot(upstreams=(health("registry.corp", "unknown"),))
+        assert "Not asked yet" in front.text()
+        yard.pulls["registry.corp"] = PullHealth(answered=True)
+        yard.tell(PullHealthChanged(upstream="registry.corp", state="ok"))
+        await front.shows(lambda: "Answers" in front.text())
+        yard.pulls["registry.corp"] = PullHealth("away", "It gave no answer.", answered=True)
+        yard.tell(PullHealthChanged(upstream="registry.corp", state="away"))
+        await front.shows(lambda: "Out of reach: It gave no answer." in front.text())
+        assert "Not asked for pulls for a while." in front.text()
+
+    with_front(body)
+
+
 def test_an_upstream_is_paused_and_resumed_by_its_card(with_front, yard):
     async def body(front: Front):
         front.window.show_page("upstreams")

@@ -30,7 +30,8 @@ QUICK_REST_SECONDS: Final = 10.0
 
 
 class Asking:
-    """Whom to ask, and who is better left alone. `offline`: nobody is asked. `changed` hears of each breaker that opens or closes."""
+    """Whom to ask, and who is better left alone. `offline`: nobody is asked. `changed` hears of each breaker that opens or closes,
+    and of first answers."""
 
     def __init__(
         self,
@@ -52,6 +53,10 @@ class Asking:
     def trouble(self, upstream: str) -> UpstreamFailure | None:
         """Why an upstream is not asked just now; None where it is."""
         return breaker.cause if (breaker := self._breakers.get(upstream)) else None
+
+    def has_answered(self, upstream: str) -> bool:
+        """Whether it gave an answer since it became known, as far as it was asked for pulls."""
+        return (breaker := self._breakers.get(upstream)) is not None and breaker.has_answered
 
     def none_answers(self, upstreams: Sequence[Upstream]) -> bool:
         """Whether it's no use to ask any of them now."""

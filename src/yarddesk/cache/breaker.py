@@ -43,12 +43,13 @@ _IN_TROUBLE_SECONDS: Final = 60.0
 
 
 class Breaker:
-    """Of one upstream. `changed` is called whenever it opens or closes."""
+    """Of one upstream. `changed` is called whenever it opens or closes, and at the first answer."""
 
     def __init__(self, clock: Clock, changed: Callable[[], None]) -> None:
         self._clock = clock
         self._changed = changed
         self._cause: UpstreamFailure | None = None
+        self._has_answered = False
         self._until: float | None = None
         self._opened = 0.0
         self._rest = FIRST_REST_SECONDS
@@ -63,6 +64,11 @@ class Breaker:
     def cause(self) -> UpstreamFailure | None:
         """Why it's open, so that it's not to be asked; None where it's not."""
         return self._cause
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether it ever gave an answer that is a registry's."""
+        return self._has_answered
 
     def refusal(self, upstream: Upstream) -> UpstreamFailure | None:
         """What a request is refused with; None where it may be asked."""
@@ -102,12 +108,11 @@ class Breaker:
 
     def answered(self) -> None:
         """It gave an answer that is a registry's. One that asks to wait has its way all the same."""
-        if self._until is not None:
-            return
-        self._suspect = False
-        self._troubles.clear()
-        self._rest = FIRST_REST_SECONDS
-        self._close()
+        first, self._has_answered = not self._has_answered, True
+        if first and self._cause is None:
+            self._changed()
+        if self._until is None:
+            self._at_ease()
 
     def reachable(self) -> None:
         """Somebody else heard of it. What it will say, the next request tells."""
@@ -133,7 +138,8 @@ class Breaker:
     def forget(self) -> None:
         """Nothing is known of it."""
         self._until = None
-        self.answered()
+        self._at_ease()
+        self._has_answered = False
         self._stop_probing()
 
     async def close(self) -> None:
@@ -149,6 +155,12 @@ class Breaker:
         _log.info("%s is not asked for a while: %s", upstream.name, error)
         self._begin_probing(upstream)
         self._changed()
+
+    def _at_ease(self) -> None:
+        self._suspect = False
+        self._troubles.clear()
+        self._rest = FIRST_REST_SECONDS
+        self._close()
 
     def _close(self, *, suspect: bool = False) -> None:
         if self._cause is None:

@@ -140,7 +140,8 @@ class CachedPulls:
         """How pulls from it go."""
         known = self._manifests.routes.upstream(upstream)
         trouble = self._asking.trouble(upstream)
-        return PullHealth(_state(trouble), str(trouble or ""), known.quota if known is not None else None)
+        quota = known.quota if known is not None else None
+        return PullHealth(_state(trouble), str(trouble or ""), quota, self._asking.has_answered(upstream))
 
     def is_fresh(self, repository: RepositoryName, tag: Tag) -> bool:
         return self._manifests.is_fresh(repository, tag)

@@ -89,7 +89,7 @@ def _status(options: argparse.Namespace) -> int:
             f"upstream   {upstream['name']} ({upstream['registry']}) {upstream['state'].replace('_', ' ')}{paused}{reason}"
         )
         pulls = upstream["pulls"]
-        if pulls["state"] != "ok":
+        if pulls["state"] != "ok" and pulls["reason"] != upstream["reason"]:
             print(f"           pulls don't ask it: {pulls['reason']}")
         if pulls["quota"]:
             quota = pulls["quota"]

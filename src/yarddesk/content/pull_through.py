@@ -82,11 +82,28 @@ class ReferrerList:
 
 @dataclass(frozen=True, slots=True)
 class PullHealth:
-    """How pulls from an upstream go. `state`: `ok`, `away`, `trouble` or `waits` (it asked to wait); `reason` in words."""
+    """How pulls from an upstream go. `state`: `ok`, `away`, `trouble` or `waits` (it asked to wait); `reason` in words.
+
+    `answered`: it gave an answer since it became known.
+    """
 
     state: str = "ok"
     reason: str = ""
     quota: Quota | None = None
+    answered: bool = False
+
+    def beside(self, state: str, reason: str) -> tuple[str, str]:
+        """How the upstream is, and why, where syncs last saw it as `state` (`unknown`: they never asked) for that `reason`.
+
+        That pulls leave it alone since it's away is newer than that a sync had an answer, which would have ended it.
+        """
+        if self.state == "away" and state in ("ok", "unknown"):
+            return self.state, self.reason
+        if state != "unknown":
+            return state, reason
+        if self.state == "trouble":
+            return self.state, self.reason
+        return ("ok" if self.answered or self.state == "waits" else state), reason
 
 
 class PullThrough(Protocol):

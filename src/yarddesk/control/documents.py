@@ -12,7 +12,7 @@ from yarddesk.control.event_log import Happened
 from yarddesk.control.surface import ControlSurface
 from yarddesk.events import Event
 from yarddesk.oci.digest import Digest
-from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamPart, overall_state
+from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamHealth, UpstreamPart, overall_state
 
 _INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -39,17 +39,19 @@ def status_document(
         "bytes_left": snapshot.bytes_left,
         "bytes_per_second": round(snapshot.bytes_per_second),
         "cache": dict(cache),
-        "upstreams": [
-            {
-                "name": upstream.upstream,
-                "registry": upstream.registry,
-                "state": upstream.state,
-                "reason": upstream.reason,
-                "paused": upstream.paused,
-                "pulls": _pulls(pull_health(upstream.upstream)),
-            }
-            for upstream in snapshot.upstreams
-        ],
+        "upstreams": [_upstream(upstream, pull_health(upstream.upstream)) for upstream in snapshot.upstreams],
+    }
+
+
+def _upstream(upstream: UpstreamHealth, pulls: PullHealth) -> dict[str, Any]:
+    state, reason = pulls.beside(upstream.state, upstream.reason)
+    return {
+        "name": upstream.upstream,
+        "registry": upstream.registry,
+        "state": state,
+        "reason": reason,
+        "paused": upstream.paused,
+        "pulls": _pulls(pulls),
     }
 
 

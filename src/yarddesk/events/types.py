@@ -215,7 +215,8 @@ class UpstreamStateChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullHealthChanged(Event):
-    """Pulls ask an upstream again (`ok`), or leave it alone for a while: `away`, `trouble` or `waits` (it asked to wait)."""
+    """Pulls had their first answer of an upstream or ask it again (`ok`), or leave it alone for a while: `away`, `trouble` or
+    `waits` (it asked to wait)."""
 
     upstream: str
     state: str

@@ -26,6 +26,7 @@ from yarddesk.content.upstream import (
     UpstreamUntrue,
     UpstreamUntrusted,
 )
+from yarddesk.events import PullHealthChanged
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Tag
 from yarddesk.settings.model import AuthSettings, AuthType, CacheSettings, UpstreamSettings
@@ -309,3 +310,16 @@ async def test_the_next_upstream_is_asked_while_the_first_one_rests(cache: Cache
     other = await cache.put_upstream(build_image("b"), "v2", upstream=second)
     assert await cache.pulled(Tag.parse("v2")) == other
     assert cache.upstream.asked.total() == asked
+
+
+async def test_a_first_answer_is_told_once_and_is_known_until_all_is_forgotten(cache: Cache) -> None:
+    await cache.put_upstream(build_image("a"))
+    assert not cache.pulls.health("corp").answered
+    for _ in range(2):
+        assert await cache.pulls.fetch_manifest(REPOSITORY, V1) is not None
+        cache.clock.advance(3600)
+    assert cache.pulls.health("corp").answered
+    told = [event for event in cache.heard if isinstance(event, PullHealthChanged)]
+    assert [(event.upstream, event.state) for event in told] == [("corp", "ok")]
+    cache.pulls.look_again()
+    assert not cache.pulls.health("corp").answered

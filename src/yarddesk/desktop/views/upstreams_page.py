@@ -87,8 +87,7 @@ class UpstreamsPage(QScrollArea):
     def _on_snapshot(self, snapshot: SyncSnapshot) -> None:
         health = {each.upstream: each for each in snapshot.upstreams}
         for name, card in self.cards.items():
-            card.show_health(health.get(name))
-            card.show_pulls(self._bridge.core.pull_health(name))
+            card.show_health(health.get(name), self._bridge.core.pull_health(name))
 
 
 class UpstreamCard(QFrame):
@@ -104,6 +103,7 @@ class UpstreamCard(QFrame):
         self.setObjectName("card")
         self.upstream = upstream
         self._health: UpstreamHealth | None = None
+        self._shown: tuple[UpstreamHealth | None, PullHealth] | None = None
         self.setAccessibleName(f"Upstream {words.plain(upstream.name, 80)}")
         self._glyph = GlyphLabel("clock", 20, "secondary")
         self._state = paragraph()
@@ -126,36 +126,38 @@ class UpstreamCard(QFrame):
         self.sign_in_button.clicked.connect(self._on_sign_in)
         self.sign_out_button.clicked.connect(self._on_sign_out)
         self.remove_button.clicked.connect(self._on_remove)
-        self.show_health(None)
-        self.show_pulls(PullHealth())
+        self.show_health(None, PullHealth())
 
-    def show_health(self, health: UpstreamHealth | None) -> None:
-        """How it is, as last seen; None: nothing is known of it."""
-        if health == self._health and health is not None:
+    def show_health(self, health: UpstreamHealth | None, pulls: PullHealth) -> None:
+        """How it is, as last seen by syncs (None: they know nothing of it) and by pulls."""
+        if (health, pulls) == self._shown:
             return
-        self._health = health
-        glyph, colour, text = _STATES.get(health.state if health else "unknown", _STATES["unknown"])
+        self._health, self._shown = health, (health, pulls)
+        state, reason = pulls.beside(health.state, health.reason) if health else pulls.beside("unknown", "")
+        glyph, colour, text = _STATES.get(state, _STATES["unknown"])
         paused = health is not None and health.paused
         if paused:
             glyph, colour, text = "pause", "secondary", "Paused"
         self._glyph.show_glyph(glyph, colour)
-        reason = words.sentence(words.plain(health.reason, 600)) if health else ""
-        self._state.setText(f"{text}: {reason}" if reason and not paused else text)
-        asking = health is not None and health.state == "needs_you"
+        said = words.sentence(words.plain(reason, 600))
+        self._state.setText(f"{text}: {said}" if said and not paused else text)
+        asking = state == "needs_you"
         give_role(self._state, "role", "needs_you" if asking else "secondary")
         give_role(self.sign_in_button, "face", "main" if health and health.needs_credentials else "")
         self.settings_button.setVisible(
             health is not None and health.needs_settings and self.upstream.auth.is_configured
         )
         self.pause_button.setText("Resume" if paused else "Pause")
+        self._show_pulls(pulls, is_said=pulls.reason == reason and not paused)
 
-    def show_pulls(self, health: PullHealth) -> None:
-        """How pulls from it go, where there is something to say."""
+    def _show_pulls(self, pulls: PullHealth, *, is_said: bool) -> None:
+        """How pulls from it go, where there is something to say; `is_said`: why they don't ask it is."""
         said = []
-        if self.upstream.pull and health.state != "ok":
-            said.append(words.sentence(f"Not asked for pulls for a while: {words.plain(health.reason, 300)}"))
-        if self.upstream.pull and health.quota is not None:
-            quota = health.quota
+        if self.upstream.pull and pulls.state != "ok":
+            why = "" if is_said else f": {words.plain(pulls.reason, 300)}"
+            said.append(words.sentence(f"Not asked for pulls for a while{why}"))
+        if self.upstream.pull and pulls.quota is not None:
+            quota = pulls.quota
             said.append(f"{quota.remaining} of {quota.limit} pulls left in {words.duration(quota.window_seconds)}.")
         self._pulls.setText(" ".join(said))
         self._pulls.setVisible(bool(said))
