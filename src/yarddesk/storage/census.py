@@ -52,7 +52,7 @@ class Census:
         result = CensusResult()
         owners: dict[Packed, Owners] = {}
         known: dict[Owners, Owners] = {}  # each tuple once, however many blobs have it
-        async for contents in self._repositories.contents():
+        async for contents in self._repositories.naming.contents():
             repository = _entry(result, contents[0][0])
             number = len(result.repositories) - 1
             await self._threads.read(_note, [content for _, _, content in contents], number, owners, known)

@@ -176,7 +176,7 @@ class FilesystemStore:
         await self._blobs.delete(digest)
 
     async def blob_is_used(self, digest: Digest) -> bool:
-        return await self._repositories.refer_to(digest)
+        return await self._repositories.naming.refer_to(digest)
 
     async def verify_blob(self, digest: Digest, passed: Callable[[int], None] = _not_told) -> bool:
         """Read the blob from disk whatever is known of it, and say whether it hashes to its name.

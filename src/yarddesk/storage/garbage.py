@@ -94,17 +94,17 @@ class Garbage:
             if orders.untagged:
                 await self._collect_manifests(orders, collected)
             try:
-                marked = self._repositories.begin_marking()
+                marked = self._repositories.naming.begin_marking()
                 await self._mark(marked, orders.progress)
                 await self._sweep(marked, orders, collected)
             finally:
-                self._repositories.end_marking()
+                self._repositories.naming.end_marking()
             return collected
 
     async def _mark(self, marked: set[Packed], progress: Progress) -> None:
         """Into `marked` itself: the repositories add to it, too."""
         count = 0
-        async for contents in self._repositories.contents():
+        async for contents in self._repositories.naming.contents():
             marked |= await self._threads.read(_named_in_all, [content for _, _, content in contents])
             count += len(contents)
             progress("marking what manifests refer to", count, 0)

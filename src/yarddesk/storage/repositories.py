@@ -20,19 +20,15 @@ from yarddesk.storage.finishing import Finishing
 from yarddesk.storage.known import KnownManifests
 from yarddesk.storage.listed import MOST_NAMES, Listed, page_of
 from yarddesk.storage.manifests import ManifestCheck, ManifestFiles
+from yarddesk.storage.naming import Naming
 from yarddesk.storage.quarantine import Damage, Quarantine
-from yarddesk.storage.references import Packed, named_in, needs, packed
+from yarddesk.storage.references import named_in
 from yarddesk.storage.threads import Threads
 from yarddesk.storage.tree import Tree
 
 _PAGE: Final = 200
 _NAMES: Final = 5_000
 """Names at once where nothing but names is kept: each time all that are in the same folder are read and put in order."""
-
-_MOST_CONTENT_BYTES: Final = 4 * 1024 * 1024
-"""Manifests that are looked through are read a few at a time, of large ones no more than the one that goes beyond this."""
-
-Contents = list[tuple[RepositoryName, Digest, bytes]]
 
 
 class Repositories:
@@ -58,13 +54,12 @@ class Repositories:
         self._files = ManifestFiles(tree, quarantine, self._found_damaged)
         self._catalog = Catalog(tree, self._files)
         self._threads = threads
+        self.naming = Naming(self._files, self._catalog, threads, contents)
         self._finishing = finishing
         self._changed = changed
         self._known = KnownManifests()
         self._listed = Listed()
         self._too_many_names = False
-        self._marked: set[Packed] | None = None
-        self._arriving: dict[object, Manifest] = {}
         self._revisions: Counter[RepositoryName] = Counter()
         self._unsure: set[RepositoryName] = set()
         """A change of these failed, and what became of it only the disk knows."""
@@ -87,7 +82,7 @@ class Repositories:
         return self._known.manifest(repository, reference) or await self._load(repository, reference)
 
     async def put(self, repository: RepositoryName, manifest: Manifest) -> None:
-        arriving = object()
+        arriving = self.naming.arrives(manifest)  # from this moment on, not from when the task begins
 
         async def put() -> None:
             try:
@@ -101,11 +96,8 @@ class Repositories:
                     self._known.remember_stored(repository, manifest)
                     self._listed.added(repository)
             finally:
-                del self._arriving[arriving]
+                self.naming.arrived(arriving)
 
-        self._arriving[arriving] = manifest
-        if self._marked is not None:
-            self._marked.update(named_in(manifest.content))
         await self._finishing.run(put())
 
     async def put_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> None:
@@ -193,44 +185,6 @@ class Repositories:
                     yield repository, digest
             last = page[-1]
 
-    async def refer_to(self, blob: Digest) -> bool:
-        """Whether a manifest refers to this blob, or one that is on its way."""
-        if any(needs(manifest, blob) for manifest in list(self._arriving.values())):
-            return True
-        naming = self._naming(packed(blob)) if self._knows_who_names(blob) else self.contents()
-        async for contents in naming:
-            if await self._threads.read(self._any_refers_to, contents, blob):
-                return True
-        return False
-
-    async def contents(self) -> AsyncIterator[Contents]:
-        """The bytes of every manifest as they lie there, some of one repository at a time; they need not be whole."""
-        last = ""
-        # From the disk, whatever is remembered: what isn't found here is collected.
-        while page := await self._threads.small(self._names_after, last):
-            for repository in page:
-                digests = await self.digests(repository)
-                while digests:
-                    contents = await self._threads.read(self._take_contents, repository, digests)
-                    if contents:
-                        yield contents
-            last = page[-1]
-
-    def _knows_who_names(self, blob: Digest) -> bool:
-        """False, too, where a manifest names it that isn't whole, or of which isn't known whether it's here."""
-        return self._contents.complete and packed(blob) not in self._contents.held
-
-    async def _naming(self, blob: Packed) -> AsyncIterator[Contents]:
-        """The manifests that name a blob, of one repository at a time: with no look at the disk where none does."""
-        if blob not in self._contents.references:
-            return
-        for looked_at, (repository, held) in enumerate(list(self._contents.repositories.items())):
-            if looked_at % _PAGE == 0:
-                await asyncio.sleep(0)
-            digests = [digest for digest, each in held.manifests.items() if blob in each.names]
-            while digests:
-                yield await self._threads.read(self._take_contents, repository, digests)
-
     async def digests(self, repository: RepositoryName) -> list[Digest]:
         """All manifests of a repository, in no order."""
         return await self._threads.small(self._files.digests, repository)
@@ -278,14 +232,6 @@ class Repositories:
         return await self._threads.read(self._read_tags, repository)
 
     # What collecting garbage needs
-
-    def begin_marking(self) -> set[Packed]:
-        """What every manifest that is stored from now on names, and those on their way: it grows until `end_marking`."""
-        self._marked = {name for manifest in self._arriving.values() for name in named_in(manifest.content)}
-        return self._marked
-
-    def end_marking(self) -> None:
-        self._marked = None
 
     def revision(self, repository: RepositoryName) -> int:
         """Another one when a change of the repository begins, and when it ends."""
@@ -399,21 +345,6 @@ class Repositories:
     def _known_after(self, last: str) -> list[RepositoryName]:
         return list(islice(self._catalog.after(last, tagged=True), _NAMES))
 
-    def _names_after(self, last: str) -> list[RepositoryName]:
-        return list(islice(self._catalog.after(last), _PAGE))
-
-    def _take_contents(self, repository: RepositoryName, digests: list[Digest]) -> Contents:
-        """The bytes of some of these, which are taken off the list."""
-        found: Contents = []
-        size = 0
-        while digests and len(found) < _PAGE and size < _MOST_CONTENT_BYTES:
-            digest = digests.pop()
-            content = self._files.read_content(repository, digest)
-            if content is not None:
-                found.append((repository, digest, content))
-                size += len(content)
-        return found
-
     def _read_held(self, repository: RepositoryName, digests: Sequence[Digest]) -> list[tuple[Digest, Held]]:
         found = ((digest, self._files.read_held(repository, digest)) for digest in digests)
         return [(digest, held) for digest, held in found if held is not None]
@@ -454,14 +385,6 @@ class Repositories:
 
     def _all_tags(self, repository: RepositoryName) -> list[Tag] | None:
         return self._files.tags(repository) if self._files.holds(repository) else None
-
-    def _any_refers_to(self, contents: Contents, blob: Digest) -> bool:
-        for repository, digest, content in contents:
-            if packed(blob) in named_in(content):
-                manifest = self._files.read(repository, digest)
-                if manifest is None or needs(manifest, blob):
-                    return True
-        return False
 
 
 def _missing(repository: RepositoryName, reference: Reference) -> NotFound:
