@@ -1,9 +1,19 @@
 """What other settings make of where a queued image goes."""
 
+from yarddesk.content.upstream import Routes
+from yarddesk.settings.model import Settings
 from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.queue import Queue, no_route
 from yarddesk.sync.states import JobState
 from yarddesk.sync.worker import Worker
+
+
+def changed_upstreams(before: Settings, old: Routes, after: Settings, new: Routes) -> set[str]:
+    """Those that came, went, or are not what they were."""
+    was = {upstream.name: upstream for upstream in before.upstreams}
+    now = {upstream.name: upstream for upstream in after.upstreams}
+    other = {name for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
+    return other | ({upstream.name for upstream in old.all()} ^ {upstream.name for upstream in new.all()})
 
 
 def reroute(queue: Queue, worker: Worker, job: Job) -> bool:
@@ -32,3 +42,22 @@ def reroute(queue: Queue, worker: Worker, job: Job) -> bool:
         job.parts |= {name: Part(name) for name in come}
         changed = changed or bool(come)
     return changed
+
+
+def reroute_queued(queue: Queue, worker: Worker, job: Job) -> bool:
+    """The same of a job that is in the queue already: what is new is queued, and what was blocked gets another try."""
+    before = set(job.parts)
+    with queue.changing(job):
+        changed = reroute(queue, worker, job)
+    requeue_blocked(queue, job)
+    for part in job.open_parts:
+        if part.upstream not in before:
+            queue.enqueue(job, part)
+    return changed
+
+
+def requeue_blocked(queue: Queue, job: Job) -> None:
+    """Another try for what may go on now."""
+    for part in job.open_parts:
+        if part.state is JobState.BLOCKED and queue.has_route(job, part):
+            queue.requeue(job, part)

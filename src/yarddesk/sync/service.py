@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -27,19 +25,18 @@ from yarddesk.sync.history import HISTORY_FILE, History
 from yarddesk.sync.intake import Intake
 from yarddesk.sync.journal import Journal
 from yarddesk.sync.keeping_back import kept_back
-from yarddesk.sync.marker import Job
 from yarddesk.sync.outlook import Outlook
 from yarddesk.sync.pauses import Pauses
 from yarddesk.sync.queue import Queue
 from yarddesk.sync.reach import Reach, SleepWatch
-from yarddesk.sync.rerouting import reroute
+from yarddesk.sync.rerouting import changed_upstreams, requeue_blocked, reroute_queued
+from yarddesk.sync.rounds import Rounds
 from yarddesk.sync.schedule import Schedule
 from yarddesk.sync.seen import SEEN_FILE, SeenTags
 from yarddesk.sync.selection import select
 from yarddesk.sync.slots import Bandwidth, TransferSlots
 from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, SyncSnapshot
 from yarddesk.sync.startup import Startup
-from yarddesk.sync.states import JobState
 from yarddesk.sync.steering import Steering
 from yarddesk.sync.transfers import TransferKey, Transfers
 from yarddesk.sync.views import Views
@@ -51,10 +48,6 @@ _log = logging.getLogger(__name__)
 
 _MORE_ATTEMPTS: Final = 8
 _STOP_SECONDS: Final = 1.5
-_TICK_SECONDS: Final = 1.0
-_LONGEST_TICK_SECONDS: Final = 60.0
-_SCAN_REST: Final = 1000.0
-_LONGEST_SCAN_REST_SECONDS: Final = 300.0
 
 
 class SyncService:
@@ -108,11 +101,11 @@ class SyncService:
         self._waiting = Waiting(self._queue)
         self._views = Views(self._queue, self._worker.attempts)
         self._watch = FolderWatch(self._queue.journal, self._steering.deleted_by_hand)
+        self._rounds = Rounds(self._queue, self._steering, self._watch, settings.sync.interval)
         self._group: asyncio.TaskGroup | None = None
         self._runner: asyncio.Task[None] | None = None
         self._loaded = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._scan_took_seconds = 0.0
         self._subscription: Subscription | None = None
         self._follow(settings)
 
@@ -186,7 +179,7 @@ class SyncService:
         with the next change of its job, or at the next start.
         """
         queue = self._queue
-        changed = _changed(self._settings, queue.routes, settings, routes)
+        changed = changed_upstreams(self._settings, queue.routes, settings, routes)
         queue.routes = routes
         self._settings = settings
         self._follow(settings)
@@ -200,7 +193,7 @@ class SyncService:
         queue.touch_world()
         unwritten: list[YarddeskError] = []
         for job in list(queue.journal.jobs.values()):
-            if queue.journal.is_current(job) and self._rerouted(job):
+            if queue.journal.is_current(job) and reroute_queued(queue, self._worker, job):
                 try:
                     await queue.journal.save(job)
                 except YarddeskError as error:
@@ -208,17 +201,6 @@ class SyncService:
         if unwritten:
             _log.error("%d markers do not say yet what the settings made of them: %s", len(unwritten), unwritten[0])
         self._worker.wake.set()
-
-    def _rerouted(self, job: Job) -> bool:
-        queue, parts = self._queue, set(job.parts)
-        with queue.changing(job):
-            changed = reroute(queue, self._worker, job)
-        for part in job.open_parts:
-            if part.state is JobState.BLOCKED and queue.has_route(job, part):
-                queue.requeue(job, part)
-            elif part.upstream not in parts:
-                queue.enqueue(job, part)
-        return changed
 
     def move_tags_by(self, alone: Alone) -> None:
         """What pushes hold while they move a tag is held here as well, where a decision moves one."""
@@ -340,7 +322,7 @@ class SyncService:
             group.create_task(self._watch.run(), name="sync folder watch")
             loops = [
                 group.create_task(self._worker.run(), name="sync worker"),
-                group.create_task(self._tick(), name="sync clock"),
+                group.create_task(self._rounds.run(), name="sync rounds"),
                 group.create_task(self._reach.run(), name="sync reach"),
                 group.create_task(self._sleep_watch.run(), name="sync sleep watch"),
                 group.create_task(self._outlook.run(), name="sync outlook"),
@@ -361,28 +343,6 @@ class SyncService:
         if upstream is not None:
             upstream.abandon(key.repository, key.digest)
 
-    async def _tick(self) -> None:
-        """The fallback scan of the folder, and the end of timed pauses."""
-        # The first scan comes at once: for what was deleted after the markers were read and before the watch began.
-        scanned = -math.inf
-        failures = 0
-        while True:
-            self._queue.timer.clear()
-            await self._clock.wait(self._queue.timer, max(self._until_tick(scanned), _again_seconds(failures)))
-            try:
-                await self._steering.expire()
-                if self._clock.monotonic() - scanned >= self._scan_every_seconds():
-                    scanned = self._clock.monotonic()
-                    await self._watch.scan()
-                    self._scan_took_seconds = self._clock.monotonic() - scanned
-                failures = 0
-            except YarddeskError as error:
-                failures += 1
-                _log.error("the queue could not be looked after: %s", error)
-            except Exception:  # noqa: BLE001 - logged with its traceback; what is synced must not end over it
-                failures += 1
-                _log.exception("the queue could not be looked after")
-
     async def _woke(self) -> None:
         """The machine slept: no connection is alive any more, and each would find that out by a time limit of its own."""
         for upstream in self._queue.routes.all():
@@ -393,23 +353,8 @@ class SyncService:
         self._reach.again()
         await self._steering.retry(only_waiting=True)
 
-    def _scan_every_seconds(self) -> float:
-        """As the settings say, but ever less often the longer it takes: it's there for what the watch of the folder misses."""
-        seconds = self._settings.sync.interval.total_seconds()
-        if not self._watch.tells:
-            return seconds
-        return max(seconds, min(_SCAN_REST * self._scan_took_seconds, _LONGEST_SCAN_REST_SECONDS))
-
-    def _until_tick(self, scanned: float) -> float:
-        seconds = max(_TICK_SECONDS, self._scan_every_seconds()) - (self._clock.monotonic() - scanned)
-        ends: list[datetime] = list(self._queue.timed_jobs.values())
-        if (end := self._queue.pauses.next_end()) is not None:
-            ends.append(end)
-        if ends:
-            seconds = min(seconds, (min(ends) - self._clock.now()) / timedelta(seconds=1))
-        return max(0.0, seconds)
-
     def _follow(self, settings: Settings) -> None:
+        self._rounds.interval = settings.sync.interval
         self._queue.schedule.attempts_per_upstream = _attempts(settings)
         pushes = sum(upstream.push for upstream in self._queue.routes.all())
         self._wires.slots.resize(settings.sync.concurrency, pushes)
@@ -432,23 +377,8 @@ class SyncService:
             return
         # Content is shared: whatever image of whatever repository is blocked may have waited for it.
         for job in list(self._queue.journal.jobs.values()):
-            for part in job.open_parts:
-                if part.state is JobState.BLOCKED and self._queue.has_route(job, part):
-                    self._queue.requeue(job, part)
+            requeue_blocked(self._queue, job)
         self._worker.wake.set()
-
-
-def _changed(before: Settings, old: Routes, after: Settings, new: Routes) -> set[str]:
-    """The upstreams that came, went, or are not what they were."""
-    was = {upstream.name: upstream for upstream in before.upstreams}
-    now = {upstream.name: upstream for upstream in after.upstreams}
-    other = {name for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
-    return other | ({upstream.name for upstream in old.all()} ^ {upstream.name for upstream in new.all()})
-
-
-def _again_seconds(failures: int) -> float:
-    """The least that is waited after so many failures in a row: an end of a pause that can't be written is due all the time."""
-    return 0.0 if not failures else min(_TICK_SECONDS * 2.0 ** min(failures, 6), _LONGEST_TICK_SECONDS)
 
 
 def _report(runner: asyncio.Task[None]) -> None:
