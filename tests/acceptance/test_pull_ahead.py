@@ -129,7 +129,7 @@ def test_what_can_not_be_had_is_told_and_the_others_are_here(make_yarddesk, hub,
     assert app.holds("hub/a", "latest", image)
     lacking = app.run("pull", "hub/a", "--platform", "plan9", status=2)
     assert "not a platform" in lacking.stderr
-    app.run("pull", status=1)
+    assert "nothing to pull" in app.run("pull", status=2).stderr
     hub.stop()
     assert "refused the connection" in app.run("pull", "hub/a", status=1).stderr
 

@@ -56,16 +56,15 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
 
 def _pull(options: argparse.Namespace) -> int:
     """1 where one of them could not be had, whatever became of the others."""
+    if not (options.images or options.file):
+        complain("There is nothing to pull. Name images, or a file that names them: -f compose.yaml.")
+        return 2
     from_files: dict[str, None] = {}
     unclear: list[str] = []
     for file in options.file:
         found = images_in(file, os.environ)
         from_files.update(found.images)
         unclear += found.unclear
-    if not (options.images or options.file):
-        raise YarddeskError(
-            "There is nothing to pull.", hint="Name images, or a file that names them: -f compose.yaml."
-        )
     for each in unclear:
         complain(each)
     items: list[Document] = []
