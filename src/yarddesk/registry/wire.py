@@ -1,5 +1,6 @@
 """How things are written on the wire: headers of every answer, query parameters, and which error is which status."""
 
+import re
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -124,7 +125,7 @@ _CODES: Final[tuple[tuple[type[YarddeskError], ErrorCode], ...]] = (
 
 def _upstream_outcome(error: UpstreamFailure) -> Outcome:
     message = str(error)
-    if error.upstream not in message:
+    if not re.search(rf"(?<![\w./:-]){re.escape(error.upstream)}(?![\w/-]|[.:]\w)", message):
         message = f"{error.upstream}: {message}"
     headers: tuple[Header, ...] = ()
     if error.retry_after_seconds is not None:

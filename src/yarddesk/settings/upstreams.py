@@ -126,7 +126,8 @@ def _split_registry(text: str) -> tuple[str, str, bool]:
         port = parts.port
     except ValueError as error:
         raise ValueError(f"“{text[:80]}” has no valid port") from error
-    host = parts.hostname or ""
+    # What stands for a variable that isn't set stays as it's written, for whoever reads that it wasn't found.
+    host = parts.netloc.removesuffix(f":{port}") if "${" in parts.netloc else parts.hostname or ""
     if not host or any(character.isspace() for character in text):
         raise ValueError(f"“{text[:80]}” is not a registry's address")
     host = f"[{host}]" if ":" in host else host

@@ -161,6 +161,23 @@ async def test_each_failure_has_its_status_and_says_what_was_said(
     assert (head.status_code, head.content) == (status, b"")
 
 
+@pytest.mark.parametrize(
+    ("name", "said", "told"),
+    [
+        ("ca", "The certificates can't be used.", "ca: The certificates can't be used."),
+        ("hub", "github.example:443 is away.", "hub: github.example:443 is away."),
+        ("hub", "hub.example is away.", "hub: hub.example is away."),
+        ("hub", "There is no hub.", "There is no hub."),
+        ("r.example:5000", "r.example:5000 is away.", "r.example:5000 is away."),
+    ],
+)
+async def test_the_upstream_is_named_also_where_its_name_is_a_part_of_another_word(
+    client: httpx.AsyncClient, upstream: OneUpstream, name: str, said: str, told: str
+) -> None:
+    upstream.failure = UpstreamAway(name, said)
+    assert (await client.get("/v2/app/manifests/v1")).json()["errors"][0]["message"] == told
+
+
 async def test_the_time_to_wait_is_passed_on_rounded_up(client: httpx.AsyncClient, upstream: OneUpstream) -> None:
     upstream.failure = UpstreamTrouble("hub", "busy", status=429, retry_after_seconds=2.2)
     assert (await client.get("/v2/app/manifests/v1")).headers["retry-after"] == "3"

@@ -102,6 +102,16 @@ def test_an_unset_variable_stays_as_written_and_a_bare_one_is_no_variable(write)
     assert load_settings({"HOME": "/x"}, file=file).settings.upstreams[0].name == "${UNSET}-$HOME"
 
 
+@pytest.mark.parametrize("written", ["${UNSET}", "${UNSET}.Example:5000", "r.example:${PORT}"])
+def test_a_registry_in_an_unset_variable_is_told_of_as_written(write, written):
+    file = write(f"upstreams:\n  - registry: http://{written}/team\n")
+    try:
+        said = load_settings({}, file=file).settings.upstreams[0].registry
+    except SettingsError as error:
+        said = str(error)
+    assert written in said
+
+
 @pytest.mark.parametrize(
     ("text", "line", "key"),
     [
