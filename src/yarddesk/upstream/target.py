@@ -25,6 +25,9 @@ from yarddesk.upstream.upload import Uploader
 from yarddesk.upstream.words import is_page
 
 _ACCEPT: Final = {"Accept": ACCEPT_MANIFESTS}
+_TAKES_NO_HEAD: Final = frozenset({405, 501})
+"""What a server without HEAD answers to one."""
+
 _BLOB_LOST: Final = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 
 
@@ -77,8 +80,10 @@ class RegistryRepository:
                 return length is None or length == descriptor.size
             what = f"{kind[:-1]} {descriptor.digest.short}"
             failure = await self._client.failure(answer, what)
-            # 405, or a storage host that only takes GET: it can't be told, so it's sent.
-            if isinstance(failure, NotFound | UpstreamRefused) or (answer.sent_elsewhere and answer.status < 500):
+            # No HEAD here, or a storage host that only takes GET: it can't be told, so it's sent.
+            if isinstance(failure, NotFound | UpstreamRefused) or answer.status in _TAKES_NO_HEAD:
+                return False
+            if answer.sent_elsewhere and answer.status < 500:
                 return False
             raise await self._client.failure(answer, what, in_words=self._is_shown)
 
@@ -106,15 +111,21 @@ class RegistryRepository:
 
     async def blob_size(self, digest: Digest) -> int:
         url = self._client.url(f"{self._name}/blobs/{digest}")
-        for method in ("HEAD", "GET"):
-            async with self._client.request(method, url, self._reading, headers={"Accept": "*/*"}) as answer:
+        what = f"blob {digest.short}"
+        async with self._client.request("HEAD", url, self._reading, headers={"Accept": "*/*"}) as answer:
+            if answer.status == 200:
+                self._refuse_pages(answer)
                 length = _length(answer)
-                if answer.status == 200 and length is not None:
-                    self._refuse_pages(answer)
+                if length is not None:
                     return length
-                if answer.status not in (200, 405) and not (method == "HEAD" and answer.sent_elsewhere):
-                    raise await self._client.failure(answer, f"blob {digest.short}")
-        raise self._client.failures.not_a_registry(f"It doesn't tell the size of blob {digest.short}.")
+            elif answer.status not in _TAKES_NO_HEAD and not answer.sent_elsewhere:
+                raise await self._client.failure(answer, what)
+        async with self._client.request("GET", url, self._reading, headers={"Accept": "*/*"}) as answer:
+            if answer.status != 200:
+                raise await self._client.failure(answer, what)
+            self._refuse_pages(answer)
+            length = _length(answer)
+            return await _counted(answer) if length is None else length
 
     async def fetch_manifest(self, reference: Reference) -> Manifest:
         what = self._called(reference)
@@ -188,7 +199,7 @@ class RegistryRepository:
         """None where the answer doesn't tell all that a descriptor holds."""
         url = self._client.url(f"{self._name}/manifests/{reference}")
         async with self._client.request("HEAD", url, self._reading, headers=_ACCEPT) as answer:
-            if answer.status == 405:
+            if answer.status in _TAKES_NO_HEAD:
                 return None
             if answer.status != 200:
                 raise await self._client.failure(answer, self._called(reference), in_words=self._is_shown)
@@ -265,6 +276,14 @@ class RegistryRepository:
 def _length(answer: Answer) -> int | None:
     text = answer.headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+async def _counted(answer: Answer) -> int:
+    """How long a body is that came without a length: only who has read all of it knows."""
+    count = 0
+    async for piece in answer:
+        count += len(piece)
+    return count
 
 
 def _manifest_type(content_type: str) -> str:

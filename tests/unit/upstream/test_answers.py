@@ -320,7 +320,12 @@ def always(status: int) -> Script:
 
 
 async def test_where_head_tells_too_little_the_manifest_is_read() -> None:
-    for head in (Reply(405), Reply(200, TYPE, IMAGE), Reply(200, {"Docker-Content-Digest": Digest.of(IMAGE)}, IMAGE)):
+    for head in (
+        Reply(405),
+        Reply(501),
+        Reply(200, TYPE, IMAGE),
+        Reply(200, {"Docker-Content-Digest": Digest.of(IMAGE)}, IMAGE),
+    ):
         async with (
             scripted(by_method(head)) as server,
             opened_upstream(server.host) as repository,
@@ -333,6 +338,26 @@ async def test_head_alone_does_where_it_tells_all() -> None:
     async with scripted(lambda _: FOUND) as server, opened_upstream(server.host) as repository:
         assert (await repository.resolve(LATEST)).digest == Digest.of(IMAGE)
         assert [asked.method for asked in server.asked] == ["HEAD"]
+
+
+@pytest.mark.parametrize("head", [Reply(405), Reply(501), Reply(200, {}, length=None)], ids=["405", "501", "no length"])
+async def test_where_head_tells_no_size_the_blobs_own_answer_does(head: Reply) -> None:
+    content = b"twelve bytes"
+    for told in (Reply(200, {}, content), Reply(200, {}, content, length=None)):
+        answers = {"HEAD": head, "GET": told}
+        async with (
+            scripted(lambda asked: answers[asked.method]) as server,  # noqa: B023
+            opened_upstream(server.host) as repository,
+        ):
+            assert await repository.blob_size(Digest.of(content)) == len(content)
+            assert [asked.method for asked in server.asked] == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize("status", [405, 501])
+async def test_what_can_not_be_asked_for_by_head_is_not_taken_for_there(status: int) -> None:
+    async with scripted(always(status)) as server, opened_upstream(server.host) as repository:
+        assert not await repository.exists(blob(b"12345"))
+        assert not await repository.exists(manifest(IMAGE))
 
 
 async def test_a_blob_of_another_size_is_not_the_one() -> None:
