@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))\s*', re.ASCII)
-_SCHEME = re.compile(rf"\s*({_TOKEN})(?:\s+|$)", re.ASCII)
+_SCHEME = re.compile(rf"\s*({_TOKEN})(?:\s+|\s*,|$)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,12 @@ def test_challenges_with_several_schemes_and_quoted_commas():
     }
 
 
+@pytest.mark.parametrize("before", ["Negotiate, ", "Negotiate,", "Negotiate , ", 'Basic realm="x", NTLM,'])
+def test_a_scheme_without_parameters_hides_none_that_follows(before):
+    last = parse_challenges(before + 'Bearer realm="https://auth.example/token"')[-1]
+    assert (last.scheme, last.parameters) == ("bearer", {"realm": "https://auth.example/token"})
+
+
 @given(st.text(max_size=80))
 def test_any_text_is_read_as_challenges_without_failing(text):
     for challenge in parse_challenges(text):
