@@ -154,7 +154,8 @@ class Blobs:
             part = part or ByteRange(0, blob.size - 1)
             headers = _headers(digest, None if whole else part, blob.size)
             status = 200 if whole else 206
-            if blob.size <= _SMALL_BYTES:
+            if part.length <= _SMALL_BYTES:
+                # It's given once the whole is verified anyway: where that fails, it's said in words.
                 request.scope[SOURCE] = "upstream"
                 return Answer(status, headers, await _read(blob, part))
             file = None

@@ -345,6 +345,19 @@ async def test_what_goes_wrong_with_a_small_blob_is_said_in_words(
     assert upstream.closed == 3
 
 
+async def test_what_goes_wrong_with_a_small_part_of_a_large_blob_is_said_in_words(
+    client: httpx.AsyncClient, upstream: OneUpstream
+) -> None:
+    upstream.blob_pieces, upstream.blob_failure = (CONTENT,), UpstreamUntrue("hub", "hub sent other bytes.")
+    for part in ("0-65535", "-100"):
+        answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers={"Range": f"bytes={part}"})
+        assert (answer.status_code, codes(answer)) == (502, ["UNKNOWN"])
+        assert "hub sent other bytes." in answer.text
+    upstream.blob_failure = None
+    answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers={"Range": "bytes=-100"})
+    assert (answer.status_code, answer.content) == (206, CONTENT[-100:])
+
+
 async def test_a_client_that_leaves_lets_go_of_the_upstream(client: httpx.AsyncClient, upstream: OneUpstream) -> None:
     left = asyncio.Event()
 
