@@ -59,7 +59,7 @@ class CachedReferrers:
         try:
             found = await self._asking.first(
                 upstreams,
-                lambda upstream: upstream.repository(repository).referrers(digest),
+                lambda upstream: _some_of(upstream, repository, digest),
                 seconds=self.check_seconds,
             )
         except UpstreamFailure as error:
@@ -95,6 +95,14 @@ class CachedReferrers:
                     await self._store.resolve(repository, each.digest)
                 except NotFound:
                     await self._manifests.fetch(repository, each.digest)
+
+
+async def _some_of(upstream: Upstream, repository: RepositoryName, digest: Digest) -> Sequence[Descriptor]:
+    """Raises NotFound where it lists none: so does a registry that never had the manifest, and the next one may have both."""
+    found = await upstream.repository(repository).referrers(digest)
+    if not found:
+        raise NotFound(f"{upstream.registry} lists nothing that refers to {digest}.")
+    return found
 
 
 def _union(ours: Sequence[Descriptor], theirs: Sequence[Descriptor], artifact_type: str) -> Sequence[Descriptor]:

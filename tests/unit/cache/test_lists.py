@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.artifacts import cosign_referrer
+from tests.support.fake_upstreams import FakeUpstream
 from tests.support.images import build_image
 from tests.support.waiting import until_async
 from tests.unit.cache.test_pull_through import REPOSITORY, Cache, put
@@ -83,6 +84,17 @@ async def test_a_signature_that_comes_later_is_seen_at_once(cache: Cache) -> Non
     assert await listed(cache) == ([], False)
     signature = await signed(cache)
     assert await listed(cache) == ([signature], False)
+
+
+async def test_who_lists_no_referrers_hands_over_to_the_next(cache: Cache) -> None:
+    """As the specification wants it of a registry, also for a manifest that it doesn't have."""
+    signature = await signed(cache)
+    having = cache.upstream
+    having.name = "second"
+    cache.routes.upstreams.insert(0, FakeUpstream(name="first", push=False))
+    assert await listed(cache) == ([signature], False)
+    having.away = True
+    assert await listed(cache) == ([signature], True)
 
 
 async def test_a_silent_upstream_costs_lists_one_wait(cache: Cache) -> None:
