@@ -28,7 +28,7 @@ _PIECE_BYTES: Final = 1024 * 1024
 _SOON_DURABLE_BYTES: Final = 16 * 1024 * 1024
 """No more than this is on the disk so soon that its last bytes can wait for it: who has it finds it in the store, too."""
 
-_WORTH_ENDING_BYTES: Final = 16 * 1024 * 1024
+_WORTH_ENDING_BYTES: Final = 1024 * 1024
 """A fill that nobody waits for goes on when it lacks no more than this, or less than half."""
 
 

@@ -186,10 +186,7 @@ async def test_the_fill_goes_on_for_those_who_wait_when_the_first_reader_goes(ca
     assert cache.upstream.asked["fetch"] == 1
 
 
-async def test_a_fill_that_nobody_waits_for_ends_unless_most_of_it_is_there(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("yarddesk.cache.fills._WORTH_ENDING_BYTES", 1024)
+async def test_a_fill_that_nobody_waits_for_ends_unless_most_of_it_is_there(cache: Cache) -> None:
     for there, kept in ((1024 * 1024, False), (3 * 1024 * 1024, True)):
         cache.upstream.held, cache.upstream.hold_after = asyncio.Event(), there
         pieces: list[bytes] = []
