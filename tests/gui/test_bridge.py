@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import re
+import time
 import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -49,6 +51,30 @@ def test_a_try_that_was_put_off_without_a_word_shows_its_new_time(with_front, ya
         later = replace(due, next_attempt=datetime.now(UTC) + timedelta(minutes=4))
         yard.sync.shown = replace(yard.sync.shown, revision=50, jobs=(job("a:1", later),))
         await front.shows(lambda: "Next try in 4 min: no answer" in front.rows()[0].status)
+
+    with_front(body)
+
+
+def test_what_pulls_fetch_is_shown_while_it_comes_and_only_then(with_front, yard):
+    async def body(front: Front):
+        assert "from upstreams" not in front.text()
+        yard.traffic.fill_begun()
+        await front.shows(lambda: "1 layer on the way from upstreams" in front.text())
+
+        async def comes() -> None:
+            while True:
+                yard.traffic.fill_received(100_000)
+                await asyncio.sleep(0.05)
+
+        coming = asyncio.create_task(comes())
+        await front.shows(lambda: re.search(r"from upstreams, at [12](\.\d)? MB/s", front.text()))
+        assert max(front.shell.bridge.throughput.values(time.monotonic())) > 1e6
+        assert 2 <= await reads_within(yard, 1.1) <= 6
+        coming.cancel()
+        yard.traffic.fill_ended(whole=True)
+        await front.shows(lambda: "from upstreams" not in front.text())
+        await front.settle()
+        assert await reads_within(yard, 1.2) == 0
 
     with_front(body)
 

@@ -27,6 +27,7 @@ from yarddesk.events import Event, EventBus, JobStateChanged, SettingsChanged
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import ImageReference, RepositoryName, Tag, parse_reference
 from yarddesk.progress import LayerProgress, LayerState, TransferProgress
+from yarddesk.progress.traffic import Traffic
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import ConflictChoice, HistoryEntry, JobSnapshot, SyncSnapshot, UpstreamHealth, UpstreamPart
 from yarddesk.sync.states import JobState
@@ -215,6 +216,7 @@ class FakeYard:
         self.stored = 14_200 * MB
         self.listed = list(upstreams)
         self.pulls: dict[str, PullHealth] = {}
+        self.traffic = Traffic()
         self.shown_problems: tuple[Problem, ...] = ()
         self.show_window: Callable[[], None] | None = None
         self.signed_in: list[tuple[str, str, Secret]] = []

@@ -33,7 +33,10 @@ _WORTH_ENDING_BYTES: Final = 1024 * 1024
 
 
 class Fill:
-    """One blob that comes in. `open_source` opens it at an upstream; what that raises, each reader hears."""
+    """One blob that comes in. `open_source` opens it at an upstream; what that raises, each reader hears.
+
+    `count` hears of all bytes that come.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Fill:
         digest: Digest,
         size: int,
         open_source: Callable[[], ContentStream],
+        count: Callable[[int], None],
     ) -> None:
         self.digest = digest
         self.size = size
@@ -50,6 +54,7 @@ class Fill:
         self._store = store
         self._repository = repository
         self._open_source = open_source
+        self._count = count
         self._received = 0
         self._flushed = 0
         self._opened = False
@@ -209,6 +214,7 @@ class Fill:
             return
         async with self._using_upload:
             await upload.write(piece, at_once=self.readers > 0)
+        self._count(len(piece))
         if self._file is not None:
             self._received += len(piece)
             return
@@ -302,7 +308,7 @@ class Fills:
         size: int,
         open_source: Callable[[], ContentStream],
     ) -> Fill:
-        fill = self._fills[key] = Fill(self._store, repository, digest, size, open_source)
+        fill = self._fills[key] = Fill(self._store, repository, digest, size, open_source, self._traffic.fill_received)
         fill.task = asyncio.create_task(self._run(fill, origin), name=f"fill {digest.short}")
         self._tasks.add(fill.task)
         self._traffic.fill_begun()
@@ -332,7 +338,7 @@ class Fills:
         self._tasks.discard(task)
         self._forget(key, fill)
         fill.end()
-        self._traffic.fill_ended(fill.received, whole=fill.is_whole)
+        self._traffic.fill_ended(whole=fill.is_whole)
 
     def _forget(self, key: object, fill: Fill) -> None:
         if self._fills.get(key) is fill:

@@ -42,6 +42,11 @@ class Bridge(QObject):
         self.core = core
         self.now = now
         self.throughput = ThroughputLog()
+        """What is sent and what is fetched, together."""
+        self.fetching = ThroughputLog()
+        """What comes in from upstreams alone."""
+        self._fetches = False
+        self._fetched_bytes = core.traffic.received["upstreams"]
         self._snapshot = core.sync.snapshot()
         self._problems = tuple(core.problems())
         self._lookers: set[str] = set()
@@ -121,16 +126,23 @@ class Bridge(QObject):
 
     def _read(self) -> None:
         self._soon.stop()
-        self._read_at = time.monotonic()
+        before, self._read_at = self._read_at, time.monotonic()
         snapshot = self.core.sync.snapshot()
+        fetched = self._fetched_since(before)
         if self._lookers:
-            self.throughput.record(self._read_at, snapshot.bytes_per_second)
+            self.fetching.record(self._read_at, fetched)
+            self.throughput.record(self._read_at, snapshot.bytes_per_second + fetched)
         changed = snapshot.revision != self._snapshot.revision or snapshot != self._snapshot
         self._snapshot = snapshot
         self._arm()
         if changed:
             self.snapshot_changed.emit(snapshot)
         self._tell_the_rest()
+
+    def _fetched_since(self, before: float) -> float:
+        """Bytes a second that came in from upstreams since the last reading, which was at `before`."""
+        last, self._fetched_bytes = self._fetched_bytes, self.core.traffic.received["upstreams"]
+        return (self._fetched_bytes - last) / max(self._read_at - before, 0.001)
 
     def _tell_the_rest(self) -> None:
         if self._storage_moved:
@@ -149,7 +161,7 @@ class Bridge(QObject):
 
     def _arm(self) -> None:
         """Start or stop the timers, by what there is to see and who looks."""
-        moving = bool(self._snapshot.tally.active)
+        moving = bool(self._snapshot.tally.active or self.core.traffic.fills)
         _run(self._poll, bool(self._lookers) and moving)
         _run(self._clock, bool(self._lookers))
 
@@ -157,10 +169,12 @@ class Bridge(QObject):
         self._seconds += 1
         if self._seconds % PROBLEMS_EVERY_SECONDS == 0:
             self._look_for_problems()
-        if self._needs_a_clock():
+        fetched, self._fetches = self._fetches, self.core.traffic.fills > 0
+        if self._needs_a_clock() or self._fetches or fetched:
             self.second_passed.emit()
-        if self._snapshot.tally.is_timed:
-            self._read_soon()  # the time may be another one, and of that there is no event: a probe stood for a try
+        # The time may be another one, and of that there is no event: a probe stood for a try. Nor is there of pulls.
+        if self._snapshot.tally.is_timed or self._fetches:
+            self._read_soon()
 
     def _needs_a_clock(self) -> bool:
         snapshot = self._snapshot

@@ -9,6 +9,7 @@ from yarddesk.content.pull_through import PullHealth
 from yarddesk.engines.model import ContainerEngine, RegistryAddress
 from yarddesk.events import EventBus
 from yarddesk.oci.name import ImageReference
+from yarddesk.progress.traffic import Traffic
 from yarddesk.service.front import Problem, Remedy, SignInResult
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import SyncController
@@ -70,6 +71,11 @@ class Core(Protocol):
 
     def pull_health(self, upstream: str) -> PullHealth:
         """How pulls from an upstream go; PullHealthChanged tells of another state."""
+        ...
+
+    @property
+    def traffic(self) -> Traffic:
+        """What passed since the start; nobody tells of a change."""
         ...
 
     @property

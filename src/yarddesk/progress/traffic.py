@@ -73,12 +73,15 @@ class Traffic:
     def fill_begun(self) -> None:
         self.fills += 1
 
-    def fill_ended(self, received: int, *, whole: bool) -> None:
-        """A blob is here, or did not come; so many bytes of it were received."""
+    def fill_received(self, count: int) -> None:
+        """Some more bytes of a blob came in."""
+        self.received["upstreams"] += count
+
+    def fill_ended(self, *, whole: bool) -> None:
+        """A blob is here, or did not come."""
         self.fills -= 1
         self.fills_done += whole
         self.fills_failed += not whole
-        self.received["upstreams"] += received
 
     def of(self, upstreams: Collection[str]) -> Mapping[str, Answers]:
         """Of these upstreams, the settings' own; what was counted of others is forgotten, so that it can't become ever more."""

@@ -34,7 +34,9 @@ def test_what_is_told_is_read_strictly_and_names_upstreams_of_the_settings_alone
     traffic.answered("gone", 1.0)
     traffic.fill_begun()
     traffic.fill_begun()
-    traffic.fill_ended(1000, whole=True)
+    traffic.fill_received(400)
+    traffic.fill_received(600)
+    traffic.fill_ended(whole=True)
     families = prometheus_text.read(render_traffic(traffic, ['co"rp', "silent"]))
     requests = families["yarddesk_requests_total"]
     assert requests.value(method="GET", status="2xx") == 2

@@ -33,6 +33,13 @@ class ThroughputLog:
         length = int(WINDOW_SECONDS / BUCKET_SECONDS)
         return tuple(seen.get(bucket, 0.0) for bucket in range(last - length + 1, last + 1))
 
+    def latest(self, now: float) -> float:
+        """Bytes a second over the last two buckets: the one that is under way may have just begun."""
+        recent = [
+            total / samples for bucket, total, samples in self._buckets if bucket >= int(now / BUCKET_SECONDS) - 1
+        ]
+        return sum(recent) / len(recent) if recent else 0.0
+
     def is_flat(self, now: float) -> bool:
         """Whether nothing moved within the window."""
         self._forget(int(now / BUCKET_SECONDS))

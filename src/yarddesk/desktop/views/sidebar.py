@@ -181,6 +181,9 @@ class Sidebar(QWidget):
     def show_throughput(self, values: tuple[float, ...]) -> None:
         self._foot.sparkline.show_values(values)
 
+    def show_fetching(self, layers: int, bytes_per_second: float) -> None:
+        self._foot.show_fetching(layers, bytes_per_second)
+
     def _on_toggle(self, button: QAbstractButton, checked: bool) -> None:
         if checked and isinstance(button, PageButton):
             self.page_chosen.emit(button.page.key)
@@ -192,15 +195,20 @@ class _Foot(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.sparkline = Sparkline()
+        self._fetching = ElidedLabel(colour="secondary", font=theme.font(step=-1))
+        self._fetching.hide()
+        self._narrow = False
         self._text = ElidedLabel(colour="secondary", font=theme.font(step=-1))
         self._bar = FillBar()
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(8, 0, 8, 0)
         self._column.setSpacing(8)
+        self._column.addWidget(self._fetching)
         self._column.addWidget(self.sparkline)
         self._column.addWidget(self._text)
         self._column.addWidget(self._bar)
         self._full = ""
+        self._fetches = False
 
     def show_usage(self, used: int, bound: int, stored: int) -> None:
         self._full = f"{words.size(used)} of {words.size(bound)}" if bound else f"{words.size(stored)} stored"
@@ -211,6 +219,18 @@ class _Foot(QWidget):
         self.setToolTip(words.tooltip(told))
         self.setAccessibleName(told)
 
+    def show_fetching(self, layers: int, bytes_per_second: float) -> None:
+        """What comes in from upstreams just now, if anything does."""
+        rate = words.rate(bytes_per_second)
+        self._fetching.set_text(f"Fetching · {rate}" if rate else "Fetching…")
+        told = f"{words.count(layers, 'layer')} on the way from upstreams"
+        self._fetching.setToolTip(words.tooltip(told))
+        self._fetching.setAccessibleName(f"{told}{f', at {rate}' if rate else ''}")
+        self._fetches = layers > 0
+        self._fetching.setVisible(self._fetches and not self._narrow)
+
     def set_narrow(self, narrow: bool) -> None:
+        self._narrow = narrow
+        self._fetching.setVisible(self._fetches and not narrow)
         self._column.setContentsMargins(0 if narrow else 8, 0, 0 if narrow else 8, 0)
         self._text.setVisible(not narrow)

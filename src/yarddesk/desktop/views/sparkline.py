@@ -31,7 +31,9 @@ class Sparkline(QWidget):
             now = words.rate(values[-1]) if values else ""
             self.setAccessibleDescription(f"now {now or 'nothing'}, at most {words.rate(max(values)) or 'nothing'}")
             self.setToolTip(
-                words.tooltip(f"Sent over the last two minutes, at most {words.rate(max(values)) or '0 B/s'}")
+                words.tooltip(
+                    f"Sent and fetched over the last two minutes, at most {words.rate(max(values)) or '0 B/s'}"
+                )
             )
             self.update()
 

@@ -198,7 +198,9 @@ class MainWindow(QMainWindow):
         self._show_throughput()
 
     def _show_throughput(self) -> None:
-        self.sidebar.show_throughput(self._bridge.throughput.values(time.monotonic()))
+        now, bridge = time.monotonic(), self._bridge
+        self.sidebar.show_throughput(bridge.throughput.values(now))
+        self.sidebar.show_fetching(bridge.core.traffic.fills, bridge.fetching.latest(now))
 
     def _on_storage(self) -> None:
         core = self._bridge.core
