@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.integration.faulty import PASSWORD, USER, Door, FaultyYard, build_small, faulty_yard
-from tests.peers.fault_proxy import FaultProxy
+from tests.integration.faulty import Door, FaultyYard, build_small, faulty_yard
 from tests.peers.faults import Fault, Portal
 from tests.peers.faults import Reply as AnswerOf
 from tests.peers.http_wire import Head
-from tests.peers.registry import DockerRegistry
 from tests.peers.steps import Step
 from tests.support.scripted import Reply, scripted
 from tests.support.waiting import until_async
 from yarddesk.sync.states import JobState
-
-
-@pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with FaultProxy() as proxy:
-        registry = DockerRegistry(tmp_path_factory.mktemp("portal"), users={USER: PASSWORD})
-        registry.start()
-        proxy.target = registry.host
-        try:
-            yield Door(registry, proxy)
-        finally:
-            registry.stop()
-
-
-@pytest.fixture
-def door(doors: Door) -> Iterator[Door]:
-    with doors.cleared():
-        yield doors
 
 
 def was_asked(yard: FaultyYard, door: Door, times: int) -> bool:

@@ -4,7 +4,6 @@ sent twice without need, the state and its words are right, no credential gets t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,32 +22,13 @@ from tests.integration.fault_table import (
     impossible,
 )
 from tests.integration.fault_verdicts import check_wait, check_words, limits_for, state_of
-from tests.integration.faulty import PASSWORD, USER, Door, FaultyYard, build_case, build_small, faulty_yard
-from tests.peers.fault_proxy import FaultProxy
+from tests.integration.faulty import Door, FaultyYard, build_case, build_small, faulty_yard
 from tests.peers.faults import Fault, FlippedByte, Held, LostAnswer, NetworkGone, Reply, Reset, Status
 from tests.peers.http_wire import Head
-from tests.peers.registry import DockerRegistry
 from tests.peers.steps import Step
 from tests.support.images import Graph
 from tests.support.waiting import until_async
 from yarddesk.sync.states import JobState
-
-
-@pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    registry = DockerRegistry(tmp_path_factory.mktemp("registry"), users={USER: PASSWORD})
-    registry.start()
-    try:
-        with FaultProxy(registry.host) as proxy:
-            yield Door(registry, proxy)
-    finally:
-        registry.stop()
-
-
-@pytest.fixture
-def door(doors: Door) -> Iterator[Door]:
-    with doors.cleared():
-        yield doors
 
 
 def test_what_is_impossible_is_so_for_a_reason() -> None:

@@ -3,15 +3,14 @@ refused or told too little, the words for one that was refused, and the end of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.fault_table import ANSWERED, FAULTS, SAID, Case, Ends, impossible
 from tests.integration.fault_verdicts import check_wait, check_words, limits_for, state_of
-from tests.integration.faulty import PASSWORD, USER, Door, FaultyYard, build_small, faulty_yard
-from tests.peers.fault_proxy import FaultProxy, Injection
+from tests.integration.faulty import Door, FaultyYard, build_small, faulty_yard
+from tests.peers.fault_proxy import Injection
 from tests.peers.faults import Bare, FlippedByte, NetworkGone, Status
 from tests.peers.registry import DockerRegistry
 from tests.peers.steps import Step
@@ -21,23 +20,6 @@ from yarddesk.sync.snapshot import UpstreamPart
 from yarddesk.sync.states import JobState
 
 CASES = [Case(step, fault) for step in ANSWERED for fault in FAULTS if not impossible(step, fault)]
-
-
-@pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    registry = DockerRegistry(tmp_path_factory.mktemp("registry"), users={USER: PASSWORD})
-    registry.start()
-    try:
-        with FaultProxy(registry.host) as proxy:
-            yield Door(registry, proxy)
-    finally:
-        registry.stop()
-
-
-@pytest.fixture
-def door(doors: Door) -> Iterator[Door]:
-    with doors.cleared():
-        yield doors
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)

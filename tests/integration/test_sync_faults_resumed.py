@@ -86,12 +86,6 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         central.terminate()
 
 
-@pytest.fixture
-def door(doors: Door) -> Iterator[Door]:
-    with doors.cleared():
-        yield doors
-
-
 CASES = [Case(step, fault) for step in STEPS for fault in FAULTS if not impossible(step, fault)]
 
 

@@ -77,12 +77,6 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         tokens.stop()
 
 
-@pytest.fixture
-def door(doors: Door) -> Iterator[Door]:
-    with doors.cleared():
-        yield doors
-
-
 @pytest.mark.parametrize(("fault", "ends"), AT_THE_TOKEN_SERVER, ids=lambda value: getattr(value, "title", None))
 async def test_a_fault_at_the_token_server(tmp_path: Path, door: Door, fault: Fault, ends: Ends) -> None:
     repository = f"token/{fault.title}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,14 +27,6 @@ BANDWIDTH = SyncSettings(bandwidth=4_000_000)
 TARGETS = pytest.mark.parametrize(
     "target", [None, "corp", "team/app:v1", "team/app"], ids=["all", "upstream", "image", "repository"]
 )
-
-
-@pytest.fixture(scope="module")
-def yarddesk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[YarddeskProcess]:
-    process = YarddeskProcess(tmp_path_factory.mktemp("central"), config="upstreams: []\n")
-    process.start()
-    yield process
-    process.terminate()
 
 
 @asynccontextmanager

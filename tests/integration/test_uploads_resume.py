@@ -29,14 +29,6 @@ CUTS = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def yarddesk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[YarddeskProcess]:
-    process = YarddeskProcess(tmp_path_factory.mktemp("central"), config="upstreams: []\n")
-    process.start()
-    yield process
-    process.terminate()
-
-
-@pytest.fixture(scope="module")
 def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
     registry = DockerRegistry(tmp_path_factory.mktemp("registry"))
     registry.start()
