@@ -70,12 +70,13 @@ class _Compose:
         self._seen.add(place)
         variables = {**_dotenv(place.parent, self._environ), **self._environ}
         for name, service in _mapping(document.get("services")).items():
-            if not isinstance(service, dict) or service.get("build") is not None:
+            if not isinstance(service, dict):
                 continue
             try:
-                image = _image_of(document, str(name), place, variables, 0)
-                if image:
-                    self._found.images[interpolate(image, variables)] = None
+                image = "" if service.get("build") is not None else _image_of(document, str(name), place, variables, 0)
+                for named in (image, *_mounted(service)):
+                    if named:
+                        self._found.images[interpolate(named, variables)] = None
             except YarddeskError as error:
                 self._found.unclear.append(f"{place.name}: service {name}: {error}")
         for included in _list(document.get("include")):
@@ -90,6 +91,14 @@ class _Compose:
                     self.take(_mapping(document), file)
             except YarddeskError as error:
                 self._found.unclear.append(f"{place.name}: include {path}: {error}")
+
+
+def _mounted(service: dict[str, Any]) -> Iterator[str]:
+    """The images that it has as volumes."""
+    for volume in map(_mapping, _list(service.get(_VOLUMES))):
+        source = volume.get("source")
+        if volume.get("type") == "image" and isinstance(source, str):
+            yield source
 
 
 def _image_of(document: dict[str, Any], name: str, place: Path, variables: Mapping[str, str], depth: int) -> str:

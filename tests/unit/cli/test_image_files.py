@@ -37,13 +37,14 @@ services:
     image: "ghcr.io/org/worker@sha256:0000000000000000000000000000000000000000000000000000000000000000"
   db: {image: postgres:17, profiles: [tools]}
   again: {image: postgres:17}
-  built: {build: ., image: local/built}
+  built: {build: ., image: local/built, volumes: ["x:/x", {type: image, source: "ghcr.io/org/files:1", target: /files}]}
   none: {command: ["true"]}
 """
     assert named(tmp_path, text) == [
         "ghcr.io/org/base:1",
         f"ghcr.io/org/worker@sha256:{'0' * 64}",
         "postgres:17",
+        "ghcr.io/org/files:1",
     ]
 
 
