@@ -78,7 +78,7 @@ def test_the_metrics_tell_what_passed_and_how_the_upstream_answered(make_yarddes
             and now["yarddesk_cache_lookups_total"].value(kind="blob", result="miss") == 3
             and now["yarddesk_cache_lookups_total"].value(kind="manifest", result="miss") >= 1
             and now["yarddesk_upstream_seconds"].value("_count", upstream="hub") >= 4
-            and now["yarddesk_fills"].value() == 0
+            and now["yarddesk_fills_running"].value() == 0
         )
 
     until(cold, 10, "a cold pull is counted")

@@ -49,6 +49,8 @@ def read(text: str) -> dict[str, Family]:
             _sample(family, line)
     for each in families.values():
         _check(each)
+        # OpenMetrics calls a counter by its name without the end.
+        assert f"{each.name}_total" not in families, f"{each.name} is two families to some readers"
     return families
 
 

@@ -37,7 +37,7 @@ def render_traffic(traffic: Traffic, upstreams: Sequence[str]) -> str:
         "Manifests and blobs that were asked for, by what came of it.",
         by_two("kind", "result", traffic.lookups),
     )
-    text.gauge("yarddesk_fills", "Blobs that are coming in just now.", single(traffic.fills))
+    text.gauge("yarddesk_fills_running", "Blobs that are coming in just now.", single(traffic.fills))
     text.counter(
         "yarddesk_fills_total",
         "Blobs that came in through an upstream, and those that did not.",

@@ -48,7 +48,7 @@ def test_what_is_told_is_read_strictly_and_names_upstreams_of_the_settings_alone
     assert families["yarddesk_sent_bytes_total"].value(source="upstream") == 500
     assert families["yarddesk_cache_lookups_total"].value(kind="blob", result="miss") == 1
     assert families["yarddesk_cache_lookups_total"].value(kind="manifest", result="stale") == 1
-    assert families["yarddesk_fills"].value() == 1
+    assert families["yarddesk_fills_running"].value() == 1
     assert families["yarddesk_fills_total"].value(outcome="done") == 1
     took = families["yarddesk_upstream_seconds"]
     assert took.value("_bucket", upstream='co"rp', le="0.005") == 1
