@@ -7,6 +7,11 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 
+def rfc3339(moment: datetime, timespec: str = "auto") -> str:
+    """As files and answers have a time: in UTC, with a Z. `timespec` is that of datetime.isoformat."""
+    return moment.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
 class Clock(Protocol):
     """`now` can be set back by a person or the network; `monotonic` can't, and may stand still while the machine sleeps."""
 

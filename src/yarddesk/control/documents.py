@@ -3,10 +3,11 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from yarddesk import __version__
+from yarddesk.content.clock import rfc3339
 from yarddesk.content.pull_through import PullHealth
 from yarddesk.control.event_log import Happened
 from yarddesk.control.surface import ControlSurface
@@ -18,8 +19,7 @@ _INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def timestamp(moment: datetime | None) -> str | None:
-    """RFC 3339, in UTC."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+    return rfc3339(moment, "milliseconds") if moment else None
 
 
 def status_document(

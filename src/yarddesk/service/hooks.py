@@ -13,12 +13,12 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from yarddesk.content.clock import Clock, SystemClock
+from yarddesk.content.clock import Clock, SystemClock, rfc3339
 from yarddesk.content.credentials import Secret
 from yarddesk.content.listener import Arrival
 from yarddesk.errors import YarddeskError
@@ -221,7 +221,7 @@ def _document(arrival: Arrival) -> Document:
     return {
         "id": str(uuid.uuid4()),
         "event": "image_synced",
-        "at": arrival.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "at": rfc3339(arrival.at, "milliseconds"),
         "image": str(ImageReference(arrival.repository, arrival.reference)),
         "repository": arrival.repository,
         "reference": arrival.reference,

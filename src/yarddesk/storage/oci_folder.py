@@ -32,9 +32,9 @@ from yarddesk.storage.durable import (
     sync_file,
     sync_folder,
     write_all,
-    write_durably,
 )
 from yarddesk.storage.oci_words import TEMPORARY_PREFIX, in_words_of_layout, open_locked
+from yarddesk.storage.temporaries import place_content
 from yarddesk.storage.tree import Tree
 
 _AT_ONCE: Final = 4
@@ -133,7 +133,7 @@ class WritableFolder(LayoutFolder):
     def save(self, index: bytes) -> None:
         with in_words_of_layout(self.place):
             self._tree.make((BLOBS,))
-            self._place(index, INDEX_FILE)
+            place_content(self._tree, index, (), INDEX_FILE, by=())
 
     def _make(self) -> None:
         if not os.path.isdir(self.place):
@@ -147,15 +147,6 @@ class WritableFolder(LayoutFolder):
             raise InvalidLayout(
                 f"{self.place} is not empty, and no image layout.", hint="Name a folder that is empty, or not there."
             )
-
-    def _place(self, content: bytes, name: str) -> None:
-        temporary = self._new_name()
-        write_durably(temporary, content)
-        try:
-            self._tree.place(temporary, (), name)
-        except BaseException:
-            remove_if_there(temporary)
-            raise
 
     def _new_name(self) -> str:
         return self._tree.join((), f"{TEMPORARY_PREFIX}{uuid.uuid4()}")

@@ -9,11 +9,20 @@ from yarddesk.storage.tree import Tree
 
 
 def place_content(
-    tree: Tree, content: bytes, parts: Parts, name: str, *, counted: bool = False, sync: bool = True
+    tree: Tree,
+    content: bytes,
+    parts: Parts,
+    name: str,
+    *,
+    by: Parts = (UPLOADS,),
+    counted: bool = False,
+    sync: bool = True,
 ) -> None:
-    """Have these bytes under a name below DATA, whole or not at all, durable on return (as `Tree.place` has it). Blocks."""
-    # In uploads/, which is on the same file system and swept at the start.
-    temporary = os.path.join(tree.make((UPLOADS,)), f"{TEMPORARY_PREFIX}{uuid.uuid4()}")
+    """Have these bytes under a name below the tree, whole or not at all, durable on return (as `Tree.place` has it). Blocks.
+
+    They come by way of a folder on the same file system, of which somebody sweeps what a run that was cut off left.
+    """
+    temporary = os.path.join(tree.make(by), f"{TEMPORARY_PREFIX}{uuid.uuid4()}")
     write_durably(temporary, content)
     try:
         tree.place(temporary, parts, name, counted=counted, sync=sync)

@@ -5,10 +5,11 @@ import json
 import logging
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from yarddesk.content.clock import rfc3339
 from yarddesk.content.threads import in_thread, to_the_end
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
@@ -132,7 +133,7 @@ class History:
 
 def _document(entry: HistoryEntry) -> dict[str, Any]:
     return {
-        "at": entry.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "at": rfc3339(entry.at),
         "repository": entry.repository,
         "reference": entry.reference,
         "digest": entry.digest,
