@@ -2,25 +2,22 @@
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from yarddesk.desktop.bridge import Bridge
 from yarddesk.desktop.tasks import Tasks
+from yarddesk.desktop.views.cards_page import CardsPage
 from yarddesk.desktop.views.engine_card import EngineCard
-from yarddesk.desktop.views.parts import Button, page_head, paragraph
+from yarddesk.desktop.views.parts import Button, paragraph
 from yarddesk.engines.model import ContainerEngine, EngineStatus, Plan, Proof, SetupState, Undone
 from yarddesk.errors import YarddeskError
 
 
-class SetupPage(QScrollArea):
+class SetupPage(CardsPage):
     """Asks the engines when it is shown; what a card asks for runs as a task, one at a time for each engine."""
 
     def __init__(self, bridge: Bridge, tasks: Tasks, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("page")
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._core = bridge.core
         self._tasks = tasks
         self.cards: dict[str, EngineCard] = {}
@@ -33,20 +30,14 @@ class SetupPage(QScrollArea):
         self.absent_button.setCheckable(True)
         self.absent_button.toggled.connect(self._show_absent)
         self._absent_text = paragraph()
-        content = QWidget()
-        content.setObjectName("cards")
-        column = QVBoxLayout(content)
-        column.setContentsMargins(20, 12, 20, 20)
-        column.setSpacing(12)
-        column.addLayout(page_head("Set up", "let your container engines push here", self.check_button))
-        column.addWidget(self._looking)
-        self._cards = QVBoxLayout()
-        self._cards.setSpacing(12)
-        column.addLayout(self._cards)
-        column.addWidget(self.absent_button, 0, Qt.AlignmentFlag.AlignLeft)
-        column.addWidget(self._absent_text)
-        column.addStretch(1)
-        self.setWidget(content)
+        column = self._lay_out(
+            "Set up",
+            "let your container engines push here",
+            self.check_button,
+            above=[self._looking],
+            below=[self.absent_button, self._absent_text],
+        )
+        column.setAlignment(self.absent_button, Qt.AlignmentFlag.AlignLeft)
         self._show_absent()
 
     def showEvent(self, event: QShowEvent) -> None:
@@ -107,9 +98,7 @@ class SetupPage(QScrollArea):
     def _remove(self, key: str) -> None:
         card = self.cards.pop(key, None)
         if card is not None:
-            self._cards.removeWidget(card)
-            card.hide()
-            card.deleteLater()
+            self._drop(card)
 
     def _engine(self, key: str) -> ContainerEngine:
         return next(engine for engine in self._core.engines if engine.key == key)

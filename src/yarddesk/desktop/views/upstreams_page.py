@@ -2,13 +2,14 @@
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from yarddesk.content.pull_through import PullHealth
 from yarddesk.desktop import words
 from yarddesk.desktop.actions import Actions
 from yarddesk.desktop.bridge import Bridge
-from yarddesk.desktop.views.parts import Button, ElidedLabel, GlyphLabel, give_role, label, page_head, paragraph
+from yarddesk.desktop.views.cards_page import CardsPage
+from yarddesk.desktop.views.parts import Button, ElidedLabel, GlyphLabel, give_role, label, paragraph
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.sync.snapshot import SyncSnapshot, UpstreamHealth
 
@@ -22,7 +23,7 @@ _STATES: dict[str, tuple[str, str, str]] = {
 }
 
 
-class UpstreamsPage(QScrollArea):
+class UpstreamsPage(CardsPage):
     """What is asked for goes out as signals that carry an upstream's name."""
 
     sign_in_wanted = Signal(str, str)
@@ -31,28 +32,13 @@ class UpstreamsPage(QScrollArea):
 
     def __init__(self, bridge: Bridge, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("page")
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._bridge = bridge
         self._actions = actions
         self.cards: dict[str, UpstreamCard] = {}
         self.add_button = Button("Add upstream…")
         self.add_button.clicked.connect(actions.add_upstream.trigger)
         self._none = paragraph("There are no upstreams: everything stays here.")
-        content = QWidget()
-        content.setObjectName("cards")
-        column = QVBoxLayout(content)
-        column.setContentsMargins(20, 12, 20, 20)
-        column.setSpacing(12)
-        column.addLayout(page_head("Upstreams", "registries that this one syncs with", self.add_button))
-        self._cards = QVBoxLayout()
-        self._cards.setSpacing(12)
-        column.addLayout(self._cards)
-        column.addWidget(self._none)
-        column.addStretch(1)
-        self.setWidget(content)
+        self._lay_out("Upstreams", "registries that this one syncs with", self.add_button, below=[self._none])
         bridge.upstreams_changed.connect(self._fill)
         bridge.snapshot_changed.connect(self._on_snapshot)
         self._fill()
@@ -63,9 +49,7 @@ class UpstreamsPage(QScrollArea):
         wanted = {upstream.name: upstream for upstream in upstreams}
         for name, card in tuple(self.cards.items()):
             if wanted.get(name) != card.upstream:
-                self._cards.removeWidget(card)
-                card.hide()
-                card.deleteLater()
+                self._drop(card)
                 del self.cards[name]
         for position, upstream in enumerate(upstreams):
             card = self.cards.get(upstream.name) or self._make(upstream)
