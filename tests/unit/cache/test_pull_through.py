@@ -17,6 +17,7 @@ from tests.support.images import Image, build_image
 from tests.support.waiting import until_async
 from yarddesk.cache import asking
 from yarddesk.cache.blobs import Naming
+from yarddesk.cache.lifetimes import Lifetimes
 from yarddesk.cache.pull_through import CachedPulls
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import (
@@ -480,6 +481,17 @@ async def test_offline_only_what_is_here_is_served(cache: Cache) -> None:
     with pytest.raises(UpstreamNotAsked):
         await cache.pulls.fetch_manifest(REPOSITORY, Tag.parse("v2"))
     assert not cache.upstream.asked
+
+
+@pytest.mark.parametrize(("tag", "seconds"), [("v1", 1), ("v1.2", 2), ("v3", 3), ("latest", 4), ("v1.20", 5)])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_lifetime_is_that_of_the_pattern_that_says_most_in_whatever_order(
+    tag: str, seconds: int, backwards: bool
+) -> None:
+    patterns = ("*", 4), ("v*", 3), ("v1.*", 2), ("v1", 1), ("v1.[0-9]0", 5)
+    ttl = tuple((pattern, timedelta(seconds=each)) for pattern, each in (reversed(patterns) if backwards else patterns))
+    upstream = UpstreamSettings(registry="registry.corp", name="corp", manifest_ttl=ttl)
+    assert Lifetimes(Settings(Path(), upstreams=(upstream,))).seconds("corp", Tag.parse(tag)) == seconds
 
 
 async def test_a_tag_may_have_a_lifetime_of_its_own(cache: Cache) -> None:
