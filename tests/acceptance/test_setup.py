@@ -92,8 +92,7 @@ def test_docker_is_set_up_proved_and_put_back_to_the_byte(
     if text is None:
         config.unlink()
     else:
-        config.write_text(text, encoding="utf-8", newline="")
-        own_dockerd.reload()
+        own_dockerd.configure(text)
     content = None if text is None else config.read_bytes()
     before = registries_of(own_dockerd)
     setup = docker_setup(serve, own_dockerd)
@@ -141,8 +140,7 @@ def test_docker_is_set_up_proved_and_put_back_to_the_byte(
 
 @pytest.mark.xdist_group("dockerd")
 def test_what_cannot_be_proved_is_put_back(serve: YarddeskProcess, own_dockerd: Dockerd) -> None:
-    own_dockerd.config_file.write_text(DAEMON_JSON, encoding="utf-8")
-    own_dockerd.reload()
+    own_dockerd.configure(DAEMON_JSON)
     before = registries_of(own_dockerd)
     full = serve.data_dir / "manifests"
     full.rmdir()

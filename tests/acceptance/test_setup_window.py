@@ -90,8 +90,7 @@ def test_docker_is_set_up_at_a_click_proved_and_put_back_to_the_byte(
     text: str,
 ) -> None:
     config = own_dockerd.config_file
-    config.write_text(text, encoding="utf-8")
-    own_dockerd.reload()
+    own_dockerd.configure(text)
     page.click("push button", "Look again")
     before = registries_of(own_dockerd)
     diff = page.expect(f"+++ {config}", within=DOCKER)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.bounds import Bound
-from tests.bench.servers import Server
+from tests.bench.servers import CONFIG_SYNCING, Server
 from tests.peers.registry import DockerRegistry
 from tests.peers.yarddesk import YarddeskProcess
 from tests.support.images import build_image
@@ -26,13 +26,6 @@ REPOSITORY = "bench/waiting"
 REQUESTS_A_SECOND = 20.0
 CPU_SHARE = 0.01
 
-_CONFIG = """\
-upstreams:
-  - registry: {host}
-    push: true
-    auth: {{type: anonymous}}
-    tls: {{plain_http: true}}
-"""
 _SETTLE_SECONDS = 2.0
 """At most; as long as is watched, where that is less."""
 
@@ -99,7 +92,7 @@ def measure_outage(folder: Path, *, jobs: int, seconds: float) -> Outage:
         registry = DockerRegistry(folder / "registry")
         stack.callback(registry.stop)
         registry.start()
-        yard = YarddeskProcess(folder / "yard", config=_CONFIG.format(host=registry.host))
+        yard = YarddeskProcess(folder / "yard", config=CONFIG_SYNCING.format(host=registry.host))
         stack.callback(yard.kill)
         yard.start()
         yard.push(REPOSITORY, "synced", image)

@@ -29,6 +29,13 @@ _ROOT = Path(__file__).parents[2]
 
 # Nothing of ours is to look for a registry elsewhere while it is measured.
 CONFIG = "upstreams: []\n"
+CONFIG_SYNCING = """\
+upstreams:
+  - registry: {host}
+    push: true
+    auth: {{type: anonymous}}
+    tls: {{plain_http: true}}
+"""
 CONFIG_AWAY = """\
 upstreams:
   - registry: 127.0.0.1:{port}

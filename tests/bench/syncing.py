@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench.bounds import Bound
-from tests.bench.servers import Server
+from tests.bench.servers import CONFIG_SYNCING, Server
 from tests.bench.settling import settle
 from tests.peers.engines import Skopeo
 from tests.peers.registry import DockerRegistry
@@ -27,13 +27,6 @@ REPOSITORY = "bench/synced"
 WHOLE, CHANGED = "sync", "sync, one layer changed"
 AT_MOST_OF_SKOPEO = {WHOLE: 0.8, CHANGED: 0.3}
 
-_CONFIG = """\
-upstreams:
-  - registry: {host}
-    push: true
-    auth: {{type: anonymous}}
-    tls: {{plain_http: true}}
-"""
 _LONGEST_SECONDS = 300.0
 
 
@@ -109,7 +102,7 @@ def _fresh(folder: Path, measures: list[str]) -> Iterator[tuple[YarddeskProcess,
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         upstream, *others = (_registry(folder / f"registry-{number}", stack) for number in range(1 + len(measures)))
-        yard = YarddeskProcess(folder / "yard", config=_CONFIG.format(host=upstream.host))
+        yard = YarddeskProcess(folder / "yard", config=CONFIG_SYNCING.format(host=upstream.host))
         stack.callback(yard.kill)
         yard.start()
         yield yard, dict(zip(measures, others, strict=True)), Skopeo(folder / "skopeo")

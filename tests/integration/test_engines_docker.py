@@ -65,8 +65,7 @@ async def test_docker_is_set_up_proved_and_put_back_to_the_byte(
     if text is None:
         config.unlink()
     else:
-        config.write_text(text, encoding="utf-8", newline="")
-        own_dockerd.reload()
+        own_dockerd.configure(text)
     before = registries(own_dockerd)
     engine, address = engine_of(own_dockerd), address_of(docker_registry)
     status = await engine.status(address)
@@ -132,8 +131,7 @@ async def test_a_person_pushes_and_pulls_after_the_set_up(
 async def test_a_set_up_that_cannot_be_proved_is_rolled_back(
     own_dockerd: Dockerd, docker_registry: DockerRegistry
 ) -> None:
-    own_dockerd.config_file.write_text(DAEMON_JSON, encoding="utf-8")
-    own_dockerd.reload()
+    own_dockerd.configure(DAEMON_JSON)
     before = registries(own_dockerd)
     docker_registry.stop()
     engine, address = engine_of(own_dockerd), address_of(docker_registry)
@@ -286,8 +284,7 @@ def run_as_nobody(daemon: Dockerd, folder: Path, registry: DockerRegistry, *elev
 async def test_a_user_without_rights_sets_up_once_root_is_granted(
     own_dockerd: Dockerd, docker_registry: DockerRegistry, of_nobody: Path
 ) -> None:
-    own_dockerd.config_file.write_text(DAEMON_JSON, encoding="utf-8")
-    own_dockerd.reload()
+    own_dockerd.configure(DAEMON_JSON)
     before = registries(own_dockerd)
     # In place of pkexec, which asks a person: a setuid program that grants at once.
     granting = of_nobody / "grant"

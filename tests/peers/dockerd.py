@@ -65,6 +65,11 @@ class Dockerd:
     def stop(self) -> None:
         self._program.stop(deadline_seconds=30)
 
+    def configure(self, text: str) -> None:
+        """Have that in its configuration, read."""
+        self.config_file.write_text(text, encoding="utf-8", newline="")
+        self.reload()
+
     def reload(self) -> None:
         """SIGHUP, and back when the configuration was read again."""
         before = self._program.output().count("Reloaded configuration")

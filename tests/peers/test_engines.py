@@ -31,8 +31,7 @@ def test_docker_pushes_and_pulls(docker: Docker, docker_registry: DockerRegistry
 
 @pytest.mark.xdist_group("dockerd")
 def test_dockerd_reads_its_configuration_again(own_dockerd: Dockerd, tmp_path: Path) -> None:
-    own_dockerd.config_file.write_text('{"registry-mirrors": ["http://127.0.0.1:9/"]}', encoding="utf-8")
-    own_dockerd.reload()
+    own_dockerd.configure('{"registry-mirrors": ["http://127.0.0.1:9/"]}')
     info = own_dockerd.client(tmp_path).run("info", "--format", "{{json .RegistryConfig.Mirrors}}").stdout
     assert "http://127.0.0.1:9/" in info
 

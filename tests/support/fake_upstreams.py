@@ -134,6 +134,22 @@ class FakeUpstream:
             return None
 
 
+@dataclass
+class AskedAtOnce(FakeUpstream):
+    """Counts how many blobs it's asked for at once; an answer takes `answer_seconds`."""
+
+    answer_seconds: float = 0
+    asking: int = 0
+    most_asking: int = 0
+
+    async def stop_at(self, what: str) -> None:
+        if what == "exists":
+            self.asking += 1
+            self.most_asking = max(self.most_asking, self.asking)
+            await asyncio.sleep(self.answer_seconds)
+            self.asking -= 1
+
+
 class FakeRepository:
     """content.target.MountingTarget and content.upstream.UpstreamRepository."""
 

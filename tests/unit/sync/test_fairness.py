@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.fake_upstreams import FakeUpstream
+from tests.support.fake_upstreams import AskedAtOnce, FakeUpstream
 from tests.support.images import build_image
 from tests.unit.sync.yard import running, settle
 from yarddesk.settings.model import SyncSettings
@@ -95,25 +95,14 @@ async def test_what_was_moved_up_gets_the_next_slot() -> None:
 
 
 async def test_many_images_are_looked_at_with_few_questions_at_once(tmp_path: Path) -> None:
-    asking = most = 0
-
-    class Upstream(FakeUpstream):
-        async def stop_at(self, what: str) -> None:
-            nonlocal asking, most
-            if what == "exists":
-                asking += 1
-                most = max(most, asking)
-                await asyncio.sleep(0.001)
-                asking -= 1
-
-    upstream = Upstream()
+    upstream = AskedAtOnce(answer_seconds=0.001)
     async with running(tmp_path, upstreams=[upstream], sync=SyncSettings(concurrency=4)) as yard:
         await yard.service.pause()
         for number in range(12):
             await yard.push(build_image(f"{number}", [10] * 10), f"v{number}")
         await yard.service.resume()
         await yard.until_empty()
-    assert 8 < most <= QUESTIONS_AT_ONCE
+    assert 8 < upstream.most_asking <= QUESTIONS_AT_ONCE
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_upstreams import FakeUpstream
+from tests.support.fake_upstreams import AskedAtOnce, FakeUpstream
 from tests.support.images import Content, Graph, Image, build_image, build_index, manifest_of
 from tests.unit.sync.yard import REPOSITORY, Yard, running, settle
 from yarddesk.content.upstream import UpstreamTrouble
@@ -180,25 +180,15 @@ async def test_a_pause_ends_the_questions(tmp_path: Path) -> None:
 
 
 async def test_it_asks_one_thing_at_a_time_and_only_the_first_in_line(tmp_path: Path) -> None:
-    asking = most = 0
-
-    class Upstream(FakeUpstream):
-        async def stop_at(self, what: str) -> None:
-            nonlocal asking, most
-            if what == "exists":
-                asking += 1
-                most = max(most, asking)
-                await asyncio.sleep(0)
-                asking -= 1
-
+    upstream = AskedAtOnce()
     images = [build_image(f"{number}", [10]) for number in range(AHEAD + 5)]
-    async with busy(tmp_path, Upstream()) as yard:
-        most = 0
+    async with busy(tmp_path, upstream) as yard:
+        upstream.most_asking = 0
         for number, image in enumerate(images):
             await yard.push(image, f"v{number}")
         await planned(yard, f"team/app:v{AHEAD - 1}")
         await settle()
-        assert most == 1
+        assert upstream.most_asking == 1
         plans = [yard.part(f"team/app:v{number}").plan is not None for number in range(len(images))]
         assert plans == [True] * AHEAD + [False] * 5
 
