@@ -17,9 +17,9 @@ class YarddeskError(Exception):
 
     def __str__(self) -> str:
         *before, last = [part for part in (self.title, self.message, self.hint) if part] or [""]
-        return " ".join([*map(_ended, before), last])
+        return " ".join([*map(ended, before), last])
 
 
-def _ended(part: str) -> str:
+def ended(part: str) -> str:
     """What others (a registry, a system) say is seldom a sentence, and more follows."""
     return part if part.rstrip(")”\"'")[-1:] in ".!?…:;," else f"{part}."

@@ -25,13 +25,13 @@ class ControlError(YarddeskError):
 class ControlClient:
     """Speaks to the instance that runs on `data_dir`. Raises NoInstance or ControlError."""
 
-    def __init__(self, data_dir: Path, certfile: str = "") -> None:
+    def __init__(self, data_dir: Path, certfile: str = "", *, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         self._data_dir = data_dir
         self.instance: Instance = find_instance(data_dir)
         self._http = httpx.Client(
             base_url=_reachable(self.instance.url),
             headers={"Authorization": f"Bearer {self.instance.token.reveal()}"},
-            timeout=_TIMEOUT_SECONDS,
+            timeout=timeout_seconds,
             trust_env=False,
             verify=_trust(certfile) if self.instance.url.startswith("https:") else False,
         )
@@ -47,6 +47,10 @@ class ControlClient:
     def get(self, name: str, **parameters: str | int) -> dict[str, Any]:
         """GET `/api/v1/NAME`."""
         return self._ask("GET", name, params=parameters)
+
+    def metrics(self) -> str:
+        """GET `/metrics`."""
+        return self._answer("GET", "/metrics").text
 
     def post(self, name: str, **body: object) -> dict[str, Any]:
         """POST `/api/v1/NAME` with what is not None of `body`."""
@@ -72,14 +76,7 @@ class ControlClient:
             raise ControlError(f"{self.instance.url} answers, but not as yarddesk does.") from error
 
     def _ask(self, method: str, name: str, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's own arguments
-        try:
-            answer = self._http.request(method, f"/api/v1/{name}", **request)
-        except httpx.ConnectError as error:
-            raise NoInstance(self._data_dir) from error
-        except httpx.TimeoutException as error:
-            raise ControlError("yarddesk runs but does not answer.", type(error).__name__) from error
-        except httpx.HTTPError as error:
-            raise ControlError(_ENDED, type(error).__name__) from error
+        answer = self._answer(method, f"/api/v1/{name}", **request)
         try:
             document = answer.json()
         except ValueError as error:
@@ -88,6 +85,16 @@ class ControlClient:
             raise ControlError(_refusal(answer))
         assert isinstance(document, dict)
         return document
+
+    def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own arguments
+        try:
+            return self._http.request(method, path, **request)
+        except httpx.ConnectError as error:
+            raise NoInstance(self._data_dir) from error
+        except httpx.TimeoutException as error:
+            raise ControlError("yarddesk runs but does not answer.", type(error).__name__) from error
+        except httpx.HTTPError as error:
+            raise ControlError(_ENDED, type(error).__name__) from error
 
 
 def _refusal(answer: httpx.Response) -> str:

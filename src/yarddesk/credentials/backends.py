@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 UNLOCK_SECONDS: Final = 8.0
 """How long a person has for the keychain's own prompt, in seconds; less than the time limit for the whole call."""
 
+
+class NoKeychain(CredentialUnavailable):
+    """This machine has none that could be used, as servers and containers don't."""
+
+
+_WORDS: Final = {
+    "keyring.backends.macOS": "macOS Keychain",
+    "keyring.backends.Windows": "Windows Credential Locker",
+    "keyring.backends.SecretService": "Secret Service (GNOME Keyring, KeePassXC and others)",
+    "keyring.backends.kwallet": "KWallet",
+}
 _LINUX: Final = (("keyring.backends.SecretService", "Keyring"), ("keyring.backends.kwallet", "DBusKeyring"))
 _REFUSED: Final = ("keyring.backends.null", "keyring.backends.fail", "keyrings.alt.", "sagecipher.")
 _CONFIGURED: Final = "PYTHON_KEYRING_BACKEND"
@@ -41,12 +52,18 @@ def open_keychain(environ: Mapping[str, str] | None = None, platform: str = sys.
             return _made(module, name)
         except CredentialUnavailable as error:
             reasons.append(error.message)
-    raise CredentialUnavailable(
+    raise NoKeychain(
         "There is no keychain on this machine.",
         reasons[0],
         hint="Start gnome-keyring or KWallet in your session; on a server, use `docker login` with a credential helper, "
         "or upstreams[].auth with ${VARIABLES}.",
     )
+
+
+def name_of(backend: "KeyringBackend") -> str:
+    """What people call a back-end."""
+    module = next(each.__module__ for each in type(backend).__mro__ if each.__module__ != __name__)
+    return _WORDS.get(module, module)
 
 
 def _configured(named: str) -> "KeyringBackend":

@@ -27,6 +27,11 @@ class CredentialChain:
         self._others = tuple(others)
 
     async def get(self, registry: str) -> Credential | None:
+        found = await self.find(registry)
+        return found[0] if found is not None else None
+
+    async def find(self, registry: str) -> tuple[Credential, CredentialSource] | None:
+        """As `get`, with the place that gave it."""
         unavailable: CredentialUnavailable | None = None
         for source in (self._keychain, *self._others):
             try:
@@ -36,7 +41,7 @@ class CredentialChain:
                 unavailable = unavailable or error
                 continue
             if credential is not None:
-                return credential
+                return credential, source
         if unavailable is not None:
             raise unavailable
         return None

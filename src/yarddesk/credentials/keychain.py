@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from yarddesk.content.credentials import Credential, CredentialUnavailable
 from yarddesk.content.registry_host import registry_key
-from yarddesk.credentials.backends import open_keychain
+from yarddesk.credentials.backends import name_of, open_keychain
 from yarddesk.credentials.secret_text import from_text, parts_of, to_parts
 from yarddesk.credentials.worker import PatientThread
 
@@ -47,9 +47,9 @@ class KeychainStore:
         service = _service(registry)
         return await self._run(lambda backend: _remove(backend, service))
 
-    async def check(self) -> None:
-        """Whether it can be used. Raises CredentialUnavailable."""
-        await self._run(lambda backend: backend.get_password("yarddesk:check", _ACCOUNT))
+    async def check(self) -> str:
+        """Ask for an entry that nobody makes: what people call this keychain. Raises CredentialUnavailable."""
+        return await self._run(_asked)
 
     def close(self) -> None:
         """End the thread."""
@@ -91,6 +91,11 @@ def _unusable(error: Exception) -> CredentialUnavailable:
 
 def _service(registry: str) -> str:
     return f"yarddesk:{registry_key(registry)}"
+
+
+def _asked(backend: "KeyringBackend") -> str:
+    backend.get_password("yarddesk:check", _ACCOUNT)
+    return name_of(backend)
 
 
 def _read(backend: "KeyringBackend", service: str) -> Credential | None:

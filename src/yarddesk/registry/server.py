@@ -31,6 +31,23 @@ class TlsUnusable(YarddeskError):
     """The certificate or its key can't be used."""
 
 
+def check_certificate(certfile: str, keyfile: str) -> None:
+    """Raises TlsUnusable where a server could not start with these. Blocking."""
+    try:
+        # Where the key has a password nobody is to be asked for it at the terminal: the server has nobody to ask.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile or None, password=str)
+    except (OSError, ssl.SSLError) as error:
+        raise _unusable(certfile, error) from error
+
+
+def _unusable(certfile: str, error: Exception) -> TlsUnusable:
+    return TlsUnusable(
+        f"{certfile} and its key can't be used for TLS.",
+        str(error),
+        hint="Look at server.certfile and server.keyfile: PEM files, the key without a password.",
+    )
+
+
 class EmbeddedServer:
     """Serves `app` on the running loop, whichever that is, from `start` to `stop`; also an asynchronous context manager.
 
@@ -175,11 +192,7 @@ class EmbeddedServer:
         try:
             config.load()
         except (OSError, ssl.SSLError) as error:
-            raise TlsUnusable(
-                f"{self._certfile} and its key can't be used for TLS.",
-                str(error),
-                hint="Look at server.certfile and server.keyfile: PEM files, the key without a password.",
-            ) from error
+            raise _unusable(self._certfile, error) from error
         return config
 
     def _url(self, host: str) -> str:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,9 @@ _NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTO
 
 
 class PortTaken(YarddeskError):
-    """Another program listens on the port."""
+    """Another program listens on the port: process id and name of the `holder`, where the system lets us know."""
+
+    holder: tuple[int, str] | None = None
 
 
 class CannotBind(YarddeskError):
@@ -38,11 +41,26 @@ def bind(host: str, port: int) -> list[socket.socket]:
     addresses = _addresses(host)
     for _ in range(_PORTS_TRIED if port == 0 else 1):
         try:
-            return _bind_all(addresses, port)
+            sockets, missing = _bind_all(addresses, port)
         except PortTaken:
             if port:
                 raise
+            continue
+        for address in missing:
+            logger.warning("there is no %s here: listening on %s alone", address, addresses[0])
+        return sockets
     raise CannotBind("No port is free on all addresses that are to be listened on.", ", ".join(addresses))
+
+
+def missing_addresses(host: str, port: int) -> Sequence[str]:
+    """Which of the addresses `bind` would have to go without. Raises PortTaken or CannotBind where it could not listen now.
+
+    Nobody is listened to meanwhile, so that a server that starts in this moment is not kept from the port.
+    """
+    sockets, missing = _bind_all(_addresses(host), port, listen=False)
+    for bound in sockets:
+        bound.close()
+    return missing
 
 
 def _addresses(host: str) -> tuple[str, ...]:
@@ -57,19 +75,21 @@ def _addresses(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def _bind_all(addresses: tuple[str, ...], port: int) -> list[socket.socket]:
+def _bind_all(addresses: tuple[str, ...], port: int, *, listen: bool = True) -> tuple[list[socket.socket], list[str]]:
+    """The sockets, and the addresses that are not here and can be done without."""
     sockets: list[socket.socket] = []
+    missing: list[str] = []
     try:
         for address in addresses:
             try:
-                sockets.append(_bind_one(address, port))
+                sockets.append(_bind_one(address, port, listen=listen))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     for bound in sockets:
                         bound.close()  # or we would find ourselves among those who hold the port
                     raise _taken(address, port) from error
                 if error.errno in _NO_SUCH_ADDRESS and sockets and ":" in address:
-                    logger.warning("there is no %s here: listening on %s alone", address, addresses[0])
+                    missing.append(address)
                     continue
                 raise _cannot(address, port, error) from error
             port = sockets[0].getsockname()[1]
@@ -77,10 +97,10 @@ def _bind_all(addresses: tuple[str, ...], port: int) -> list[socket.socket]:
         for bound in sockets:
             bound.close()
         raise
-    return sockets
+    return sockets, missing
 
 
-def _bind_one(address: str, port: int) -> socket.socket:
+def _bind_one(address: str, port: int, *, listen: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     # With the protocol spelt out asyncio sends at once: else a small body waits some 40 ms for its header's acknowledgement.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -91,7 +111,8 @@ def _bind_one(address: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind((address, port))
-        bound.listen(_BACKLOG)
+        if listen:
+            bound.listen(_BACKLOG)
         bound.setblocking(False)
     except BaseException:
         bound.close()
@@ -103,11 +124,13 @@ def _taken(address: str, port: int) -> PortTaken:
     holder = port_holder(port)
     where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     by = f"{holder[1]} (pid {holder[0]})" if holder else "another program"
-    return PortTaken(
+    taken = PortTaken(
         f"Port {port} is taken by {by}.",
         f"{where} can't be listened on.",
         hint="End that program, or choose another port with --port or server.port.",
     )
+    taken.holder = holder
+    return taken
 
 
 def _cannot(address: str, port: int, error: OSError) -> CannotBind:

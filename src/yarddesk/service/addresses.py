@@ -20,6 +20,16 @@ def engine_address(server: ServerSettings, port: int | None = None) -> RegistryA
     return RegistryAddress(host.lower(), port or server.port, server.tls)
 
 
+def exposure(server: ServerSettings) -> str:
+    """What who listens beyond this machine should know; empty where nobody else can reach it."""
+    if engine_address(server).is_loopback and server.host not in ALL_INTERFACES:
+        return ""
+    return (
+        f"listening beyond this machine (server.host “{server.host}”): whoever reaches it can push and pull without a "
+        "password, and what they push is synced under your name"
+    )
+
+
 def engine_address_of_url(url: str) -> RegistryAddress:
     """The address of a running instance, from the URL that it announces."""
     parts = urlsplit(url)

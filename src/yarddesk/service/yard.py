@@ -31,7 +31,7 @@ from yarddesk.registry.app import RegistryApp
 from yarddesk.registry.guard import Guard, HostRules
 from yarddesk.registry.server import EmbeddedServer
 from yarddesk.service.accounts import upstreams_at
-from yarddesk.service.addresses import ALL_INTERFACES, ENGINE_STATE, engine_address
+from yarddesk.service.addresses import ENGINE_STATE, engine_address, exposure
 from yarddesk.service.announcing import announced
 from yarddesk.service.backend import refuse_s3
 from yarddesk.service.disk import DiskWatch
@@ -369,12 +369,8 @@ class Yard:
     async def serving(self, lock: InstanceLock) -> AsyncIterator[None]:
         """Requests are answered inside, the commands find this instance, and standard error has said so."""
         async with self._server:
-            if not self.engine_address.is_loopback or self._settings.server.host in ALL_INTERFACES:
-                _log.warning(
-                    "listening beyond this machine (server.host “%s”): whoever reaches it can push and pull without a password, "
-                    "and what they push is synced under your name",
-                    self._settings.server.host,
-                )
+            if warning := exposure(self._settings.server):
+                _log.warning("%s", warning)
             async with announced(self.data_dir, self.url, self._token, lock):
                 print(f"listening on {self.url}", file=sys.stderr, flush=True)  # noqa: T201 - programs wait for this line
                 try:

@@ -29,7 +29,7 @@ from yarddesk.settings.upstreams import (
     upstream_from_url,
     with_catch_all,
 )
-from yarddesk.settings.yaml_file import expand, line_of, read_document
+from yarddesk.settings.yaml_file import expand, line_of, read_document, variables_in
 
 _PREFIX: Final = "YARDDESK_"
 _SERVICE_LINK: Final = "tcp://"
@@ -49,10 +49,17 @@ _DOCKYARD_SECTIONS: Final = ("logger.", "server.", "storage.", "upstream.")
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """The settings, and what the user should be told about where they came from."""
+    """The settings, and what the user should be told about where they came from.
+
+    `file` is the YAML file that was read, or would have been; `environment`: the variables that were heeded; `unset`: those
+    that the file names as `${VAR}` and that are not set.
+    """
 
     settings: Settings
     warnings: tuple[str, ...] = ()
+    file: Path = field(default_factory=Path)
+    environment: tuple[str, ...] = ()
+    unset: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -62,6 +69,7 @@ class _Reading:
     found: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    heeded: list[str] = field(default_factory=list)
 
     def take(self, where: str, key: str, given: object) -> None:
         try:
@@ -91,9 +99,11 @@ def load_settings(
     reading = _Reading()
     upstreams: tuple[UpstreamSettings, ...] | None = None
     source: Path | None = None
+    unset: tuple[str, ...] = ()
     try:
         document = read_document(path)
         source = path
+        unset = tuple(name for name in dict.fromkeys(variables_in(document)) if name not in environ)
         upstreams = _read_yaml(document, path, environ, reading)
     except FileNotFoundError as error:
         if file is not None:
@@ -107,7 +117,8 @@ def load_settings(
     _check_tls(reading)
     upstreams = DEFAULT_UPSTREAMS if upstreams is None else upstreams
     upstreams = _with_environment_upstream(upstreams, environ)
-    return LoadedSettings(_build(reading, source, upstreams), tuple(reading.warnings))
+    settings = _build(reading, source, upstreams)
+    return LoadedSettings(settings, tuple(reading.warnings), path, tuple(reading.heeded), unset)
 
 
 def _read_yaml(
@@ -238,11 +249,12 @@ def _read_environment(environ: Mapping[str, str], reading: _Reading) -> None:
         if environ[name].startswith(_SERVICE_LINK):
             reading.warnings.append(f"{name} is ignored: it looks like a service link of Kubernetes.")
         elif name == _UPSTREAM_VARIABLE:
-            continue  # taken up with the list of upstreams
+            reading.heeded.append(name)  # taken up with the list of upstreams
         elif name not in known:
             reading.warnings.append(f"{name} is ignored: there is no such setting.")
         else:
             reading.take(name, known[name], environ[name])
+            reading.heeded.append(name)
     _warn_of_predecessors(environ, reading)
 
 

@@ -103,6 +103,11 @@ UPSTREAM_KEYS: Final[Mapping[str, Parser]] = {
 }
 """The keys of one entry of `upstreams`."""
 
+SECRETS: Final = frozenset(
+    key for keys in (KEYS, UPSTREAM_KEYS) for key, parser in keys.items() if parser in (secret, command, web_address)
+)
+"""Keys whose values nobody is shown."""
+
 SECTIONS: Final = frozenset(key.rpartition(".")[0] for key in (*KEYS, *UPSTREAM_KEYS) if "." in key)
 """Keys that hold other keys."""
 

@@ -4,7 +4,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,6 +78,23 @@ def line_of(node: object, key: object) -> int | None:
 def expand(value: str, environ: Mapping[str, str]) -> str:
     """`${VAR}` replaced by that variable; where it is unset it stays as written."""
     return _VARIABLE.sub(lambda match: environ.get(match[1], match[0]), value)
+
+
+def variables_in(node: object) -> Iterator[str]:
+    """The variables that `${VAR}` in the strings of a document names."""
+    if isinstance(node, str):
+        yield from _VARIABLE.findall(node)
+    elif isinstance(node, Mapping):
+        for value in node.values():
+            yield from variables_in(value)
+    elif isinstance(node, Sequence):
+        for entry in node:
+            yield from variables_in(entry)
+
+
+def is_variable(text: str) -> bool:
+    """Whether it is `${VAR}` and nothing else."""
+    return _VARIABLE.fullmatch(text) is not None
 
 
 def edit_document(path: Path, change: Callable[[CommentedMap], None], splice: Splice) -> None:

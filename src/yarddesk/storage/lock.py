@@ -130,6 +130,29 @@ def unlock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
+def holder_seen(data_dir: Path) -> int | None:
+    """The process that holds the folder's lock; None where none is seen to.
+
+    The lock is not taken for it, not for a moment: a start just then would fail. So only Linux tells (proc(5), /proc/locks).
+    """
+    try:
+        found = os.stat(data_dir / LOCK_FILE)
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    said = _read(data_dir / LOCK_FILE).get("pid")
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 6 or fields[1] != "FLOCK":
+            continue
+        pid, (major, minor, inode) = int(fields[4]), fields[5].split(":")
+        # Some file systems (overlay, btrfs) have one device for stat(2) and another one here.
+        is_device = (int(major, 16), int(minor, 16)) == (os.major(found.st_dev), os.minor(found.st_dev))
+        if int(inode) == found.st_ino and (is_device or pid == said):
+            return pid
+    return None
+
+
 def _holder(data_dir: Path) -> AlreadyRunning:
     said = {**_read(data_dir / CONTROL_FILE), **_read(data_dir / LOCK_FILE)}
     pid, url = said.get("pid"), said.get("url")

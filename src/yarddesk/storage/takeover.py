@@ -124,23 +124,15 @@ class TakeOver:
 
     def run_if_needed(self, stopped: Callable[[], bool]) -> None:
         """Raises OSError, StorageError, and TakeOverStopped once `stopped` says so."""
-        if self._is_needed():
+        if is_switchyards(self._tree):
             self._run(_Progress(stopped))
-
-    def _is_needed(self) -> bool:
-        """In a folder of ours this looks at the names of two folders' entries, and no deeper."""
-        if regular_size(self._tree.join((), TAKEOVER_FILE)) is not None or next(self._flat_blobs(), None) is not None:
-            return True
-        if regular_size(self._tree.join((), RUN_FILE)) is not None:
-            return False
-        return any(name.endswith(_TYPE_SUFFIX) for _, names in self._repositories() for name in names)
 
     def _run(self, progress: _Progress) -> None:
         place_content(self._tree, json.dumps({"schema": 1, "from": "switchyard"}).encode(), (), TAKEOVER_FILE)
-        for _, size in self._flat_blobs():
+        for _, size in _flat_blobs(self._tree):
             progress.blobs += 1
             progress.bytes += size
-        progress.files = sum(len(names) for _, names in self._repositories())
+        progress.files = sum(len(names) for _, names in _repositories(self._tree))
         _log.info(
             "this is a Switchyard's data folder: %d blobs (%s bytes) and %d manifest files are checked and taken over",
             progress.blobs,
@@ -148,7 +140,7 @@ class TakeOver:
             progress.files,
         )
         self._take_blobs(progress)
-        for parts, names in list(self._repositories()):
+        for parts, names in list(_repositories(self._tree)):
             self._take_repository(parts, names, progress)
         self._make_private()
         self._tree.remove((), TAKEOVER_FILE)
@@ -161,21 +153,8 @@ class TakeOver:
 
     # Blobs
 
-    def _flat_blobs(self) -> Iterator[tuple[Digest, int]]:
-        """What Switchyard has as blobs, with its size in bytes."""
-        folder = self._tree.find(_FLAT)
-        if folder is None:
-            return
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                digest = _digest_of(entry.name)
-                if digest is None:
-                    continue
-                if entry.is_file(follow_symlinks=False):
-                    yield digest, entry.stat(follow_symlinks=False).st_size
-
     def _take_blobs(self, progress: _Progress) -> None:
-        digests = sorted(digest for digest, _ in self._flat_blobs())
+        digests = sorted(digest for digest, _ in _flat_blobs(self._tree))
         with ThreadPoolExecutor(_HASHING_THREADS, "yarddesk-takeover") as threads:
             try:
                 for _ in threads.map(lambda digest: self._take_blob(digest, progress), digests):
@@ -204,18 +183,6 @@ class TakeOver:
         progress.passed(aside=1)
 
     # Manifests and tags
-
-    def _repositories(self) -> Iterator[tuple[Parts, list[str]]]:
-        """Each folder of manifests that holds files of Switchyard's: ours lie in folders of their own below it."""
-        root = self._tree.find((MANIFESTS,))
-        if root is None:
-            return
-        for path, folders, names in os.walk(root, onerror=_raise):
-            folders[:] = sorted(folder for folder in folders if folder not in _OURS)
-            found = sorted(name for name in names if regular_size(os.path.join(path, name)) is not None)
-            if found:
-                inside = os.path.relpath(path, root)
-                yield (MANIFESTS, *(() if inside == os.curdir else inside.split(os.sep))), found
 
     def _take_repository(self, parts: Parts, names: list[str], progress: _Progress) -> None:
         """Manifests by their digests first, so that a tag never names what isn't there."""
@@ -301,6 +268,45 @@ class TakeOver:
                         os.unlink(file)
                     elif not os.path.islink(file):
                         os.chmod(file, _FILE_MODE)
+
+
+def is_switchyards(tree: Tree) -> bool:
+    """Whether a folder is Switchyard's, or half ours. In one of ours this looks at two folders' names, and no deeper.
+
+    Changes nothing. Raises OSError and StorageError.
+    """
+    if regular_size(tree.join((), TAKEOVER_FILE)) is not None or next(_flat_blobs(tree), None) is not None:
+        return True
+    if regular_size(tree.join((), RUN_FILE)) is not None:
+        return False
+    return any(name.endswith(_TYPE_SUFFIX) for _, names in _repositories(tree) for name in names)
+
+
+def _flat_blobs(tree: Tree) -> Iterator[tuple[Digest, int]]:
+    """What Switchyard has as blobs, with its size in bytes."""
+    folder = tree.find(_FLAT)
+    if folder is None:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            digest = _digest_of(entry.name)
+            if digest is None:
+                continue
+            if entry.is_file(follow_symlinks=False):
+                yield digest, entry.stat(follow_symlinks=False).st_size
+
+
+def _repositories(tree: Tree) -> Iterator[tuple[Parts, list[str]]]:
+    """Each folder of manifests that holds files of Switchyard's: ours lie in folders of their own below it."""
+    root = tree.find((MANIFESTS,))
+    if root is None:
+        return
+    for path, folders, names in os.walk(root, onerror=_raise):
+        folders[:] = sorted(folder for folder in folders if folder not in _OURS)
+        found = sorted(name for name in names if regular_size(os.path.join(path, name)) is not None)
+        if found:
+            inside = os.path.relpath(path, root)
+            yield (MANIFESTS, *(() if inside == os.curdir else inside.split(os.sep))), found
 
 
 def _types(names: list[str]) -> set[str]:

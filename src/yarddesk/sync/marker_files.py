@@ -129,6 +129,35 @@ def read_markers(tree: Tree, folder: Path, now: datetime) -> tuple[list[Marker],
     return sorted(markers.values(), key=lambda marker: marker.created), sorted(aside)
 
 
+def look_through(folder: Path, now: datetime) -> tuple[int, list[SetAsideMarker]]:
+    """How many markers there are, and what can't be used or was set aside. For who only looks: nothing is changed."""
+    count = 0
+    aside: list[SetAsideMarker] = []
+
+    def closed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            place = os.path.relpath(error.filename, folder)
+            aside.append(SetAsideMarker(place, f"It can't be looked into: {error.strerror or error}."))
+
+    for parent, _, names in os.walk(folder, onerror=closed):
+        for name in names:
+            path = Path(parent, name)
+            shown = str(path.relative_to(folder))
+            try:
+                if name.endswith(SUFFIX) and not name.startswith(BESIDE_PREFIX):
+                    _decoded(path, now)
+                    count += 1
+                elif SUFFIX + DAMAGED_SUFFIX in name:
+                    aside.append(SetAsideMarker(shown, _what_is_wrong(path, now)))
+            except DamagedMarker as damage:
+                aside.append(SetAsideMarker(shown, str(damage)))
+            except FileNotFoundError:
+                continue  # it was synced, or cancelled, meanwhile
+            except OSError as error:
+                aside.append(SetAsideMarker(shown, f"It can't be read: {error.strerror or error}."))
+    return count, sorted(aside)
+
+
 def _read_one(folder: Path, path: Path, now: datetime, markers: dict[str, Marker], aside: list[SetAsideMarker]) -> None:
     try:
         marker = _decoded(path, now)

@@ -92,6 +92,8 @@ class Authenticator:
         self._locks: dict[Scopes, asyncio.Lock] = {}
         self._unavailable: CredentialUnavailable | None = None
         self._said = ""
+        self.scheme = ""
+        """How the registry last asked who we are: `bearer` (by a token server), `basic`, or not yet."""
         self._earned_by: Credential | None = None
         if settings.type is AuthType.BEARER:
             secrets.add(settings.password.reveal())
@@ -145,6 +147,7 @@ class Authenticator:
             return self._basic  # another request was quicker
         self.forget(used)
         offered = {challenge.scheme: challenge for header in challenges for challenge in parse_challenges(header)}
+        self.scheme = next((scheme for scheme in ("bearer", "basic") if scheme in offered), self.scheme)
         if "bearer" in offered:
             self._basic, self._server = None, self._token_server(offered["bearer"])
             return _of(await self._token(self._server, scopes, _asked(scopes, offered["bearer"])))

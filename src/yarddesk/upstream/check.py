@@ -1,15 +1,16 @@
-"""Asking a registry whether it takes a credential, before that is kept."""
+"""Asking a registry whether it takes a credential, before that is kept, and how it takes us as things stand."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import httpx
 
-from yarddesk.content.credentials import Credential
-from yarddesk.content.upstream import UpstreamAway, UpstreamTimeout
+from yarddesk.content.credentials import Credential, CredentialStore
+from yarddesk.content.upstream import Quota, UpstreamAway, UpstreamDenied, UpstreamTimeout
 from yarddesk.settings.model import AuthSettings, UpstreamSettings
 from yarddesk.upstream.client import NO_SCOPES, RegistryClient
+from yarddesk.upstream.http import Timeouts
 from yarddesk.upstream.origins import Origin
 
 _SECONDS: Final = 30.0
@@ -33,7 +34,7 @@ async def verify_credential(settings: UpstreamSettings, credential: Credential) 
 
 
 async def _verify(settings: UpstreamSettings, credential: Credential) -> None:
-    client = RegistryClient(replace(settings, auth=AuthSettings()), _Given(credential))
+    client = RegistryClient(replace(settings, auth=AuthSettings()), OneCredential(credential))
     try:
         async with asyncio.timeout(_SECONDS):
             await check(client)
@@ -56,10 +57,43 @@ async def check(client: RegistryClient) -> None:
         raise await client.failure(answer, "its base")
 
 
-class _Given:
-    """A store with the one credential that is being tried."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a registry takes us. `asks_by`: how it wants to know who we are, `bearer` or `basic`; empty where it doesn't.
 
-    def __init__(self, credential: Credential) -> None:
+    `account`: whom it takes us for, None for nobody, empty where a token doesn't tell. `denied`: why it didn't let us in.
+    """
+
+    asks_by: str
+    account: str | None = None
+    quota: Quota | None = None
+    denied: UpstreamDenied | None = None
+
+
+async def standing(settings: UpstreamSettings, credentials: CredentialStore, limit_seconds: float) -> Standing:
+    """Sign in and ask for `/v2/`, which is no pull to anybody who counts them. Raises UpstreamFailure, but no UpstreamDenied."""
+    client = RegistryClient(
+        settings, credentials, timeouts=Timeouts(connect_seconds=limit_seconds / 2, answer_seconds=limit_seconds)
+    )
+    try:
+        async with asyncio.timeout(limit_seconds):
+            await check(client)
+            used = await client.signed_in()
+        return Standing(client.asks_by, used.account if used is not None else None, client.quota.left)
+    except UpstreamDenied as error:
+        return Standing(client.asks_by, denied=error)
+    except TimeoutError as error:
+        raise UpstreamTimeout(
+            settings.name, f"{client.registry} gave no answer.", f"Nothing for {limit_seconds:g} s.", temporary=True
+        ) from error
+    finally:
+        await client.aclose()
+
+
+class OneCredential:
+    """A store with the one credential that is being tried, if any."""
+
+    def __init__(self, credential: Credential | None) -> None:
         self._credential = credential
 
     async def get(self, registry: str) -> Credential | None:

@@ -222,6 +222,18 @@ class RegistryClient:
         self._auth.forget_all()
         self.quota.forget()
 
+    async def signed_in(self) -> Authorization | None:
+        """What a request that needs no rights carries by now; None where the registry has not asked who we are.
+
+        May ask the token server. Raises UpstreamFailure.
+        """
+        return await self._auth.authorization(NO_SCOPES)
+
+    @property
+    def asks_by(self) -> str:
+        """`bearer` or `basic`, once the registry has asked who we are."""
+        return self._auth.scheme
+
     async def is_reachable(self) -> bool:
         """Whether anybody answers there, whatever they say: nothing secret is sent, and nothing raises."""
         return await self._reach.probe()

@@ -8,9 +8,12 @@ from yarddesk.oci.error_codes import ErrorInfo, parse_errors
 
 MAX_WORDS: Final = 400
 
+_LEAST_SECRET: Final = 4
+"""Shorter ones stand in other words by chance."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _SECRETS = (
-    re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9+/=._~-]{6,}", re.IGNORECASE),
+    re.compile(r"\b(Bearer|Basic)[ \t]+[A-Za-z0-9+/=._~-]{6,}", re.IGNORECASE),
     re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"),
     re.compile(r"(?<=://)[^/\s@]+@"),
     re.compile(r"(?<=\?)[^\s\"'<>]+"),
@@ -30,13 +33,19 @@ def said(body: bytes, content_type: str, secrets: Iterable[str] = ()) -> tuple[s
 
 def clean(text: str, secrets: Iterable[str] = ()) -> str:
     """One line without control characters, known secrets and what looks like one; MAX_WORDS characters at most."""
+    text = masked(text, secrets)
+    line = " ".join(_CONTROL.sub(" ", text).split())
+    return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"
+
+
+def masked(text: str, secrets: Iterable[str] = ()) -> str:
+    """Without known secrets and what looks like one."""
     for secret in secrets:
-        if len(secret) >= 4:
+        if len(secret) >= _LEAST_SECRET:
             text = text.replace(secret, "***")
     for pattern in _SECRETS:
         text = pattern.sub("***", text)
-    line = " ".join(_CONTROL.sub(" ", text).split())
-    return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"
+    return text
 
 
 def is_page(content_type: str, start: bytes = b"") -> bool:

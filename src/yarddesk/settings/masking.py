@@ -1,0 +1,74 @@
+"""The settings as others may see them: as they stand in the file, without what is secret."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ruamel.yaml.comments import CommentedMap
+
+from yarddesk.content.credentials import Secret
+from yarddesk.settings import schema
+from yarddesk.settings.model import Settings
+from yarddesk.settings.yaml_file import dumped, is_variable, read_document
+
+MASK: Final = "***"
+_WEB_ADDRESS: Final = "sync.on_synced.webhook"
+
+
+def masked_file(path: Path) -> str:
+    """The YAML file's keys and values, `${VAR}` as it is written. Without comments: in one may stand what was set once.
+
+    Raises SettingsError, and OSError where it can't be read.
+    """
+    return dumped(CommentedMap(_masked(read_document(path), "")))
+
+
+def masked_environment(environ: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """These variables of ours, and what they say as far as that is no secret."""
+    known = {**schema.SHORT_ENVIRONMENT, **schema.ENVIRONMENT}
+    return {name: str(masked_value(known.get(name, ""), environ[name])) for name in names}
+
+
+def masked_value(key: str, given: object) -> object:
+    """What may be shown of the value of a dotted key (an upstream's without its place in the list)."""
+    if key not in schema.SECRETS or given in (None, "") or (isinstance(given, str) and is_variable(given)):
+        return given
+    if key == _WEB_ADDRESS and isinstance(given, str):
+        # What follows the host may be all that keeps others from posting there.
+        parts = urlsplit(given)
+        return f"{parts.scheme}://{parts.hostname}/{MASK}" if parts.hostname else MASK
+    return MASK
+
+
+def secrets_in(settings: Settings) -> tuple[Secret, ...]:
+    """Those that are set, and what makes up the address of a webhook."""
+    found = [secret for secret in _secrets(settings) if secret]
+    try:
+        address = urlsplit(settings.sync.on_synced.webhook.reveal())
+    except ValueError:
+        return tuple(found)
+    parts = (address.password, address.username, address.query, address.path.strip("/"))
+    return (*found, *(Secret(part) for part in parts if part))
+
+
+def _secrets(value: object) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif is_dataclass(value):
+        for each in fields(value):
+            yield from _secrets(getattr(value, each.name))
+    elif isinstance(value, tuple):
+        for entry in value:
+            yield from _secrets(entry)
+
+
+def _masked(node: Any, key: str) -> Any:  # noqa: ANN401 - YAML is any of its types
+    if isinstance(node, Mapping):
+        return {str(name): _masked(value, f"{key}.{name}" if key else str(name)) for name, value in node.items()}
+    if isinstance(node, list):
+        # An upstream's keys are known by themselves.
+        return [_masked(entry, "" if key == "upstreams" else key) for entry in node]
+    shown = masked_value(key, node)
+    return str(shown) if isinstance(shown, str) else shown
