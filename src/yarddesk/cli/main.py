@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from yarddesk import __version__
-from yarddesk.cli import accounts, content, layouts, pin, pull, setup, starting, steering, upstreams
+from yarddesk.cli import accounts, content, doctor, layouts, pin, pull, setup, starting, steering, upstreams
 from yarddesk.cli.output import complain
 from yarddesk.errors import YarddeskError
 from yarddesk.settings.errors import SettingsError
@@ -82,4 +82,5 @@ def _parser() -> argparse.ArgumentParser:
     layouts.add_commands(commands, common)
     pull.add_commands(commands, common)
     pin.add_commands(commands, common)
+    doctor.add_commands(commands, common)
     return parser

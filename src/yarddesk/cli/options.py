@@ -7,15 +7,20 @@ from typing import Any
 
 from yarddesk.cli.output import complain
 from yarddesk.settings import values
-from yarddesk.settings.loader import default_config_file, load_settings
+from yarddesk.settings.loader import LoadedSettings, default_config_file, load_settings
 from yarddesk.settings.model import Settings
 
 _OPTIONS = {"data_dir": "data_dir", "host": "server.host", "port": "server.port", "log_level": "logger.level"}
 
 
+def loaded_of(options: argparse.Namespace) -> LoadedSettings:
+    """Load the settings. Raises SettingsError."""
+    return load_settings(os.environ, file=config_option(options), options=overrides(options))
+
+
 def settings_of(options: argparse.Namespace) -> Settings:
     """Load the settings, print their warnings. Raises SettingsError."""
-    loaded = load_settings(os.environ, file=config_option(options), options=overrides(options))
+    loaded = loaded_of(options)
     for warning in loaded.warnings:
         complain(warning)
     return loaded.settings

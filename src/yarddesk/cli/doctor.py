@@ -1,0 +1,77 @@
+"""`yarddesk doctor`: what may be wrong here, and what to do about it."""
+
+import argparse
+import asyncio
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from yarddesk.cli.options import loaded_of
+from yarddesk.cli.output import complain, plain, print_json
+
+if TYPE_CHECKING:
+    from yarddesk.service.doctor.finding import Finding
+
+_WIDTH: Final = 110
+_INDENT: Final = " " * 9
+_TO_DO: Final = f"{_INDENT}-> "
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
+    text = "check port, data folder, keychain, upstreams and engines, and say what to do about each finding"
+    doctor = commands.add_parser("doctor", parents=[common], help=text, description=text)
+    doctor.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="FILE",
+        help="write all that helps to find a fault, without secrets, to a .tar.gz that is not there yet",
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """1 where something is broken; warnings alone are 0."""
+    # It asks every room, and loads them for it: no other command waits for that.
+    from yarddesk.service.doctor.examination import examine
+    from yarddesk.service.doctor.finding import is_broken, sums
+
+    loaded = loaded_of(options)
+    if options.bundle is not None:
+        from yarddesk.service.doctor.archive import refuse_taken
+
+        refuse_taken(options.bundle)  # before anybody waits for the checks
+    examination = asyncio.run(examine(loaded))
+    if options.json:
+        print_json({"findings": [finding.document() for finding in examination.findings]})
+    else:
+        for finding in examination.findings:
+            print(in_lines(finding))
+        print(sums(examination.findings))
+    if options.bundle is not None:
+        from yarddesk.service.doctor.bundle import write_bundle
+
+        write_bundle(options.bundle, loaded, examination, "\n".join(map(in_lines, examination.findings)))
+        complain(
+            f"{options.bundle} is written. It holds no passwords, but names of images, registries and folders: look "
+            "through it before you pass it on."
+        )
+    return 1 if is_broken(examination.findings) else 0
+
+
+def in_lines(finding: "Finding") -> str:
+    """Its mark is a word, which needs no colour; what to do is indented below."""
+    mark = "BROKEN" if finding.state == "broken" else str(finding.state)
+    about = " ".join(part for part in (finding.check, finding.subject) if part)
+    lines = [f"{mark:<9}{plain(about)}: {plain(finding.message)}"]
+    if finding.hint:
+        hint = textwrap.wrap(
+            plain(finding.hint),
+            _WIDTH,
+            initial_indent=_TO_DO,
+            subsequent_indent=" " * len(_TO_DO),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines += hint
+    return "\n".join(lines)
