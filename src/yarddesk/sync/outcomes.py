@@ -89,10 +89,7 @@ class Outcomes:
         if queue.journal.is_current(job) and not part.state.is_over:
             with queue.changing(job, [part]):
                 part.move(JobState.DONE)
-            try:
-                await queue.out_or_saved(job)
-            except YarddeskError as error:
-                self._not_written(attempt, error)
+            await self._out_or_again(attempt)
         queue.changes += 1
         await queue.history.write()
         queue.events.publish(
@@ -109,7 +106,7 @@ class Outcomes:
         """Somebody else's image stays under the tag, as the settings have it. A newer push of the tag keeps its place."""
         queue, job, part = self._queue, attempt.job, attempt.part
         self._troubles.pop(attempt.key.upstream, None)
-        if not queue.journal.is_current(job) or part.state.is_over or part.state is JobState.CANCELLING:
+        if self._is_moot(attempt):
             return
         _log.warning("%s to %s: %s", job.id, part.upstream, in_words(error))
         queue.events.publish(TagConflict(job_id=job.id, upstream=part.upstream, there=error.there, kept=True))
@@ -118,10 +115,7 @@ class Outcomes:
             part.move(JobState.CANCELLING)
             part.move(JobState.CANCELLED)
         await self._orphaned(job)
-        try:
-            await queue.out_or_saved(job)
-        except YarddeskError as failure:
-            self._not_written(attempt, failure)
+        await self._out_or_again(attempt)
         queue.changes += 1
         await queue.history.write()
 
@@ -145,7 +139,7 @@ class Outcomes:
             _log.error("%s to %s failed", attempt.job.id, attempt.key.upstream, exc_info=error)
         self._mind_the_gate(attempt, error, verdict)
         queue, job, part = self._queue, attempt.job, attempt.part
-        if not queue.journal.is_current(job) or part.state.is_over or part.state is JobState.CANCELLING:
+        if self._is_moot(attempt):
             return
         queue.events.publish(
             TryFailed(job_id=job.id, upstream=part.upstream, kind=str(verdict.kind), reason=verdict.reason)
@@ -178,7 +172,7 @@ class Outcomes:
     def unsettled(self, attempt: Attempt) -> None:
         """Something in here failed: the part waits for its next try like any other."""
         queue, job, part = self._queue, attempt.job, attempt.part
-        if not queue.journal.is_current(job) or part.state.is_over or part.state is JobState.CANCELLING:
+        if self._is_moot(attempt):
             return
         again = seconds_from(queue.clock.now(), backoff_seconds(part.tries, queue.random))
         with queue.changing(job, [part]):
@@ -256,15 +250,23 @@ class Outcomes:
             # What the marker says is still true enough to go on from after a restart.
             _log.error("the marker of %s could not be written: %s", job.id, error)
 
-    def _not_written(self, attempt: Attempt, error: YarddeskError) -> None:
-        """It's upstream, but the marker can't be taken out: it's tried again, which then costs one question."""
+    def _is_moot(self, attempt: Attempt) -> bool:
+        """Nobody waits for what came of it: a newer push has its place, or it is being cancelled, or is over."""
+        state = attempt.part.state
+        return not self._queue.journal.is_current(attempt.job) or state.is_over or state is JobState.CANCELLING
+
+    async def _out_or_again(self, attempt: Attempt) -> None:
+        """It leaves the queue. Where its marker can't be taken out it's tried again, which then costs one question."""
         queue, part = self._queue, attempt.part
-        _log.error("the marker of %s could not be removed: %s", attempt.job.id, error)
-        if not queue.journal.is_current(attempt.job):
-            return
-        again = seconds_from(queue.clock.now(), backoff_seconds(part.tries, queue.random))
-        with queue.changing(attempt.job, [part]):
-            part.move(JobState.QUEUED)
-            part.move(JobState.WAITING)
-            part.reason, part.next_attempt = in_words(error), again
-        self._schedule(attempt, again)
+        try:
+            await queue.out_or_saved(attempt.job)
+        except YarddeskError as error:
+            _log.error("the marker of %s could not be removed: %s", attempt.job.id, error)
+            if not queue.journal.is_current(attempt.job):
+                return
+            again = seconds_from(queue.clock.now(), backoff_seconds(part.tries, queue.random))
+            with queue.changing(attempt.job, [part]):
+                part.move(JobState.QUEUED)
+                part.move(JobState.WAITING)
+                part.reason, part.next_attempt = in_words(error), again
+            self._schedule(attempt, again)
