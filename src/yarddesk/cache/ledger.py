@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from yarddesk.cache.lines import Lines
+from yarddesk.content.errors import StorageError
 from yarddesk.content.upstream import Upstream, place_at
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.name import RepositoryName
@@ -86,6 +87,25 @@ class Ledger:
             others.remove(arriving)
             if not others:
                 self._arriving.pop((repository, digest), None)
+
+    async def comes(self, repository: RepositoryName, digest: Digest, upstream: str) -> None:
+        """It isn't here, and is about to be stored: a crash in between is not to make it ours for ever. Raises StorageError."""
+        key = repository, digest
+        known, entry = self._entries.get(key), Entry(upstream)
+        if known == entry:
+            return
+        line = _line(key, entry)
+        self._entries[key] = entry
+        self._write(line)
+        try:
+            await self._lines.written()
+        except StorageError:
+            self._lines.withdraw(line)
+            if self._entries.get(key) is entry:
+                self._entries.pop(key)
+                if known is not None:
+                    self._entries[key] = known
+            raise
 
     def came(self, repository: RepositoryName, digest: Digest, upstream: str) -> None:
         """It wasn't here, and came through an upstream. On disk soon."""

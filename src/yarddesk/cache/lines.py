@@ -32,6 +32,10 @@ class Lines:
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name=self._file.path.name)
 
+    def withdraw(self, line: Line) -> None:
+        """It isn't true after all; where it's on disk by now it stays there."""
+        self._unwritten = [each for each in self._unwritten if each is not line]
+
     async def written(self) -> None:
         """Return when all that was added is on disk. Raises StorageError."""
         while self._writing is not None or self._unwritten:

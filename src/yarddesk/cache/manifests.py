@@ -307,9 +307,16 @@ class CachedManifests:
         with self._ledger.arriving(repository, digest) as arriving:
             known = self._ledger.get(repository, digest)
             was_here = await self._here(repository, digest) is not None
-            await self._store.put_manifest(repository, manifest)
-            was_evicted = known is not None and self._ledger.get(repository, digest) is None
-            if (not was_here or was_evicted) and not arriving.pushed:
+            if not (was_here or arriving.pushed):
+                await self._ledger.comes(repository, digest, upstream)
+            try:
+                await self._store.put_manifest(repository, manifest)
+            except StorageError:
+                if not (was_here or arriving.pushed) and await self._here(repository, digest) is None:
+                    self._ledger.gone(repository, (digest,))
+                raise
+            was_forgotten = self._ledger.get(repository, digest) is None and (known is not None or not was_here)
+            if was_forgotten and not arriving.pushed:
                 self._ledger.came(repository, digest, upstream)
 
     def _saw(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:

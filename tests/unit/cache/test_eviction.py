@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
+from unittest.mock import AsyncMock
+
 import pytest
 
 from tests.support.bounded_yard import (
@@ -13,6 +17,7 @@ from tests.support.bounded_yard import (
     V2,
     V3,
     BoundedYard,
+    HandQueue,
     World,
     bounded_yard,
     here,
@@ -21,9 +26,13 @@ from tests.support.bounded_yard import (
 )
 from tests.support.content import about, index, push_blob
 from tests.support.waiting import until_async
+from yarddesk.cache.ledger import LEDGER_FILE
+from yarddesk.content.errors import StorageFull
 from yarddesk.events import BlobsEvicted, ImageEvicted
 from yarddesk.oci.digest import Digest
-from yarddesk.oci.name import referrers_tag
+from yarddesk.oci.manifest import Manifest
+from yarddesk.oci.name import RepositoryName, referrers_tag
+from yarddesk.storage.line_file import LineFile
 
 
 async def test_what_was_not_used_for_longest_goes_first_whole_with_its_tag(yard: BoundedYard, world: World) -> None:
@@ -41,6 +50,56 @@ async def test_what_was_not_used_for_longest_goes_first_whole_with_its_tag(yard:
     assert found.used == await yard.store.used_bytes()
     await yard.pull(REPOSITORY, V2)
     assert await here(yard, second)
+
+
+async def test_what_was_just_stored_when_the_machine_died_can_go_all_the_same(
+    tmp_path_factory: pytest.TempPathFactory, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = tmp_path_factory.mktemp("dead") / "data"
+    async with bounded_yard(world.folder, world.queue, world.routes) as yard:
+        put = yard.store.put_manifest
+
+        async def put_and_die(repository: RepositoryName, manifest: Manifest) -> None:
+            await put(repository, manifest)
+            shutil.copytree(world.folder, dead)
+
+        monkeypatch.setattr(yard.store, "put_manifest", put_and_die)
+        manifest = await pulled(yard, world, "first", V1)
+    async with bounded_yard(dead, HandQueue(world.routes), world.routes) as after:
+        assert manifest.digest in await after.store.digests(REPOSITORY)
+        assert (await after.evictor.survey()).used == await after.store.used_bytes()
+        after.bound(1)
+        await after.settle()
+        assert manifest.digest not in await after.store.digests(REPOSITORY)
+
+
+async def test_what_could_not_be_stored_is_not_remembered(
+    yard: BoundedYard, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(repository: RepositoryName, manifest: Manifest) -> None:
+        raise StorageFull("The disk is full.")
+
+    monkeypatch.setattr(yard.store, "put_manifest", full)
+    manifest, blobs = small_image("first")
+    await world.publish(manifest, blobs, V1)
+    assert await yard.manifest(REPOSITORY, V1) == manifest
+    assert yard.keeping.ledger.known() == []
+
+
+async def test_what_could_not_be_noted_is_served_not_kept_and_forgotten(
+    yard: BoundedYard, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = small_image("first"), small_image("second")
+    await world.publish(*first, V1)
+    await world.publish(*second, V2)
+    with monkeypatch.context() as full:
+        full.setattr(LineFile, "write", AsyncMock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        assert await yard.manifest(REPOSITORY, V1) == first[0]
+    assert first[0].digest not in await yard.store.digests(REPOSITORY)
+    assert yard.keeping.ledger.known() == []
+    await yard.pull(REPOSITORY, V2)
+    assert str(first[0].digest) not in (world.folder / LEDGER_FILE).read_text()
+    assert yard.keeping.ledger.known() == [(REPOSITORY, second[0].digest)]
 
 
 async def test_a_layer_that_another_image_needs_stays(yard: BoundedYard, world: World) -> None:
