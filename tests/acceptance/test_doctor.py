@@ -215,16 +215,18 @@ def test_a_folder_of_switchyards_that_others_may_read_is_told_of_and_stays_as_it
     assert machine.data_dir.stat().st_mode & 0o777 == 0o755
 
 
-def test_content_that_cannot_be_read_is_broken(machine: YarddeskProcess) -> None:
-    folder = machine.data_dir / "blobs" / "sha256" / "ab"
-    folder.mkdir(parents=True)
-    folder.chmod(0)
+@pytest.mark.parametrize("what", ["a folder", "a file"])
+def test_content_that_cannot_be_read_is_broken(machine: YarddeskProcess, what: str) -> None:
+    path = machine.data_dir / "blobs" / "sha256" / "ab" / "abcd"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"content")
+    (path.parent if what == "a folder" else path).chmod(0)
     # Root without the right to read whatever it likes.
     rights = "-dac_override,-dac_read_search"
     doctor = Doctor(machine, inside=["setpriv", "--bounding-set", rights, "--inh-caps", rights])
     found = doctor.look(status=1).one("data folder")
     assert found["state"] == "broken"
-    assert str(folder) in found["message"]
+    assert str(path.parent) in found["message"]
     assert "Give the folder to this user" in found["hint"]
 
 

@@ -38,6 +38,8 @@ SECRETS = {
     "query of the webhook": "c4nary-hook-query",
     "command": "c4nary-of-the-command",
     "proxy": "c4nary-of-the-proxy",
+    "proxy without a scheme": "c4nary-of-a-proxy-without-one",
+    "proxy as it should not be written": "c4nary/of/a/proxy",
     "user info": "c4nary-of-a-url",
     "log": "c4nary-in-the-log",
 }
@@ -96,6 +98,8 @@ def app(
         "OF_CI": SECRETS["variable"],
         "YARDDESK_STORAGE_SECRET_KEY": SECRETS["environment"],
         "HTTPS_PROXY": f"http://proxy:{SECRETS['proxy']}@127.0.0.1:9",
+        "http_proxy": f"proxy:{SECRETS['proxy without a scheme']}@127.0.0.1:9",
+        "ALL_PROXY": f"http://proxy:{SECRETS['proxy as it should not be written']}@127.0.0.1:9",
         "DOCKER_CONFIG": str(docker),
         **secret_service.environment,
     }
@@ -160,8 +164,10 @@ def test_beside_an_instance_it_holds_all_that_helps_and_no_secret(app: YarddeskP
     settings = members["settings.yaml"].decode()
     for line in ("max_size: 1GB", "password: ${OF_CI}", "access_key: '***'", "https://127.0.0.1/***", "username: ci"):
         assert line in settings
-    heeded = json.loads(members["environment.json"])["heeded"]
-    assert heeded == {"YARDDESK_STORAGE_SECRET_KEY": "***"}
+    variables = json.loads(members["environment.json"])
+    assert variables["heeded"] == {"YARDDESK_STORAGE_SECRET_KEY": "***"}
+    assert variables["others"]["HTTPS_PROXY"] == "http://***@127.0.0.1:9"
+    assert variables["others"]["http_proxy"] == "***@127.0.0.1:9"
 
 
 def test_without_an_instance_it_holds_what_lies_on_disk(tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ class ControlClient:
         except httpx.ConnectError as error:
             raise NoInstance(self._data_dir) from error
         except httpx.TimeoutException as error:
-            raise ControlError("yarddesk runs but does not answer.", type(error).__name__) from error
+            raise ControlError(
+                "yarddesk runs but does not answer.", type(error).__name__, hint="`yarddesk doctor` looks at it."
+            ) from error
         except httpx.HTTPError as error:
             raise ControlError(_ENDED, type(error).__name__) from error
 

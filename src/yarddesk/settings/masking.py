@@ -1,5 +1,6 @@
 """The settings as others may see them: as they stand in the file, without what is secret."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from yarddesk.settings.model import Settings
 from yarddesk.settings.yaml_file import dumped, is_variable, read_document
 
 MASK: Final = "***"
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
+_ENDPOINT: Final = "storage.endpoint"
 _WEB_ADDRESS: Final = "sync.on_synced.webhook"
 
 
@@ -33,13 +36,31 @@ def masked_environment(environ: Mapping[str, str], names: Sequence[str]) -> dict
 
 def masked_value(key: str, given: object) -> object:
     """What may be shown of the value of a dotted key (an upstream's without its place in the list)."""
-    if key not in schema.SECRETS or given in (None, "") or (isinstance(given, str) and is_variable(given)):
+    if not isinstance(given, str):
+        return given if key not in schema.SECRETS or given is None else MASK
+    if key not in schema.SECRETS:
+        return without_user_info(given) if "://" in given or key == _ENDPOINT else given
+    if not given or is_variable(given):
         return given
-    if key == _WEB_ADDRESS and isinstance(given, str):
-        # What follows the host may be all that keeps others from posting there.
-        parts = urlsplit(given)
-        return f"{parts.scheme}://{parts.hostname}/{MASK}" if parts.hostname else MASK
-    return MASK
+    return _host_alone(given) if key == _WEB_ADDRESS else MASK
+
+
+def _host_alone(address: str) -> str:
+    """What follows the host may be all that keeps others from posting there."""
+    try:
+        parts = urlsplit(without_user_info(address))
+    except ValueError:
+        return MASK
+    is_web = parts.scheme in ("http", "https") and parts.hostname
+    return f"{parts.scheme}://{parts.hostname}/{MASK}" if is_web else MASK
+
+
+def without_user_info(address: str) -> str:
+    """A URL, or what stands for one without its scheme, without user and password, however badly they are written."""
+    scheme = _SCHEME.match(address)
+    start = scheme[0] if scheme else ""
+    _, found, place = address[len(start) :].rpartition("@")
+    return f"{start}{MASK}@{place}" if found else address
 
 
 def secrets_in(settings: Settings) -> tuple[Secret, ...]:

@@ -1,6 +1,8 @@
 """Asking a registry whether it takes a credential, before that is kept, and how it takes us as things stand."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -35,12 +37,19 @@ async def verify_credential(settings: UpstreamSettings, credential: Credential) 
 
 async def _verify(settings: UpstreamSettings, credential: Credential) -> None:
     client = RegistryClient(replace(settings, auth=AuthSettings()), OneCredential(credential))
+    async with _closed_within(client, _SECONDS):
+        await check(client)
+
+
+@asynccontextmanager
+async def _closed_within(client: RegistryClient, seconds: float) -> AsyncIterator[None]:
+    """Raises UpstreamTimeout once the seconds are over."""
     try:
-        async with asyncio.timeout(_SECONDS):
-            await check(client)
+        async with asyncio.timeout(seconds):
+            yield
     except TimeoutError as error:
         raise UpstreamTimeout(
-            settings.name, f"{client.registry} gave no answer.", f"Nothing for {_SECONDS:g} s.", temporary=True
+            client.failures.name, f"{client.registry} gave no answer.", f"Nothing for {seconds:g} s.", temporary=True
         ) from error
     finally:
         await client.aclose()
@@ -76,18 +85,12 @@ async def standing(settings: UpstreamSettings, credentials: CredentialStore, lim
         settings, credentials, timeouts=Timeouts(connect_seconds=limit_seconds / 2, answer_seconds=limit_seconds)
     )
     try:
-        async with asyncio.timeout(limit_seconds):
+        async with _closed_within(client, limit_seconds):
             await check(client)
             used = await client.signed_in()
-        return Standing(client.asks_by, used.account if used is not None else None, client.quota.left)
     except UpstreamDenied as error:
         return Standing(client.asks_by, denied=error)
-    except TimeoutError as error:
-        raise UpstreamTimeout(
-            settings.name, f"{client.registry} gave no answer.", f"Nothing for {limit_seconds:g} s.", temporary=True
-        ) from error
-    finally:
-        await client.aclose()
+    return Standing(client.asks_by, used.account if used is not None else None, client.quota.left)
 
 
 class OneCredential:

@@ -15,7 +15,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 _SECRETS = (
     re.compile(r"\b(Bearer|Basic)[ \t]+[A-Za-z0-9+/=._~-]{6,}", re.IGNORECASE),
     re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"),
-    re.compile(r"(?<=://)[^/\s@]+@"),
+    re.compile(r"(?<=://)[^/\s@]+(?=@)"),
     re.compile(r"(?<=\?)[^\s\"'<>]+"),
 )
 

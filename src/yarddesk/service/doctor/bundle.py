@@ -22,7 +22,7 @@ from yarddesk.errors import YarddeskError
 from yarddesk.service.doctor.archive import write_archive
 from yarddesk.service.doctor.examination import Examination
 from yarddesk.settings.loader import LoadedSettings
-from yarddesk.settings.masking import masked_environment, masked_file, secrets_in
+from yarddesk.settings.masking import masked_environment, masked_file, secrets_in, without_user_info
 from yarddesk.storage.durable import read_whole
 from yarddesk.storage.layout import PENDING
 from yarddesk.sync.history import HISTORY_FILE
@@ -89,7 +89,7 @@ def _versions() -> dict[str, Any]:
 def _environment(loaded: LoadedSettings) -> dict[str, Any]:
     return {
         "heeded": masked_environment(os.environ, loaded.environment),
-        "others": {name: os.environ[name] for name in _THAT_MATTER if name in os.environ},
+        "others": {name: without_user_info(os.environ[name]) for name in _THAT_MATTER if name in os.environ},
         "warnings": list(loaded.warnings),
     }
 
@@ -149,7 +149,7 @@ def _forms(loaded: LoadedSettings, examination: Examination) -> list[str]:
     forms = {
         form
         for secret in secrets
-        for form in (secret, quote(secret), quote(secret, safe=""), _in_json(secret), _base64(secret))
+        for form in (secret, _quoted(secret, "/"), _quoted(secret, ""), _in_json(secret), _base64(secret))
     }
     return sorted(forms, key=len, reverse=True)
 
@@ -158,8 +158,12 @@ def _in_json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
+def _quoted(text: str, safe: str) -> str:
+    return quote(os.fsencode(text), safe=safe)
+
+
 def _base64(text: str) -> str:
-    return base64.b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii").rstrip("=")
+    return base64.b64encode(os.fsencode(text)).decode("ascii").rstrip("=")
 
 
 def _clean(text: str, secrets: list[str]) -> bytes:
