@@ -24,6 +24,9 @@ Turn = Callable[[], Awaitable[None]]
 class NotFound(YarddeskError):
     """The content, tag, repository or upload session is not there."""
 
+    codes: tuple[str, ...] = ()
+    """The specification's, where a registry said it by one."""
+
 
 class Damaged(NotFound):
     """It was here, and its bytes were not those of its name: it lies in quarantine, and is not here any more."""

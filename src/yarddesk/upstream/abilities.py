@@ -1,4 +1,7 @@
-"""What a registry turned out not to do. It's asked again after an hour: registries are updated, and one answer may have been odd."""
+"""What a registry turned out not to do. It's asked again after an hour: registries are updated, and one answer may have been odd.
+
+What it doesn't have may come at any moment: that is remembered for seconds.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,6 +10,7 @@ from typing import Final
 from yarddesk.oci.name import RepositoryName
 
 _REMEMBERED_SECONDS: Final = 3600.0
+_ABSENT_SECONDS: Final = 10.0
 _MOST_REPOSITORIES: Final = 1000
 
 
@@ -23,9 +27,9 @@ class Abilities:
         now = self._monotonic()
         return now >= self._unlisted_until and now >= self._unlisted.get(repository, now)
 
-    def lists_no_referrers(self, repository: RepositoryName | None = None) -> None:
-        """It didn't, for this repository, or for any."""
-        until = self._monotonic() + _REMEMBERED_SECONDS
+    def lists_no_referrers(self, repository: RepositoryName | None = None, *, absent: bool = False) -> None:
+        """It didn't, for this repository, or for any. `absent`: it has no such repository."""
+        until = self._monotonic() + (_ABSENT_SECONDS if absent else _REMEMBERED_SECONDS)
         if repository is None:
             self._unlisted_until = until
             return

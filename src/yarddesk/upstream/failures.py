@@ -99,7 +99,9 @@ class Failures:
         words, errors = said(body, headers.get("content-type", ""), self.secrets())
         codes = tuple(error.code for error in errors)
         if status == 404 and not elsewhere:
-            return NotFound(f"{self.registry} does not have {what}.", words)
+            absent = NotFound(f"{self.registry} does not have {what}.", words)
+            absent.codes = codes
+            return absent
         if status == 507 or (400 <= status < 500 and status not in _PASSING and _NO_ROOM.search(words)):
             return UpstreamFull(
                 self.name,

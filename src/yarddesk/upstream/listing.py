@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import quote
 
 import httpx
@@ -24,6 +25,7 @@ from yarddesk.upstream.tokens import Scopes
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 100
 _MAX_LIST_BYTES: Final = 4 * 1024 * 1024
+_ABSENT: Final = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN"})
 
 
 async def list_tags(
@@ -40,12 +42,11 @@ async def list_tags(
         async with client.request("GET", url, scopes, headers={"Accept": "application/json", **ASKED}) as answer:
             if answer.status != 200:
                 raise await client.failure(answer, f"tags of {name}")
-            listed = _object(await client.read(answer, _MAX_LIST_BYTES, "tags", encoded=True)).get("tags")
+            listed = _listed(await client.read(answer, _MAX_LIST_BYTES, "tags", encoded=True))
+            if listed is None:
+                raise client.failures.not_a_registry(f"Its list of the tags of {name} can't be read.")
             url = _next(client, answer)
-        # Nexus lists null, Artifactory digests.
-        found |= {
-            tag for tag in map(_tag, listed if isinstance(listed, list) else ()) if tag is not None and tag > last
-        }
+        found |= {tag for tag in map(_tag, listed) if tag is not None and tag > last}
     return sorted(found)[:limit]
 
 
@@ -57,23 +58,34 @@ async def list_referrers(
     fetch_manifest: Callable[[Reference], Awaitable[Manifest]],
 ) -> Sequence[Descriptor]:
     """Manifests whose subject is `digest`: from the API, else from the tag that takes its place ("Referrers tag schema")."""
+    unlisted: _Unlisted | None = None
     if client.abilities.lists_referrers(name):
         found = await _from_api(client, name, scopes, digest)
-        if found is not None:
+        if not isinstance(found, _Unlisted):
             return found
+        unlisted = found
     try:
-        return (await fetch_manifest(referrers_tag(digest))).manifests
+        tagged = (await fetch_manifest(referrers_tag(digest))).manifests
     except NotFound:
-        return ()
+        tagged = ()
+    if unlisted is not None:
+        # It's the registry that answered, and not a login page in its place.
+        client.abilities.lists_no_referrers(unlisted.repository, absent=unlisted.absent)
+    return tagged
+
+
+@dataclass(frozen=True, slots=True)
+class _Unlisted:
+    """There is no such list: of this repository, or of any. `absent`: because there is no such repository, or manifest."""
+
+    repository: RepositoryName | None
+    absent: bool
 
 
 async def _from_api(
     client: RegistryClient, name: RepositoryName, scopes: Scopes, digest: Digest
-) -> Sequence[Descriptor] | None:
-    """None where there is no such list, which is remembered.
-
-    What another host says to whom the registry sends us (GHCR: to a page that isn't there) is no answer of a registry.
-    """
+) -> Sequence[Descriptor] | _Unlisted:
+    """What another host says to whom the registry sends us (GHCR: to a page that isn't there) is no answer of a registry."""
     url: httpx.URL | None = client.url(f"{name}/referrers/{digest}")
     found: list[Descriptor] = []
     for _ in range(_MOST_PAGES):
@@ -87,8 +99,8 @@ async def _from_api(
                     raise failure
             if failure or answer.headers.get("content-type", "").partition(";")[0].strip() != OCI_INDEX:
                 # A 404 may as well mean that this repository isn't there.
-                client.abilities.lists_no_referrers(name if isinstance(failure, NotFound) else None)
-                return None
+                codes = failure.codes if isinstance(failure, NotFound) else ()
+                return _Unlisted(name if isinstance(failure, NotFound) else None, not _ABSENT.isdisjoint(codes))
             content = await client.read(answer, _MAX_LIST_BYTES, "referrers", encoded=True)
             url = _next(client, answer)
         try:
@@ -116,9 +128,15 @@ def _tag(entry: object) -> Tag | None:
         return None
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def _listed(content: bytes) -> Sequence[object] | None:
+    """What a list of tags holds, which in Artifactory's may be digests; None where it's no such list."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
+        return None
+    if not isinstance(document, dict):
+        return None
+    tags = document.get("tags")
+    if tags is None:
+        return ()  # Nexus lists null, others nothing
+    return tags if isinstance(tags, list) else None

@@ -647,6 +647,24 @@ async def test_pages_without_end_end() -> None:
         assert len(server.asked) == 100
 
 
+@pytest.mark.parametrize(
+    "document", [b"", b"{", b"OK", b"[]", b'"a"', b'{"tags": "a"}', b'{"tags": {"a": 1}}', b"[" * 100_000]
+)
+async def test_what_is_no_list_of_tags_is_not_taken_for_an_empty_one(document: bytes) -> None:
+    reply = Reply(200, {"Content-Type": "application/json"}, document)
+    async with scripted(lambda _: reply) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamUntrue, match="can't be read"):
+            await repository.tags()
+
+
+async def test_a_list_of_tags_may_lack_them() -> None:
+    async with (
+        scripted(lambda _: Reply(200, {}, b'{"name": "team/app"}')) as server,
+        opened_upstream(server.host) as repository,
+    ):
+        assert not await repository.tags()
+
+
 def referrers_index(*kinds: str) -> bytes:
     entries = [
         {"mediaType": OCI_MANIFEST, "digest": Digest.of(kind.encode()), "size": 10, "artifactType": kind}
@@ -722,6 +740,47 @@ async def test_a_repository_that_is_not_there_says_nothing_of_the_others_and_not
         await gone.referrers(Digest.of(IMAGE))
         assert len(server.of("GET", "/gone/referrers/")) == 2
         await routes.aclose()
+
+
+@pytest.mark.parametrize(
+    ("missing", "forgotten_after"),
+    [
+        (Reply(404, {"Content-Type": "application/json"}, b'{"errors": [{"code": "NAME_UNKNOWN"}]}'), 10),
+        (Reply(404, {"Content-Type": "application/json"}, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}'), 10),
+        (Reply(404, {"Content-Type": "text/plain"}, b"404 page not found"), 3600),
+        (Reply(405), 3600),
+    ],
+    ids=["no repository", "no manifest", "no such path", "no such method"],
+)
+async def test_a_repository_that_comes_is_asked_for_its_referrers_soon_after(
+    missing: Reply, forgotten_after: float
+) -> None:
+    clock = HandClock()
+    listed = Reply(200, {"Content-Type": OCI_INDEX}, referrers_index("sbom"))
+    async with scripted(lambda asked: missing if "/referrers/" in asked.path else Reply(404)) as server:
+
+        def make(settings: UpstreamSettings, store: Any) -> RegistryClient:
+            return RegistryClient(settings, store, proxies=Proxies({}), monotonic=clock.monotonic)
+
+        routes = UpstreamRoutes([settings_for(server.host)], GivenCredentials(), make_client=make)
+        repository = routes.all()[0].repository(RepositoryName.parse("app"))
+        assert list(await repository.referrers(Digest.of(IMAGE))) == []
+        server.script = lambda asked: listed if "/referrers/" in asked.path else Reply(404)
+        clock.advance(forgotten_after - 1)
+        assert list(await repository.referrers(Digest.of(IMAGE))) == []
+        clock.advance(2)
+        assert [entry.artifact_type for entry in await repository.referrers(Digest.of(IMAGE))] == ["sbom"]
+        await routes.aclose()
+
+
+async def test_a_login_page_in_the_place_of_a_list_of_referrers_does_not_say_that_there_is_none() -> None:
+    page = Reply(200, {"Content-Type": "text/html"}, b"<html>log in to the hotel's network</html>")
+    listed = Reply(200, {"Content-Type": OCI_INDEX}, referrers_index("sbom"))
+    async with scripted(otherwise_a_registry(page)) as server, opened_upstream(server.host) as repository:
+        with pytest.raises(UpstreamFailure):
+            await repository.referrers(Digest.of(IMAGE))
+        server.script = lambda asked: listed if "/referrers/" in asked.path else Reply(404)
+        assert [entry.artifact_type for entry in await repository.referrers(Digest.of(IMAGE))] == ["sbom"]
 
 
 async def test_a_denied_list_of_referrers_is_no_empty_one() -> None:
