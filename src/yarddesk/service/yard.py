@@ -59,7 +59,6 @@ from yarddesk.upstream.transports import load_connections
 
 _log = logging.getLogger(__name__)
 
-_REPLACED_SECONDS: Final = 1.0
 _COUNTED_SECONDS: Final = 2.0
 """Who asks for usage just after the start waits so long for it to be counted."""
 
@@ -347,8 +346,6 @@ class Yard:
     async def _watch_settings(self, stop: asyncio.Event) -> None:
         """Put each change of the settings file in force until `stop` is set."""
         async for _ in file_changes(self.settings_file, stop):
-            if not await asyncio.to_thread(self.settings_file.exists):
-                await asyncio.sleep(_REPLACED_SECONDS)  # an editor that writes anew what it removed
             try:
                 if await self.reload():
                     _log.info("other settings are in force")

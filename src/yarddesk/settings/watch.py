@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from watchfiles import awatch
 
@@ -19,7 +19,16 @@ _STEP_MILLISECONDS: Final = 150
 """How often the watch's thread wakes up, for as long as the app runs."""
 _AGAIN_SECONDS: Final = 5.0
 
-_State = tuple[int, int, int] | None
+_WRITTEN_SECONDS: Final = 1.0
+"""Who removes or empties the file may be about to write it anew: it's read after so long."""
+
+
+class _State(NamedTuple):
+    """What tells one content of the file from the next."""
+
+    inode: int
+    modified: int
+    size: int
 
 
 async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
@@ -49,6 +58,9 @@ async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
                 async for _ in watch:
                     now = await asyncio.to_thread(_state, path)
                     if now != seen:
+                        if now is None or not now.size:
+                            await _written_on(stop)
+                            now = await asyncio.to_thread(_state, path)
                         seen = now
                         yield
                     if await asyncio.to_thread(_folders, path) != folders:
@@ -64,13 +76,17 @@ async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
                 await asyncio.wait_for(stop.wait(), _AGAIN_SECONDS)
 
 
-def _state(path: Path) -> _State:
-    """What tells one content of the file from the next."""
+async def _written_on(stop: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), _WRITTEN_SECONDS)
+
+
+def _state(path: Path) -> _State | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return _State(found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def _folders(path: Path) -> tuple[Path, ...]:

@@ -133,3 +133,22 @@ async def test_what_changed_while_the_watch_began_is_heard_of_soon(tmp_path, mon
             if len(heard) == 2:
                 stop.set()
     assert heard == ["one", "another"]
+
+
+@pytest.mark.parametrize("empty", [lambda path: path.write_text(""), lambda path: path.unlink()])
+async def test_a_file_that_is_written_anew_is_not_read_before_something_stands_there(tmp_path, monkeypatch, empty):
+    path, stop, heard = tmp_path / "config.yaml", asyncio.Event(), []
+    path.write_text("one")
+
+    async def written_on(stop):
+        path.write_text("another")
+
+    monkeypatch.setattr(watch, "_written_on", written_on)
+    async with asyncio.timeout(WAIT_SECONDS):
+        async for _ in file_changes(path, stop):
+            heard.append(path.read_text())
+            if len(heard) == 1:
+                empty(path)
+            else:
+                stop.set()
+    assert heard == ["one", "another"]
