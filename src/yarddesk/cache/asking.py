@@ -115,12 +115,13 @@ class Asking:
         sought: Sought | None = None,
         seconds: float | None = None,
         waits_for_last: bool = False,
+        of_list: bool = False,
     ) -> tuple[Upstream, _T] | None:
         """What the first upstream says that has it; None where all say that there is no such thing.
 
         `sought`: what it is, where it's enough that they said so some seconds ago. `seconds`: how long each has,
-        but for the last where `waits_for_last`: it has all the time that its client gives it. Raises the first failure where none
-        has it and one failed.
+        but for the last where `waits_for_last`: it has all the time that its client gives it. `of_list`: as Breaker.failed.
+        Raises the first failure where none has it and one failed.
         """
         if sought is not None and self._absent.includes(sought, upstreams):
             return None
@@ -128,7 +129,7 @@ class Asking:
         for upstream in upstreams:
             limit = None if waits_for_last and upstream is upstreams[-1] else seconds
             try:
-                return upstream, await self.one(upstream, lambda: work(upstream), seconds=limit)  # noqa: B023
+                return upstream, await self.one(upstream, lambda: work(upstream), seconds=limit, of_list=of_list)  # noqa: B023
             except NotFound:
                 continue
             except UpstreamFailure as error:
@@ -139,7 +140,14 @@ class Asking:
             self._absent.add(sought, upstreams)
         return None
 
-    async def one(self, upstream: Upstream, work: Callable[[], Awaitable[_T]], *, seconds: float | None = None) -> _T:
+    async def one(
+        self,
+        upstream: Upstream,
+        work: Callable[[], Awaitable[_T]],
+        *,
+        seconds: float | None = None,
+        of_list: bool = False,
+    ) -> _T:
         """Ask one, and learn from it whether it's there. Raises what stands against asking it, and what `work` raises.
 
         `seconds`: how long it has, before it's an UpstreamTimeout.
@@ -170,7 +178,7 @@ class Asking:
             raise
         except UpstreamFailure as error:
             failure = _kind(error)
-            breaker.failed(upstream, error)
+            breaker.failed(upstream, error, of_list=of_list)
             raise
         except asyncio.CancelledError:
             failure = "given_up"

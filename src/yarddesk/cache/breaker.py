@@ -119,8 +119,11 @@ class Breaker:
         if self._cause is not None and gave_none(self._cause):
             self._close(suspect=True)
 
-    def failed(self, upstream: Upstream, error: UpstreamFailure) -> None:
-        """A request failed in a way that says something of the whole upstream; others are ignored."""
+    def failed(self, upstream: Upstream, error: UpstreamFailure, *, of_list: bool = False) -> None:
+        """A request failed in a way that says something of the whole upstream; others are ignored.
+
+        `of_list`: that it can't make a list says nothing of its images.
+        """
         if self._cause is not None:
             return
         now = self._clock.monotonic()
@@ -129,7 +132,7 @@ class Breaker:
         elif error.status == 429 or (_in_trouble(error) and error.retry_after_seconds is not None):
             wait = _COME_AGAIN_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
             self._open(upstream, error, until=now + wait)
-        elif _in_trouble(error):
+        elif _in_trouble(error) and (error.status in _UNAVAILABLE or not of_list):
             self._troubles.append(now)
             often = len(self._troubles) == _TROUBLES and now - self._troubles[0] <= _TROUBLES_SECONDS
             if often or self._suspect or error.status in _UNAVAILABLE:

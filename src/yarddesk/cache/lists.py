@@ -34,6 +34,7 @@ class CachedLists:
                 upstreams,
                 lambda upstream: upstream.repository(repository).tags(last=last, limit=limit),
                 seconds=self.check_seconds,
+                of_list=True,
             )
         except UpstreamFailure:
             if ours is not None:

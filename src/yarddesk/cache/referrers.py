@@ -61,6 +61,7 @@ class CachedReferrers:
                 upstreams,
                 lambda upstream: _some_of(upstream, repository, digest),
                 seconds=self.check_seconds,
+                of_list=True,
             )
         except UpstreamFailure as error:
             _log.info("the referrers of %s are those that are known here: %s", digest, error)

@@ -200,6 +200,20 @@ async def test_5xx_and_pages_open_it_at_once_or_at_the_third(
     assert cache.upstream.asked["fetch_manifest"] == first
 
 
+@pytest.mark.parametrize("failure", [ODD, UpstreamUntrue("corp", "a page")])
+async def test_one_that_can_not_make_lists_is_asked_for_images(cache: Cache, failure: UpstreamFailure) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    cache.upstream.fault = lambda what, _of: failure if what in ("referrers", "tags") else None
+    for _ in range(5):
+        assert (await cache.pulls.referrers(REPOSITORY, manifest.digest)).stale
+        with pytest.raises(type(failure)):
+            await cache.pulls.tags(REPOSITORY)
+    assert await cache.pulled() == manifest
+    cache.upstream.fault = lambda what, _of: UNAVAILABLE if what == "referrers" else None
+    assert (await cache.pulls.referrers(REPOSITORY, manifest.digest)).stale
+    assert isinstance(await fails(cache, "v2"), UpstreamNotAsked)
+
+
 async def test_while_it_is_open_it_says_once_what_is_wrong(cache: Cache) -> None:
     words = "It answered with status 503."
     down = UpstreamTrouble("corp", "registry.corp is in trouble.", words, temporary=True, status=503)
