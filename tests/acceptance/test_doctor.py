@@ -21,6 +21,7 @@ from tests.peers.registry import DockerRegistry
 from tests.peers.secret_service import SecretService
 from tests.peers.yarddesk import YarddeskProcess
 from tests.support.certificates import private_authority
+from tests.support.disks import filled, small_disk
 from tests.support.images import build_image
 from tests.support.programs import CommandLine
 from tests.support.switchyard import SwitchyardFolder
@@ -146,6 +147,9 @@ def test_wrong_settings_are_2_with_the_place_and_no_bundle(machine: YarddeskProc
     refused = Doctor(machine)("--bundle", str(tmp_path / "b.tar.gz"), status=2)
     assert f"{machine.config_file}:2: server.prot: there is no such key" in refused.stderr
     assert not (tmp_path / "b.tar.gz").exists()
+    # What a start would not take is told of as a start does.
+    machine.configure("storage: {bucket: images}\n")
+    assert "storage.bucket: " in Doctor(machine)(status=2).stderr
 
 
 def test_a_port_that_somebody_else_holds_is_broken_and_says_who(machine: YarddeskProcess) -> None:
@@ -213,6 +217,17 @@ def test_a_folder_of_switchyards_that_others_may_read_is_told_of_and_stays_as_it
     assert looked.one("queue")["message"] == "1 image waits for the next start."
     assert everything_below(machine.data_dir) == before
     assert machine.data_dir.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_full_disk_is_broken(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        app = YarddeskProcess(tmp_path / "machine", config="upstreams: []\n", data_dir=disk / "data")
+        app.data_dir.mkdir(mode=0o700)
+        with filled(disk):
+            found = Doctor(app).look(status=1).one("data folder")
+    assert found["state"] == "broken"
+    assert "The disk is full" in found["message"]
+    assert "Free some space" in found["hint"]
 
 
 @pytest.mark.parametrize("what", ["a folder", "a file"])

@@ -161,6 +161,7 @@ def test_beside_an_instance_it_holds_all_that_helps_and_no_secret(app: YarddeskP
     assert json.loads(members["history.json"]) == {"entries": []}
     assert b"yarddesk_info" in members["metrics.txt"]
     assert b"registry.test/v2/" in members["log.txt"]
+    assert "The log is not in it" not in done.stderr
     settings = members["settings.yaml"].decode()
     for line in ("max_size: 1GB", "password: ${OF_CI}", "access_key: '***'", "https://127.0.0.1/***", "username: ci"):
         assert line in settings
@@ -183,6 +184,7 @@ def test_without_an_instance_it_holds_what_lies_on_disk(tmp_path: Path) -> None:
     assert json.loads(members["pending.json"]) == {"team/1.json": {"repository": "team"}}
     assert members["history.jsonl"] == b'{"repository": "team/before"}\n'
     assert "status.json" not in members
+    assert "The log is not in it: it goes to standard error." in done.stderr
 
 
 def test_a_file_that_is_there_is_left_alone_and_nothing_takes_its_place(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import argparse
 import asyncio
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from yarddesk.cli.options import loaded_of
 from yarddesk.cli.output import complain, plain, print_json
+from yarddesk.settings.loader import LoadedSettings
 
 if TYPE_CHECKING:
     from yarddesk.service.doctor.finding import Finding
@@ -32,38 +34,50 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:  # noq
 
 def _doctor(options: argparse.Namespace) -> int:
     """1 where something is broken; warnings alone are 0."""
-    # It asks every room, and loads them for it: no other command waits for that.
-    from yarddesk.service.doctor.examination import examine
-    from yarddesk.service.doctor.finding import is_broken, sums
-
     loaded = loaded_of(options)
     if options.bundle is not None:
         from yarddesk.service.doctor.archive import refuse_taken
 
         refuse_taken(options.bundle)  # before anybody waits for the checks
-    examination = asyncio.run(examine(loaded))
+    return asyncio.run(_examine(options, loaded))
+
+
+async def _examine(options: argparse.Namespace, loaded: LoadedSettings) -> int:
+    # It asks every room, and loads them for it: no other command waits for that.
+    from yarddesk.service.doctor.examination import examine
+    from yarddesk.service.doctor.finding import is_broken, sums
+
+    examination = await examine(loaded)
+    # Said before the loop ends, which waits for whatever a name server or an engine has not answered yet.
     if options.json:
         print_json({"findings": [finding.document() for finding in examination.findings]})
     else:
         for finding in examination.findings:
             print(in_lines(finding))
         print(sums(examination.findings))
+    sys.stdout.flush()
     if options.bundle is not None:
         from yarddesk.service.doctor.bundle import write_bundle
+        from yarddesk.service.logs import log_file
 
         write_bundle(options.bundle, loaded, examination, "\n".join(map(in_lines, examination.findings)))
+        log = "" if log_file(loaded.settings) else f" The log is not in it: it goes to {_stream(loaded)}."
         complain(
             f"{options.bundle} is written. It holds no passwords, but names of images, registries and folders: look "
-            "through it before you pass it on."
+            f"through it before you pass it on.{log}"
         )
     return 1 if is_broken(examination.findings) else 0
+
+
+def _stream(loaded: LoadedSettings) -> str:
+    return "standard output" if loaded.settings.logger.output == "stdout" else "standard error"
 
 
 def in_lines(finding: "Finding") -> str:
     """Its mark is a word, which needs no colour; what to do is indented below."""
     mark = "BROKEN" if finding.state == "broken" else str(finding.state)
     about = " ".join(part for part in (finding.check, finding.subject) if part)
-    lines = [f"{mark:<9}{plain(about)}: {plain(finding.message)}"]
+    lines = [f"{mark:<9}{plain(about)}: {plain(finding.message)}".replace("\n", " ")]
     if finding.hint:
         hint = textwrap.wrap(
             plain(finding.hint),

@@ -27,6 +27,7 @@ _COLOURS: Final = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", loggi
 _TALKATIVE: Final = ("httpx", "httpcore", "hpack", "asyncio", "watchfiles", "uvicorn", "qasync")
 
 
+_STREAMS: Final = ("", "stderr", "stdout")
 _REPEAT_SECONDS: Final = 60.0
 _NO_DESCRIPTORS: Final = "socket.accept() out of system resource"
 _TOO_MANY_FILES: Final = "too many files are open: connections wait until some are closed. Raise the limit (ulimit -n)."
@@ -35,7 +36,7 @@ _TOO_MANY_FILES: Final = "too many files are open: connections wait until some a
 def configure_logging(settings: Settings) -> None:
     """Set the process's log up anew. Raises SettingsError where its file can't be opened."""
     wanted = settings.logger
-    handler = _handler(wanted.output, settings.place("logger.output"))
+    handler = _handler(wanted.output, log_file(settings), settings.place("logger.output"))
     handler.setFormatter(_JsonFormatter() if wanted.encoding == "json" else _ConsoleFormatter(wanted.color))
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -49,6 +50,12 @@ def configure_logging(settings: Settings) -> None:
     _set_level(wanted.level)
 
 
+def log_file(settings: Settings) -> Path | None:
+    """The file that the log goes to, if it is one."""
+    output = settings.logger.output
+    return Path(output).expanduser() if output not in _STREAMS else None
+
+
 def level_of(name: str) -> int:
     """logging's number for a level of the settings."""
     return _LEVELS[name]
@@ -60,13 +67,11 @@ def _set_level(level: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[level]))
 
 
-def _handler(output: str, where: str) -> logging.Handler:
-    if output in ("", "stderr"):
-        return logging.StreamHandler(sys.stderr)
-    if output == "stdout":
-        return logging.StreamHandler(sys.stdout)
+def _handler(output: str, file: Path | None, where: str) -> logging.Handler:
+    if file is None:
+        return logging.StreamHandler(sys.stdout if output == "stdout" else sys.stderr)
     try:
-        return logging.FileHandler(Path(output).expanduser(), encoding="utf-8")
+        return logging.FileHandler(file, encoding="utf-8")
     except OSError as error:
         raise SettingsError(where, "logger.output", f"“{output}” can't be written: {error.strerror}") from error
 

@@ -21,6 +21,7 @@ from yarddesk.control.app import revision
 from yarddesk.errors import YarddeskError
 from yarddesk.service.doctor.archive import write_archive
 from yarddesk.service.doctor.examination import Examination
+from yarddesk.service.logs import log_file
 from yarddesk.settings.loader import LoadedSettings
 from yarddesk.settings.masking import masked_environment, masked_file, secrets_in, without_user_info
 from yarddesk.storage.durable import read_whole
@@ -33,7 +34,6 @@ _FOLDER: Final = "yarddesk-doctor"
 _MOST_LOG_BYTES: Final = 512 * 1024
 _MOST_HISTORY_BYTES: Final = 512 * 1024
 _MOST_MARKERS: Final = 500
-_STREAMS: Final = ("", "stderr", "stdout")
 _THAT_MATTER: Final = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "DOCKER_CONFIG", "DOCKER_HOST", "PYTHON_KEYRING_BACKEND", "XDG_CURRENT_DESKTOP"),
@@ -67,9 +67,9 @@ def _parts(loaded: LoadedSettings, examination: Examination, in_words: str) -> I
         yield "pending.json", _json(_markers(data_dir / PENDING))
         if (data_dir / HISTORY_FILE).is_file():
             yield "history.jsonl", _read(lambda: _tail(data_dir / HISTORY_FILE, _MOST_HISTORY_BYTES))
-    output = loaded.settings.logger.output
-    if output not in _STREAMS:
-        yield "log.txt", _read(lambda: _tail(Path(output).expanduser(), _MOST_LOG_BYTES))
+    log = log_file(loaded.settings)
+    if log is not None:
+        yield "log.txt", _read(lambda: _tail(log, _MOST_LOG_BYTES))
 
 
 def _versions() -> dict[str, Any]:
