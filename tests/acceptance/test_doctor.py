@@ -342,7 +342,8 @@ def test_each_upstream_is_told_of_with_the_reason_and_who_is_signed_in(
     said("secure", "broken", "is not trusted", "“a private authority”", "tls.ca_file")
     said("unknown", "broken", "registry.invalid was not found")
     for registry in (by_settings, by_keychain, by_docker, nobody, by_token, open_to_all):
-        asked = {(each.method, each.path) for each in registry.seen()}
+        seen = until(registry.seen, what="what it was asked is in its log")
+        asked = {(each.method, each.path) for each in seen}
         assert asked == {("GET", "/v2/")}, "no pull that anybody would count"
     shown = doctor(status=1).stdout
     assert PASSWORD not in shown
