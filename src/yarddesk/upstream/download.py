@@ -117,15 +117,20 @@ class Download:
 
     async def _open(self) -> None:
         self._opened_at = self._position
-        headers = {"Accept": _OCTETS}
-        if self._position:
-            headers["Range"] = f"bytes={self._position}-"
-        request = self._client.request("GET", self._url, self._scopes, headers=headers)
-        answer = await self._stack.enter_async_context(request)
+        answer = await self._ask(self._position)
+        if answer.status == 416 and self._position:
+            # What gives no parts of what it has may still give all of it.
+            await self._stack.aclose()
+            answer = await self._ask(0)
         if answer.status not in (200, 206):
             raise await self._client.failure(answer, self._what)
         self._check(answer)
         self._answer = answer
+
+    async def _ask(self, start: int) -> Answer:
+        headers = {"Accept": _OCTETS} | ({"Range": f"bytes={start}-"} if start else {})
+        request = self._client.request("GET", self._url, self._scopes, headers=headers)
+        return await self._stack.enter_async_context(request)
 
     def _check(self, answer: Answer) -> None:
         failures = self._client.failures

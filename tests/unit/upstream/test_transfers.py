@@ -417,6 +417,16 @@ async def test_a_download_goes_on_where_it_broke(ranges: bool) -> None:
         assert server.asked[1].headers["range"].startswith("bytes=")
 
 
+async def test_a_download_goes_on_where_parts_are_refused() -> None:
+    whole = [Reply(200, {}, LAYER, cut=2_500_000), Reply(200, {}, LAYER)]
+    async with (
+        scripted(lambda asked: Reply(416) if "range" in asked.headers else whole.pop(0)) as server,
+        opened_upstream(server.host) as repository,
+    ):
+        assert await read_all(repository, LAYER) == LAYER
+        assert ["range" in asked.headers for asked in server.asked] == [False, True, False]
+
+
 async def test_a_download_may_begin_in_the_middle() -> None:
     async with scripted(content_script(LAYER)) as server, opened_upstream(server.host) as repository:  # type: ignore[arg-type]
         assert await read_all(repository, LAYER, offset=5_000_000) == LAYER[5_000_000:]
