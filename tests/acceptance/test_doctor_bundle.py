@@ -172,16 +172,20 @@ def test_beside_an_instance_it_holds_all_that_helps_and_no_secret(app: YarddeskP
 
 
 def test_without_an_instance_it_holds_what_lies_on_disk(tmp_path: Path) -> None:
-    app = YarddeskProcess(tmp_path / "machine", config="upstreams: []\n")
+    app = YarddeskProcess(
+        tmp_path / "machine", config='upstreams: []\nstorage: {backend: filesystem, secret_key: "4096"}\n'
+    )
     folder = app.data_dir / "pending" / "team"
     folder.mkdir(parents=True)
-    (folder / "1.json").write_text('{"repository": "team"}')
+    (folder / "1.json").write_text('{"repository": "team", "size": 4096, "note": "of 4096"}')
     (app.data_dir / "history.jsonl").write_text('{"repository": "team/before"}\n')
     bundle = tmp_path / "bundle.tar.gz"
     done = app.run("doctor", "--json", "--bundle", str(bundle))
     members = members_of(bundle)
     assert json.loads(done.stdout) == json.loads(members["findings.json"])
-    assert json.loads(members["pending.json"]) == {"team/1.json": {"repository": "team"}}
+    # A password may be a number, and what is left is JSON all the same.
+    marker = {"repository": "team", "size": 4096, "note": "of ***"}
+    assert json.loads(members["pending.json"]) == {"team/1.json": marker}
     assert members["history.jsonl"] == b'{"repository": "team/before"}\n'
     assert "status.json" not in members
     assert "The log is not in it: it goes to standard error." in done.stderr

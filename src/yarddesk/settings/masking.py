@@ -10,11 +10,14 @@ from urllib.parse import urlsplit
 from ruamel.yaml.comments import CommentedMap
 
 from yarddesk.content.credentials import Secret
-from yarddesk.settings import schema
+from yarddesk.settings import schema, values
 from yarddesk.settings.model import Settings
 from yarddesk.settings.yaml_file import dumped, is_variable, read_document
 
 MASK: Final = "***"
+_LEAST_WORD: Final = 8
+"""Shorter words of a command are rather options of it than passwords."""
+
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
 _ENDPOINT: Final = "storage.endpoint"
 _WEB_ADDRESS: Final = "sync.on_synced.webhook"
@@ -64,8 +67,10 @@ def without_user_info(address: str) -> str:
 
 
 def secrets_in(settings: Settings) -> tuple[Secret, ...]:
-    """Those that are set, and what makes up the address of a webhook."""
+    """Those that are set, and what may be one in a command line and in the address of a webhook."""
     found = [secret for secret in _secrets(settings) if secret]
+    words = values.command_words(settings.sync.on_synced.command.reveal())
+    found += [Secret(word) for word in words[1:] if len(word) >= _LEAST_WORD]
     try:
         address = urlsplit(settings.sync.on_synced.webhook.reveal())
     except ValueError:

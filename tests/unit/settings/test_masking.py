@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yarddesk.settings import schema
-from yarddesk.settings.masking import masked_file, masked_value, without_user_info
+from yarddesk.settings.loader import load_settings
+from yarddesk.settings.masking import masked_file, masked_value, secrets_in, without_user_info
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,22 @@ def test_no_secret_is_shown_in_any_form(key, secret):
     assert "c4nary" not in str(masked_value(key, secret))
     assert "c4nary" not in str(masked_value(key, f"https://host.test/{secret}"))
     assert "c4nary" not in str(masked_value(key, f"https://{secret}@host.test"))
+
+
+def test_what_may_be_secret_in_a_command_or_an_address_is_known(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        """\
+sync:
+  on_synced:
+    command: "curl -H 'X-Token: of the command' https://host.test"
+    webhook: "https://user:word@host.test/a/path?a=query"
+"""
+    )
+    settings = load_settings({}, file=path).settings
+    known = {secret.reveal() for secret in secrets_in(settings)}
+    assert {"X-Token: of the command", "user", "word", "a/path", "a=query"} <= known
+    assert not {"curl", "-H", ""} & known
 
 
 def test_a_file_is_shown_as_it_stands_without_comments_and_secrets(tmp_path):

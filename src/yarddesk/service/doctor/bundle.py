@@ -44,27 +44,30 @@ _THAT_MATTER: Final = (
 def write_bundle(path: Path, loaded: LoadedSettings, examination: Examination, in_words: str) -> None:
     """Write it whole, 0600, to a name that is free. Blocking. Raises YarddeskError. `in_words`: the findings for people."""
     secrets = _forms(loaded, examination)
-    members = {name: _clean(text, secrets) for name, text in _parts(loaded, examination, in_words)}
+    members = {name: _clean(part, secrets) for name, part in _parts(loaded, examination, in_words)}
     write_archive(path, _FOLDER, members)
 
 
-def _parts(loaded: LoadedSettings, examination: Examination, in_words: str) -> Iterator[tuple[str, str]]:
+def _parts(
+    loaded: LoadedSettings, examination: Examination, in_words: str
+) -> Iterator[tuple[str, str | Mapping[str, Any]]]:
+    """Texts, and documents for JSON."""
     documents = [finding.document() for finding in examination.findings]
     yield "findings.txt", f"{in_words}\n"
-    yield "findings.json", _json({"findings": documents})
-    yield "version.json", _json(_versions())
+    yield "findings.json", {"findings": documents}
+    yield "version.json", _versions()
     if loaded.settings.source is not None:
         yield "settings.yaml", _read(lambda: masked_file(loaded.file))
-    yield "environment.json", _json(_environment(loaded))
+    yield "environment.json", _environment(loaded)
     running = examination.running
     if running is not None and running.answers:
-        yield "status.json", _json(running.status)
-        yield "queue.json", _json(running.queue)
-        yield "history.json", _json(running.history)
+        yield "status.json", running.status
+        yield "queue.json", running.queue
+        yield "history.json", running.history
         yield "metrics.txt", running.metrics
     else:
         data_dir = loaded.settings.data_dir
-        yield "pending.json", _json(_markers(data_dir / PENDING))
+        yield "pending.json", _markers(data_dir / PENDING)
         if (data_dir / HISTORY_FILE).is_file():
             yield "history.jsonl", _read(lambda: _tail(data_dir / HISTORY_FILE, _MOST_HISTORY_BYTES))
     log = log_file(loaded.settings)
@@ -132,10 +135,6 @@ def _read(read: Callable[[], str]) -> str:
         return f"This can't be read: {error}\n"
 
 
-def _json(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
 def _forms(loaded: LoadedSettings, examination: Examination) -> list[str]:
     """What must not be read anywhere, longest first, since one may be a part of another."""
     secrets = [secret.reveal() for secret in secrets_in(loaded.settings)]
@@ -166,5 +165,21 @@ def _base64(text: str) -> str:
     return base64.b64encode(os.fsencode(text)).decode("ascii").rstrip("=")
 
 
-def _clean(text: str, secrets: list[str]) -> bytes:
-    return masked(text, secrets).encode("utf-8", "backslashreplace")
+def _clean(part: str | Mapping[str, Any], secrets: list[str]) -> bytes:
+    text = masked(part, secrets) if isinstance(part, str) else _dumped(_masked(part, secrets))
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _dumped(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _masked(node: Any, secrets: list[str]) -> Any:  # noqa: ANN401 - JSON is any of its types
+    """Text by text: a password may be a number, or `true`, and what is left should still be JSON."""
+    if isinstance(node, str):
+        return masked(node, secrets)
+    if isinstance(node, Mapping):
+        return {masked(str(name), secrets): _masked(value, secrets) for name, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_masked(entry, secrets) for entry in node]
+    return node
