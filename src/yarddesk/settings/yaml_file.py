@@ -13,6 +13,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode
 
+from yarddesk.errors import YarddeskError
 from yarddesk.settings.errors import SettingsError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
@@ -30,9 +31,10 @@ def read_document(path: Path) -> CommentedMap:
 
 
 def _read_text(path: Path) -> str:
-    raw = path.read_bytes()
+    with path.open("rb") as stream:
+        raw = stream.read(_MAX_BYTES + 1)
     if len(raw) > _MAX_BYTES:
-        raise SettingsError(str(path), "", f"the file has {len(raw):,} bytes; {_MAX_BYTES:,} is the most")
+        raise SettingsError(str(path), "", f"the file has more than {_MAX_BYTES:,} bytes")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -102,7 +104,7 @@ def edit_document(path: Path, change: Callable[[CommentedMap], None], splice: Sp
 
     `change` makes the document what it should say. `splice` gives the text that says so with all else as it was written, or None:
     then it is written anew, with comments, order and quoting kept as far as can be.
-    Where there is no file, one is made, with its folder. Raises SettingsError, and OSError where it can't be written.
+    Where there is no file, one is made, with its folder. Raises SettingsError, and another YarddeskError where it can't be written.
     """
     path = path.resolve()
     try:
@@ -118,7 +120,11 @@ def edit_document(path: Path, change: Callable[[CommentedMap], None], splice: Sp
             raise SettingsError(
                 str(path), "", "the file can't be changed with its comments kept", hint="Change it by hand."
             )
-    _replace(path, after)
+    try:
+        _replace(path, after)
+    except OSError as error:
+        hint = "Look at whose the file is, and whether its folder can be written to."
+        raise YarddeskError(f"{path} can't be written.", error.strerror or str(error), hint=hint) from error
 
 
 def dumped(node: CommentedMap | CommentedSeq) -> str:

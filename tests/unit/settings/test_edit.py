@@ -1,5 +1,8 @@
 """What `upstream add` and `remove` leave of a settings file that a person wrote: all but the entry."""
 
+import errno
+import os
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from tests.support.programs import CommandLine, clean_environment
+from yarddesk.errors import YarddeskError
 from yarddesk.settings.edit import add_upstream, remove_upstream
+from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.upstreams import upstream_from_url
 
 HUB = "  - prefix: docker.io   # short\n    registry: registry-1.docker.io\n"
@@ -93,6 +99,26 @@ def test_however_the_list_is_written_the_others_stay_the_same(file, text):
     assert YAML(typ="safe").load(file.read_text())["upstreams"] == before + added
     remove_upstream(file, "a.example", {})
     assert YAML(typ="safe").load(file.read_text())["upstreams"] == before[1:] + added
+
+
+def test_what_can_not_be_written_is_said_and_stays(file, monkeypatch):
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "replace", read_only)
+    with pytest.raises(YarddeskError, match=r"config\.yaml can't be written\. Read-only file system\. ") as caught:
+        _add(file)
+    assert not isinstance(caught.value, SettingsError), "the settings are good ones"
+    assert file.read_text() == WRITTEN
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_file_without_an_end_is_not_read_to_it(tmp_path):
+    little = ["prlimit", f"--as={2 * 1024**3}", sys.executable, "-m", "yarddesk"]
+    refused = CommandLine(little, environment=clean_environment(tmp_path)).run(
+        "upstream", "list", "--config", "/dev/zero", status=2
+    )
+    assert "/dev/zero: the file has more than 1,048,576 bytes" in refused.stderr
 
 
 COMMENTS = st.lists(st.sampled_from(["", "# one\n", "  # two\n", "      # three\n", "\n"]), min_size=5, max_size=5)
