@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.acceptance.machines import PodmanMachine
-from tests.acceptance.settings import push_everything_to
+from tests.acceptance.settings import NOWHERE, push_everything_to
 from tests.peers.registry import DockerRegistry
 from tests.peers.secret_service import SecretService
 from tests.peers.yarddesk import YarddeskProcess
@@ -39,8 +39,8 @@ _READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$
 
 @pytest.fixture
 def machine(tmp_path: Path) -> YarddeskProcess:
-    """Settings and folders of an instance that was never started; without upstreams."""
-    return YarddeskProcess(tmp_path / "machine", config="upstreams: []\n")
+    """Settings and folders of an instance that was never started."""
+    return YarddeskProcess(tmp_path / "machine", config=NOWHERE)
 
 
 class Doctor:
@@ -119,7 +119,9 @@ def _above_containers(machine: YarddeskProcess) -> list[str]:
 
 
 def test_it_says_which_settings_are_read_and_which_variables_count(tmp_path: Path) -> None:
-    app = YarddeskProcess(tmp_path / "machine", config="upstreams: []\nserver: {allowed_hosts: ['${NOT_SET}']}\n")
+    app = YarddeskProcess(
+        tmp_path / "machine", config="upstreams: []\nserver: {port: 0, allowed_hosts: ['${NOT_SET}']}\n"
+    )
     doctor = Doctor(app, variables={"YARDDESK_CACHE_MAX_SIZE": "1GB", "YARDDESK_CAHCE": "1", "SWITCHYARD_PORT": "1"})
     found = doctor.look().of("settings")
     said = [(each["state"], each["subject"], each["message"]) for each in found]
@@ -133,9 +135,8 @@ def test_it_says_which_settings_are_read_and_which_variables_count(tmp_path: Pat
 
 
 def test_without_a_settings_file_it_says_where_one_would_be(machine: YarddeskProcess) -> None:
-    line = CommandLine(
-        [sys.executable, "-m", "yarddesk", "doctor"], environment=machine.environment | {"YARDDESK_UPSTREAM": ""}
-    )
+    variables = {"YARDDESK_UPSTREAM": "", "YARDDESK_SERVER_PORT": "0"}
+    line = CommandLine([sys.executable, "-m", "yarddesk", "doctor"], environment=machine.environment | variables)
     shown = line.run("--data-dir", str(machine.data_dir)).stdout
     where = Path(machine.environment["XDG_CONFIG_HOME"]) / "yarddesk" / "config.yaml"
     assert f"ok       settings {where}: There is no such file, so the defaults hold." in shown
@@ -164,6 +165,7 @@ def test_a_port_that_somebody_else_holds_is_broken_and_says_who(machine: Yarddes
 
 
 def test_without_ipv6_the_missing_address_is_a_warning(machine: YarddeskProcess) -> None:
+    machine.configure("upstreams: []\n")  # in a network of its own 5050 is free
     script = 'ip link set lo up && ip -6 addr flush dev lo && exec "$@"'
     doctor = Doctor(machine, inside=["unshare", "--net", "sh", "-c", script, "sh"])
     states = [(each["state"], each["message"][:18]) for each in doctor.look().of("port")]
@@ -197,7 +199,7 @@ def test_a_file_in_its_place_is_broken_and_too_little_room_is_a_warning(machine:
     assert "a file is in the way" in Doctor(machine).look(status=1).one("data folder")["message"]
     assert machine.data_dir.read_text() == "a file"
     machine.data_dir.unlink()
-    machine.configure("upstreams: []\ncache: {min_free: 900TB}\n")
+    machine.configure(NOWHERE + "cache: {min_free: 900TB}\n")
     found = Doctor(machine).look().one("disk")
     assert found["state"] == "warning"
     assert "What is pulled is not kept" in found["message"]
@@ -221,7 +223,7 @@ def test_a_folder_of_switchyards_that_others_may_read_is_told_of_and_stays_as_it
 
 def test_a_full_disk_is_broken(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 1) as disk:
-        app = YarddeskProcess(tmp_path / "machine", config="upstreams: []\n", data_dir=disk / "data")
+        app = YarddeskProcess(tmp_path / "machine", config=NOWHERE, data_dir=disk / "data")
         app.data_dir.mkdir(mode=0o700)
         with filled(disk):
             found = Doctor(app).look(status=1).one("data folder")
@@ -301,7 +303,7 @@ def test_each_upstream_is_told_of_with_the_reason_and_who_is_signed_in(
     secure = make_registry(settings={"http": _tls(certificate, key)})
     auth = ", auth: {type: basic, username: ci, password: '${OF_CI}'}"
     config = (
-        "upstreams:\n"
+        "server: {port: 0}\nupstreams:\n"
         + upstream("by-settings", by_settings.host, auth)
         + upstream("by-keychain", by_keychain.host)
         + upstream("by-docker", by_docker.host)
@@ -355,7 +357,7 @@ def _tls(certificate: Path, key: Path) -> dict[str, Any]:
 
 
 def test_offline_nobody_is_asked(machine: YarddeskProcess, docker_registry: DockerRegistry) -> None:
-    machine.configure(push_everything_to(docker_registry.host) + "cache: {offline: true}\n")
+    machine.configure(push_everything_to(docker_registry.host) + "server: {port: 0}\ncache: {offline: true}\n")
     found = Doctor(machine).look().one("upstream", "central")
     assert (found["state"], found["message"]) == ("warning", "It is not asked: cache.offline is set.")
     assert docker_registry.seen() == []
@@ -368,7 +370,7 @@ def test_an_engine_is_told_of_until_it_is_set_up_and_once_that_is_gone(
     make_yarddesk: MakeYarddesk, short_path: Path
 ) -> None:
     podman = PodmanMachine(short_path / "machine")
-    serve = make_yarddesk(config="upstreams: []\n", host="localhost")
+    serve = make_yarddesk(config=NOWHERE, host="localhost")
     doctor = Doctor(serve, inside=podman.inside(), variables=podman.variables)
     found = doctor.look().one("engine", "podman")
     assert (found["state"], found["hint"]) == ("warning", "Set it up: yarddesk setup podman")
@@ -423,7 +425,7 @@ def test_beside_an_instance_it_tells_of_it_and_asks_what_only_that_knows(
 def test_a_file_of_the_queue_that_cannot_be_used_is_named_beside_an_instance_and_without_one(
     make_yarddesk: MakeYarddesk,
 ) -> None:
-    serve = make_yarddesk(config="upstreams: []\n", started=False)
+    serve = make_yarddesk(config=NOWHERE, started=False)
     folder = serve.data_dir / "pending" / "team"
     folder.mkdir(parents=True)
     (folder / "app").mkdir()
@@ -462,7 +464,7 @@ def test_a_folder_that_an_instance_holds_without_answering_yet_is_told_of(machin
 
 
 def test_an_instance_that_gives_no_answer_is_broken(make_yarddesk: MakeYarddesk) -> None:
-    serve = make_yarddesk(config="upstreams: []\n")
+    serve = make_yarddesk(config=NOWHERE)
     os.kill(serve.pid, signal.SIGSTOP)
     try:
         looked = Doctor(serve).look(status=1)
@@ -475,7 +477,7 @@ def test_an_instance_that_gives_no_answer_is_broken(make_yarddesk: MakeYarddesk)
 
 
 def test_an_instance_that_was_killed_and_left_its_address_runs_no_more(make_yarddesk: MakeYarddesk) -> None:
-    serve = make_yarddesk(config="upstreams: []\n")
+    serve = make_yarddesk(config=NOWHERE)
     serve.kill()
     assert (serve.data_dir / "control.json").exists()
     before = everything_below(serve.data_dir)

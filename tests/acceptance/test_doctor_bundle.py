@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.secrets import forms_of
+from tests.acceptance.settings import NOWHERE
 from tests.peers.registry import DockerRegistry
 from tests.peers.secret_service import SecretService
 from tests.peers.yarddesk import YarddeskProcess
@@ -172,9 +173,7 @@ def test_beside_an_instance_it_holds_all_that_helps_and_no_secret(app: YarddeskP
 
 
 def test_without_an_instance_it_holds_what_lies_on_disk(tmp_path: Path) -> None:
-    app = YarddeskProcess(
-        tmp_path / "machine", config='upstreams: []\nstorage: {backend: filesystem, secret_key: "4096"}\n'
-    )
+    app = YarddeskProcess(tmp_path / "machine", config=NOWHERE + 'storage: {backend: filesystem, secret_key: "4096"}\n')
     folder = app.data_dir / "pending" / "team"
     folder.mkdir(parents=True)
     (folder / "1.json").write_text('{"repository": "team", "size": 4096, "note": "of 4096"}')
@@ -192,7 +191,7 @@ def test_without_an_instance_it_holds_what_lies_on_disk(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_there_is_left_alone_and_nothing_takes_its_place(tmp_path: Path) -> None:
-    app = YarddeskProcess(tmp_path / "machine", config="upstreams: []\n")
+    app = YarddeskProcess(tmp_path / "machine", config=NOWHERE)
     taken = tmp_path / "bundle.tar.gz"
     taken.write_bytes(b"somebody's")
     refused = app.run("doctor", "--bundle", str(taken), status=1)
