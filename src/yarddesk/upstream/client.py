@@ -28,7 +28,7 @@ from yarddesk.upstream.quota import QuotaMeter
 from yarddesk.upstream.reach import Reach
 from yarddesk.upstream.retry import Retry
 from yarddesk.upstream.tokens import Scopes, TokenClient
-from yarddesk.upstream.words import clean, is_page, said
+from yarddesk.upstream.words import clean, is_page, said, signatures
 
 _log = logging.getLogger(__name__)
 
@@ -170,9 +170,14 @@ class RegistryClient:
         headers, body = answer.headers, await read_short(answer)
         if in_words and _is_refused_without_words(answer):
             headers, body = await self._words_for(answer)
-        elsewhere = answer.origin.shown if answer.sent_elsewhere else ""
         return self.failures.of_answer(
-            answer.status, headers, body, what, elsewhere=elsewhere, reading=answer.method in ("GET", "HEAD")
+            answer.status,
+            headers,
+            body,
+            what,
+            elsewhere=answer.origin.shown if answer.sent_elsewhere else "",
+            hidden=signatures(answer.url.query.decode("ascii")) if answer.sent_elsewhere else (),
+            reading=answer.method in ("GET", "HEAD"),
         )
 
     async def _words_for(self, answer: Answer) -> tuple[httpx.Headers, bytes]:

@@ -87,16 +87,17 @@ class Failures:
         what: str,
         *,
         elsewhere: str = "",
+        hidden: Iterable[str] = (),
         reading: bool = False,
     ) -> UpstreamFailure | NotFound:
         """For an answer that isn't what `what` ("the manifest of team/app:v1", "the upload") needs.
 
-        `elsewhere` is the host that answered when it's not the registry but one that it sent us to. `reading`: nothing was to
-        be changed there.
+        `elsewhere` is the host that answered when it's not the registry but one that it sent us to; `hidden`: what it must not
+        be quoted with. `reading`: nothing was to be changed there.
         """
         if status == _LOG_IN_TO_THE_NETWORK:
             return self.portal()
-        words, errors = said(body, headers.get("content-type", ""), self.secrets())
+        words, errors = said(body, headers.get("content-type", ""), (*self.secrets(), *hidden))
         codes = tuple(error.code for error in errors)
         if status == 404 and not elsewhere:
             absent = NotFound(f"{self.registry} does not have {what}.", words)

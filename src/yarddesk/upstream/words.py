@@ -3,10 +3,13 @@
 import re
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import unquote
 
 from yarddesk.oci.error_codes import ErrorInfo, parse_errors
 
 MAX_WORDS: Final = 400
+_LEAST_SIGNATURE: Final = 16
+"""Characters: what is shorter is no secret, and may be a word."""
 
 _LEAST_SECRET: Final = 4
 """Shorter ones stand in other words by chance."""
@@ -46,6 +49,12 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
     for pattern in _SECRETS:
         text = pattern.sub("***", text)
     return text
+
+
+def signatures(query: str) -> set[str]:
+    """What in an address opens it to whoever has it: storage hosts repeat that when they refuse it."""
+    values = [parameter.partition("=")[2] for parameter in query.split("&")]
+    return {text for value in values for text in (value, unquote(value)) if len(text) >= _LEAST_SIGNATURE}
 
 
 def is_page(content_type: str, start: bytes = b"") -> bool:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -698,6 +699,22 @@ async def test_without_the_api_referrers_come_from_the_tag(missing: Reply) -> No
         assert [entry.artifact_type for entry in await repository.referrers(Digest.of(IMAGE))] == ["sbom"]
         assert list(await repository.referrers(Digest.of(b"other"))) == []
         assert len(server.of("GET", "/referrers/")) == 1
+
+
+async def test_what_opens_a_storage_host_is_not_repeated_from_its_words() -> None:
+    token, signature = "IQoJb3JpZ2lu+X2VjEB4aCXVz/LWVhc3Q=", "5f3d" * 16
+    said = f"<Code>InvalidToken</Code><Token-0>{token}</Token-0><SignatureProvided>{signature}</SignatureProvided>"
+    refused = Reply(403, {"Content-Type": "application/xml"}, said.encode())
+    async with scripted(lambda _: refused, host="127.0.0.2") as storage:
+        query = f"X-Amz-Expires=1200&X-Amz-Security-Token={quote(token, safe='')}&X-Amz-Signature={signature}"
+        moved = Reply(307, {"Location": f"http://{storage.host}/layer?{query}"})
+        async with scripted(lambda _: moved) as server, opened_upstream(server.host) as repository:
+            with pytest.raises(UpstreamTrouble) as caught:
+                async with repository.fetch(blob(b"layer")):
+                    raise AssertionError("there is nothing to read")
+    assert "InvalidToken" in str(caught.value)
+    assert token not in str(caught.value)
+    assert signature not in str(caught.value)
 
 
 async def test_a_redirect_to_the_page_of_another_host_is_a_list_that_is_not_there() -> None:
