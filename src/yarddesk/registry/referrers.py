@@ -29,7 +29,8 @@ class Referrers:
 
     async def get(self, request: Request, route: Route) -> Answer:
         digest, page = Digest.parse(route.rest), page_of(request)
-        artifact_type = request.query_params.get("artifactType", "")
+        # No type has a space in it: that is a + as people write it by hand.
+        artifact_type = request.query_params.get("artifactType", "").replace(" ", "+")
         listed = await self._pull_through.referrers(route.name, digest, artifact_type)
         headers: list[Header] = [STALE] if listed.stale else []
         if artifact_type:

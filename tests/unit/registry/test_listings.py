@@ -161,6 +161,9 @@ async def test_referrers_are_listed_with_type_and_annotations_before_and_after_t
     answer, found = await referrers(client, BARE.digest, artifactType="application/vnd.example.signature")
     assert found == [expected[by_type.digest]]
     assert answer.headers["oci-filters-applied"] == "artifactType"
+    for plus in ("+", "%2B"):
+        by_hand = f"/v2/app/referrers/{BARE.digest}?artifactType=application/vnd.oci.image.config.v1{plus}json"
+        assert (await client.get(by_hand)).json()["manifests"] == [expected[by_config.digest]]
     await client.delete(f"/v2/app/manifests/{by_type.digest}")
     assert (await referrers(client, BARE.digest, artifactType="application/vnd.example.signature"))[1] == []
 
