@@ -36,6 +36,10 @@ MakeYarddesk = Callable[..., YarddeskProcess]
 # All that is in question is whether the rest of the file system can be written to.
 _READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
 
+# Root without the right to read whatever it likes.
+_RIGHTS = "-dac_override,-dac_read_search"
+_WITHOUT_RIGHTS = ("setpriv", "--bounding-set", _RIGHTS, "--inh-caps", _RIGHTS)
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> YarddeskProcess:
@@ -232,16 +236,23 @@ def test_a_full_disk_is_broken(tmp_path: Path) -> None:
     assert "Free some space" in found["hint"]
 
 
+def test_a_queue_that_cannot_be_looked_into_is_broken_and_not_empty(machine: YarddeskProcess) -> None:
+    folder = machine.data_dir / "pending" / "team"
+    folder.mkdir(parents=True)
+    folder.chmod(0)
+    looked = Doctor(machine, inside=_WITHOUT_RIGHTS).look(status=1)
+    for check in ("queue", "data folder"):
+        assert looked.one(check)["state"] == "broken"
+        assert str(folder) in looked.one(check)["message"]
+
+
 @pytest.mark.parametrize("what", ["a folder", "a file"])
 def test_content_that_cannot_be_read_is_broken(machine: YarddeskProcess, what: str) -> None:
     path = machine.data_dir / "blobs" / "sha256" / "ab" / "abcd"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"content")
     (path.parent if what == "a folder" else path).chmod(0)
-    # Root without the right to read whatever it likes.
-    rights = "-dac_override,-dac_read_search"
-    doctor = Doctor(machine, inside=["setpriv", "--bounding-set", rights, "--inh-caps", rights])
-    found = doctor.look(status=1).one("data folder")
+    found = Doctor(machine, inside=_WITHOUT_RIGHTS).look(status=1).one("data folder")
     assert found["state"] == "broken"
     assert str(path.parent) in found["message"]
     assert "Give the folder to this user" in found["hint"]

@@ -130,14 +130,16 @@ def read_markers(tree: Tree, folder: Path, now: datetime) -> tuple[list[Marker],
 
 
 def look_through(folder: Path, now: datetime) -> tuple[int, list[SetAsideMarker]]:
-    """How many markers there are, and what can't be used or was set aside. For who only looks: nothing is changed."""
+    """How many markers there are, and what can't be used or was set aside. For who only looks: nothing is changed.
+
+    Raises OSError where a folder can't be looked into.
+    """
     count = 0
     aside: list[SetAsideMarker] = []
 
     def closed(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
-            place = os.path.relpath(error.filename, folder)
-            aside.append(SetAsideMarker(place, f"It can't be looked into: {error.strerror or error}."))
+            raise error
 
     for parent, _, names in os.walk(folder, onerror=closed):
         for name in names:

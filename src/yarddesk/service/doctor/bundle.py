@@ -68,7 +68,7 @@ def _parts(
     else:
         data_dir = loaded.settings.data_dir
         yield "pending.json", _markers(data_dir / PENDING)
-        if (data_dir / HISTORY_FILE).is_file():
+        if os.path.isfile(data_dir / HISTORY_FILE):
             yield "history.jsonl", _read(lambda: _tail(data_dir / HISTORY_FILE, _MOST_HISTORY_BYTES))
     log = log_file(loaded.settings)
     if log is not None:

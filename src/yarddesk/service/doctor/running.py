@@ -9,8 +9,9 @@ from typing import Any, Final
 from yarddesk import __version__
 from yarddesk.control.client import ControlClient, ControlError
 from yarddesk.control.instance import Instance, NoInstance, find_instance
-from yarddesk.service.doctor.finding import Finding, broken, ok, warning
+from yarddesk.service.doctor.finding import Finding, State, broken, of_error, ok, warning
 from yarddesk.settings.model import Settings
+from yarddesk.storage.durable import storage_error
 from yarddesk.storage.layout import PENDING
 from yarddesk.storage.lock import holder_seen
 from yarddesk.sync.marker_files import look_through
@@ -92,7 +93,14 @@ def check_queue(running: Running | None, settings: Settings, now: datetime) -> I
 
 
 def _queue_on_disk(settings: Settings, now: datetime) -> Iterator[Finding]:
-    count, aside = look_through(settings.data_dir / PENDING, now)
+    try:
+        count, aside = look_through(settings.data_dir / PENDING, now)
+    except OSError as error:
+        folder = str(settings.data_dir)
+        yield of_error(
+            State.BROKEN, _QUEUE, folder, storage_error(error, folder), "Run this as the user that runs yarddesk."
+        )
+        return
     waiting = "1 image waits" if count == 1 else f"{count:,} images wait"
     yield ok(_QUEUE, "", f"{waiting} for the next start." if count else "Nothing waits.")
     yield from _set_aside(settings, [(marker.file, marker.reason) for marker in aside])
