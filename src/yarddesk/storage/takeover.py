@@ -32,6 +32,7 @@ from yarddesk.storage.layout import (
     BLOBS,
     MANIFESTS,
     PENDING,
+    QUARANTINE,
     RUN_FILE,
     TAKEOVER_FILE,
     UPLOADS,
@@ -257,14 +258,15 @@ class TakeOver:
         return regular_size(ours) is None or os.lstat(ours).st_mtime_ns < os.lstat(path).st_mtime_ns
 
     def _make_private(self) -> None:
-        """0700 and 0600 for what stays where it is: folders, and the queue's markers, of which half-written ones go."""
+        """0700 and 0600 for what stays where it is, or was only moved: folders, what lies in quarantine, and the queue's markers, of
+        which half-written ones go."""
         if sys.platform == "win32":
             return
-        for top in (BLOBS, MANIFESTS, UPLOADS, PENDING):
+        for top in (BLOBS, MANIFESTS, UPLOADS, PENDING, QUARANTINE):
             for path, _, names in os.walk(self._tree.join((top,)), onerror=_raise):
                 os.chmod(path, _FOLDER_MODE)
-                for file in (os.path.join(path, name) for name in names if top == PENDING):
-                    if _HALF_WRITTEN.fullmatch(os.path.basename(file)):
+                for file in (os.path.join(path, name) for name in names if top in (PENDING, QUARANTINE)):
+                    if top == PENDING and _HALF_WRITTEN.fullmatch(os.path.basename(file)):
                         os.unlink(file)
                     elif not os.path.islink(file):
                         os.chmod(file, _FILE_MODE)

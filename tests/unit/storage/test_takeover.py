@@ -116,6 +116,7 @@ async def test_what_is_not_what_it_says_goes_to_quarantine_and_the_rest_is_taken
     assert sorted(path.read_bytes() for path in (data / "quarantine").glob("stranger-*")) == sorted(
         (torn, whole.manifest.content)
     )
+    assert modes(data) == {("d", "0o700"), ("f", "0o600")}
     for what in (broken.layers[0].digest, wrong, "torn", "Upper"):
         assert what in caplog.text
 
