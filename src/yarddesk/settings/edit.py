@@ -23,10 +23,14 @@ def add_upstream(path: Path, upstream: UpstreamSettings, environ: Mapping[str, s
     Raises SettingsError where it is there already or the file can't be used as it stands; the file is then left alone.
     """
     present = _load(path, environ)
-    wanted = (upstream.prefix, upstream.registry, upstream.path)
     for other in present:
-        if (other.prefix, other.registry, other.path) == wanted:
-            raise SettingsError(str(path), "upstreams", f"{other.name} has that prefix, registry and path already")
+        if other.route == upstream.route:
+            raise SettingsError(
+                str(path),
+                "upstreams",
+                f"{other.name} has that prefix, registry and path already",
+                hint=f"Change it there, or remove it first: yarddesk upstream remove {other.name}",
+            )
         if other.name == upstream.name and _entry(upstream).get("name"):
             raise SettingsError(str(path), "upstreams", f"“{upstream.name}” is the name of another upstream")
 

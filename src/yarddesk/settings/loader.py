@@ -222,7 +222,7 @@ def _refuse_doubles(upstreams: Sequence[UpstreamSettings], places: Sequence[str]
     routes: dict[tuple[str, str, str], str] = {}
     names: dict[str, str] = {}
     for index, (upstream, where) in enumerate(zip(upstreams, places, strict=True)):
-        route = (upstream.prefix, upstream.registry, upstream.path)
+        route = upstream.route
         if route in routes:
             raise SettingsError(
                 where, f"upstreams[{index}]", f"the same prefix, registry and path stand at {routes[route]} already"

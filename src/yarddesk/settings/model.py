@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from yarddesk.content.credentials import Secret
+from yarddesk.content.registry_host import registry_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,11 @@ class UpstreamSettings:
     manifest_ttl: timedelta | tuple[tuple[str, timedelta], ...] | None = None
     create_repository: bool = False
     tags: TagFilter = field(default_factory=TagFilter)
+
+    @property
+    def route(self) -> tuple[str, str, str]:
+        """What no two of them have in common: prefix, registry by its one name, and path."""
+        return self.prefix, registry_key(self.registry), self.path
 
     @property
     def way(self) -> tuple[str, AuthSettings, TlsSettings]:

@@ -68,6 +68,13 @@ def test_a_file_of_comments_alone_keeps_them(file):
     assert file.read_text().endswith(ADDED)
 
 
+def test_docker_hub_is_there_already_by_whichever_name(file):
+    for registry in ("docker.io", "https://index.docker.io", "registry-1.docker.io"):
+        with pytest.raises(SettingsError, match=r"yarddesk upstream remove docker\.io"):
+            add_upstream(file, upstream_from_url(registry, prefix="docker.io"), {})
+    assert file.read_text() == WRITTEN
+
+
 def test_a_file_without_a_list_gets_one_without_the_default_that_is_removed(file):
     file.write_text("server: {port: 5051}  # mine")
     remove_upstream(file, "ghcr.io", {})

@@ -130,6 +130,8 @@ def test_a_registry_in_an_unset_variable_is_told_of_as_written(write, written):
         ("sync:\n  on_synced:\n    comand: x\n", 3, " sync.on_synced.comand: "),
         ("server:\n  log:\n    levl: info\n", 3, " server.log.levl: "),
         ("upstreams:\n  - registry: a\n  - registry: a\n", 3, "upstreams[1]"),
+        ("upstreams:\n  - registry: docker.io\n  - registry: registry-1.docker.io\n", 3, "upstreams[1]"),
+        ("upstreams:\n  - registry: a.example\n  - registry: a.example:443\n", 3, "upstreams[1]"),
         ("upstreams:\n  - {registry: a, name: x}\n  - {registry: b, name: x}\n", 3, "upstreams[1].name"),
         ("upstreams:\n  - registry: a\n    auth: {type: basic}\n", 3, "upstreams[0].auth.type: "),
         ("upstreams:\n  - name: a\n    registry: ftp://a\n", 3, "upstreams[0].registry: "),
