@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from yarddesk.content.target import ContentSource, DigestMismatch, NotFound, Turn
 from yarddesk.content.upstream import Quota, UpstreamAway, UpstreamBroken, UpstreamUntrue
@@ -54,6 +54,8 @@ class FakeUpstream:
     """Whether others get their turn between two pieces of a blob."""
     cut_after: int | None = None
     corrupt: bool = False
+    exaggerates: int = 0
+    """How many bytes more its answer to a HEAD says that a manifest has."""
     served: int = 0
     sending: int = 0
     most_at_once: int = 0
@@ -164,7 +166,8 @@ class FakeRepository:
 
     async def resolve(self, reference: Reference) -> Descriptor:
         await self._upstream.come("resolve", self._name, reference)
-        return await self._target.resolve(reference)
+        found = await self._target.resolve(reference)
+        return replace(found, size=found.size + self._upstream.exaggerates)
 
     async def exists(self, descriptor: Descriptor) -> bool:
         await self._upstream.come("exists", self._name, descriptor.digest)

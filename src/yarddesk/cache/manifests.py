@@ -191,7 +191,8 @@ class CachedManifests:
         if isinstance(reference, Tag):
             await self._refuse_where_scarce(upstream, repository, reference, there.digest)
             await self._told(repository, reference, there.digest, upstream.name)
-        return found
+        # The size and the type of what is here are certain; those that come with a HEAD are only said.
+        return upstream, await self._here(repository, there.digest) or there
 
     async def _told(self, repository: RepositoryName, tag: Tag, digest: Digest, upstream: str) -> None:
         """The tag is to name here what it names there, as soon as that is here: containerd fetches it by its digest next."""

@@ -130,6 +130,16 @@ async def test_a_tag_that_was_asked_for_by_head_lies_here_once_its_digest_was_fe
     assert [event.tags for event in cache.heard if isinstance(event, ManifestStored)] == [(V1,)]
 
 
+async def test_head_of_what_is_here_tells_its_own_size_whatever_the_upstream_says(cache: Cache) -> None:
+    manifest = await cache.put_upstream(build_image("a"))
+    await cache.pulled()
+    cache.upstream.exaggerates = 1
+    for quick in (False, True):
+        found = await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=quick)
+        assert found is not None
+        assert (found.descriptor, found.stale) == (manifest.descriptor, False)
+
+
 async def test_its_lifetime_begins_when_the_upstream_said_what_it_names(cache: Cache) -> None:
     manifest = await cache.put_upstream(build_image("a"))
     await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=False)
