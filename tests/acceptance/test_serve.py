@@ -340,6 +340,14 @@ def test_a_bucket_that_is_named_while_it_runs_is_refused_as_at_the_start(serve, 
     assert "storage.backend: filesystem" in refused.stderr
 
 
+def test_a_certificate_that_the_next_start_could_not_use_is_refused_as_a_whole(serve):
+    serve.configure("server:\n  tls: true\n  certfile: /not/there\nupstreams: [{registry: r.example}]\n")
+    serve.wait_for_line(
+        r"the settings stay as they were: \S+config\.yaml:3: server\.certfile: /not/there and its key can't be used"
+    )
+    assert "r.example" not in [upstream["name"] for upstream in serve.control("status")["upstreams"]]
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

@@ -16,6 +16,7 @@ from yarddesk.registry.server import TlsUnusable
 from yarddesk.service.accounts import Accounts
 from yarddesk.service.arrivals import arrivals
 from yarddesk.service.backend import refuse_s3
+from yarddesk.service.certificate import mistake
 from yarddesk.service.hooks import Hooks
 from yarddesk.service.keeping import Keeping, NotedArrivals
 from yarddesk.service.parts import Parts
@@ -24,7 +25,6 @@ from yarddesk.service.routes import make_routes, open_learned
 from yarddesk.service.unheeded import unheeded_keys
 from yarddesk.service.usage import StoredBytes
 from yarddesk.service.yard import Yard
-from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.model import Settings
 from yarddesk.storage.filesystem import FilesystemStore
 from yarddesk.storage.lock import InstanceLock
@@ -110,7 +110,6 @@ async def open_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
         try:
             await stack.enter_async_context(yard.serving(lock))
         except TlsUnusable as error:
-            key = "server.certfile"
-            raise SettingsError(settings.place(key), key, f"{error.title} {error.message}", hint=error.hint) from error
+            raise mistake(settings, error) from error
         await stack.enter_async_context(yard.watching())
         yield yard

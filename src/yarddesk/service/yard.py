@@ -34,6 +34,7 @@ from yarddesk.service.accounts import upstreams_at
 from yarddesk.service.addresses import ENGINE_STATE, engine_address, exposure
 from yarddesk.service.announcing import announced
 from yarddesk.service.backend import refuse_s3
+from yarddesk.service.certificate import refuse_certificate
 from yarddesk.service.disk import DiskWatch
 from yarddesk.service.docker_logins import DockerLogins
 from yarddesk.service.front import Problem, Remedy, SignInResult
@@ -300,6 +301,7 @@ class Yard:
             try:
                 settings = await self._source.load()
                 refuse_s3(settings)
+                await asyncio.to_thread(refuse_certificate, settings, self._settings.server)
                 if settings.logger != self._settings.logger:
                     await asyncio.to_thread(configure_logging, settings)
             except SettingsError as error:
