@@ -131,4 +131,6 @@ def texts(given: object) -> tuple[str, ...]:
 
 
 def _shown(given: object) -> str:
-    return f"“{str(given)[:80]}”"
+    """As it is written in YAML."""
+    written = "" if given is None else str(given).lower() if isinstance(given, bool) else str(given)
+    return f"“{written[:80]}”"

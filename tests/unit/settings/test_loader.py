@@ -120,6 +120,8 @@ def test_a_registry_in_an_unset_variable_is_told_of_as_written(write, written):
         ("\nserver: 5\n", 2, "server"),
         ("sync:\n  interval: soon\n", 2, "sync.interval"),
         ("cache:\n\n  max_size: big\n", 3, "cache.max_size"),
+        ("cache:\n  max_size:\n", 2, "cache.max_size: “” is not"),
+        ("server:\n  port: true\n", 2, "server.port: “true” is not"),
         ("upstreams: x\n", 1, "upstreams"),
         ("upstreams:\n  - prefix: a\n", 2, "upstreams[0].registry: "),
         ("upstreams:\n  - registry: a\n    tsl: {}\n", 3, " upstreams[0].tsl: "),
