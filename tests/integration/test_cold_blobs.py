@@ -188,6 +188,27 @@ async def test_a_disk_that_gets_full_cuts_those_who_read_along_and_nobody_else(
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+@pytest.mark.parametrize("part", ["", "0-999999", "-70000"])
+async def test_what_its_upstream_fails_by_before_anything_came_is_said_in_words(
+    registry: ColdRegistry, part: str
+) -> None:
+    digest, upstream = await registry.add(LARGE), registry.cache.upstream
+    upstream.cut_after = 0
+    asking = asyncio.create_task(registry.get(digest, part))
+    while not asking.done():
+        await asyncio.wait([asking], timeout=0.01)
+        registry.cache.clock.advance(registry.cache.clock.next_alarm or 0.0)
+    status, came, complete = await asking
+    assert (status, complete) == (502, True)
+    assert f"The connection to {upstream.registry} broke.".encode() in came
+    assert registry.uploads() == []
+    upstream.cut_after = None
+    while registry.cache.pulls.health(upstream.name).state != "ok":
+        registry.cache.clock.advance(registry.cache.clock.next_alarm or 1.0)
+        await asyncio.sleep(0.001)
+    assert await registry.get(digest) == (200, LARGE, True)
+
+
 async def test_a_reader_for_whom_no_file_can_be_opened_any_more_is_told_so(
     registry: ColdRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,14 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from starlette.types import Message, Receive, Scope, Send
 
-from yarddesk.content.pull_through import BlobContent
+from yarddesk.content.pull_through import GrowingBlob
 from yarddesk.content.threads import in_thread_to_the_end
 from yarddesk.errors import YarddeskError
 from yarddesk.oci.error_codes import ErrorCode, ErrorInfo, render_errors
@@ -115,46 +115,55 @@ class StreamAnswer:
                 await _send_pieces(send, self.pieces, self.count)
 
 
+@dataclass(frozen=True, slots=True)
+class GrowingPart:
+    """The bytes of a blob from `start` up to `end` while they come in: out of the open `file` that they come into, as far as
+    `growing` tells, where there is one; else they are `first` and what `pieces` gives after it."""
+
+    growing: GrowingBlob | None
+    file: BinaryIO | None
+    first: bytes
+    pieces: AsyncGenerator[bytes, None]
+    start: int
+    end: int
+
+
 @dataclass(slots=True)
 class GrowingAnswer:
-    """The bytes of `content` from `start` up to `end` while they come in: by the kernel, out of the open `file` that they come
-    into, where there is one; after them `source` is left. The connection is cut when they fail or are too few."""
+    """A part of a blob while it comes in, by the kernel where there is a file; after it `source` is left. The connection is
+    cut when the bytes fail or are too few."""
 
     status: int
     headers: list[Header]
-    content: BlobContent
-    file: BinaryIO | None
-    start: int
-    end: int
+    part: GrowingPart
     source: AsyncExitStack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[SOURCE] = "upstream"
+        part = self.part
         async with self.source:
-            await send(_start(self.status, self.headers, self.end - self.start))
+            await send(_start(self.status, self.headers, part.end - part.start))
             with cutting(scope):
-                position = await self._send_file(send)
-                if position < self.end or self.start == self.end:
-                    pieces = self.content.read(position, self.end)
-                    async with aclosing(pieces):
-                        await _send_pieces(send, pieces, self.end - position)
+                if not await self._send_file(send):
+                    await _send_pieces(send, part.pieces, part.end - part.start, part.first)
 
-    async def _send_file(self, send: Send) -> int:
-        """How far the file went: to the end, or not at all where there is none."""
-        position, growing = self.start, self.content.growing
-        if growing is None or self.file is None:
-            return position
-        while position < self.end:
+    async def _send_file(self, send: Send) -> bool:
+        """Whether all of it went so; False where nothing did."""
+        part = self.part
+        if part.growing is None or part.file is None:
+            return False
+        position = part.start
+        while position < part.end:
             try:
-                free = await growing.reach(position, self.end)
+                free = await part.growing.reach(position, part.end)
             except YarddeskError:
-                if position > self.start:
+                if position > part.start:
                     raise
-                return position  # nothing was given yet: `read` may have it in another way
-            count, more = free - position, free < self.end
-            await send({"type": SENDFILE, "file": self.file, "offset": position, "count": count, "more_body": more})
+                return False  # nothing was given yet: `pieces` may have it in another way
+            count, more = free - position, free < part.end
+            await send({"type": SENDFILE, "file": part.file, "offset": position, "count": count, "more_body": more})
             position = free
-        return position
+        return True
 
 
 def _start(status: int, headers: list[Header], count: int) -> Message:
@@ -172,11 +181,11 @@ def cutting(scope: Scope) -> Iterator[None]:
         raise AnswerCut(error.title) from error
 
 
-async def _send_pieces(send: Send, pieces: AsyncIterator[bytes], left: int) -> None:
+async def _send_pieces(send: Send, pieces: AsyncIterator[bytes], left: int, first: bytes = b"") -> None:
     if not left:
         await anext(pieces, b"")  # what is empty is verified, too
     while left:
-        piece = await anext(pieces, b"")
+        piece, first = first or await anext(pieces, b""), b""
         if not piece:
             raise AnswerCut(f"{left:,} bytes are missing.")
         left -= len(piece)

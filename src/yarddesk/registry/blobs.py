@@ -1,6 +1,7 @@
 """Blobs: read, whole or in part, and deleted (distribution specification v1.1, end-2, end-10)."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
@@ -10,21 +11,24 @@ from typing import BinaryIO, Final
 from starlette.requests import Request
 
 from yarddesk.content.errors import StorageError
-from yarddesk.content.pull_through import BlobContent, BlobNowhere, PullThrough
+from yarddesk.content.pull_through import BlobContent, BlobNowhere, GrowingBlob, PullThrough
 from yarddesk.content.store import Store
 from yarddesk.content.target import Damaged, DigestMismatch, NotFound
 from yarddesk.content.threads import in_thread, in_thread_to_the_end
+from yarddesk.errors import YarddeskError
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.error_codes import ErrorCode
 from yarddesk.oci.media_types import OCTET_STREAM
 from yarddesk.oci.name import RepositoryName
 from yarddesk.oci.ranges import ByteRange, UnsatisfiableRange, parse_range
-from yarddesk.registry.answers import SOURCE, Answer, FileAnswer, GrowingAnswer, StreamAnswer
+from yarddesk.registry.answers import SOURCE, Answer, FileAnswer, GrowingAnswer, GrowingPart, StreamAnswer
 from yarddesk.registry.exchange import SENDFILE
 from yarddesk.registry.locks import Gate
 from yarddesk.registry.paths import Route
 from yarddesk.registry.requests import check_if_match, names_etag
 from yarddesk.registry.wire import Header, Refused
+
+logger = logging.getLogger(__name__)
 
 _SENT_WHILE_CHECKED_BYTES: Final = 64 * 1024 * 1024
 """Larger blobs are hashed while they leave, smaller ones before."""
@@ -158,18 +162,34 @@ class Blobs:
                 # It's given once the whole is verified anyway: where that fails, it's said in words.
                 request.scope[SOURCE] = "upstream"
                 return Answer(status, headers, await _read(blob, part))
+            # Before the answer begins something of it is there, so that what it fails by until then is said in words.
             file = None
             if blob.growing is not None and SENDFILE in request.scope.get("extensions", {}):
-                # Before the answer begins, so that what it fails by is said in words.
-                file = await blob.growing.file()
-            if file is not None:
-                stack.enter_context(file)
-            return GrowingAnswer(status, headers, blob, file, part.start, part.end + 1, stack.pop_all())
+                file = await _begun(blob.growing, part, stack)
+            pieces = blob.read(part.start, part.end + 1)
+            stack.push_async_callback(pieces.aclose)
+            first = b"" if file is not None else await anext(pieces, b"")
+            growing = GrowingPart(blob.growing, file, first, pieces, part.start, part.end + 1)
+            return GrowingAnswer(status, headers, growing, stack.pop_all())
 
     def _damaged(self, digest: Digest) -> Damaged | None:
         """What the store has to say of a blob that was here and was damaged."""
         missing = self._store.missing_blob(digest)
         return missing if isinstance(missing, Damaged) else None
+
+
+async def _begun(growing: GrowingBlob, part: ByteRange, stack: AsyncExitStack) -> BinaryIO | None:
+    """The file that a blob comes into, once some of the part is there; None where `read` must tell, or have it in another way."""
+    file = await growing.file()
+    if file is None:
+        return None
+    stack.enter_context(file)
+    try:
+        await growing.reach(part.start, part.end + 1)
+    except YarddeskError as error:
+        logger.debug("a blob is not there as it grows: %s", error)
+        return None
+    return file
 
 
 async def _read(blob: BlobContent, part: ByteRange) -> bytes:

@@ -358,6 +358,17 @@ async def test_what_goes_wrong_with_a_small_part_of_a_large_blob_is_said_in_word
     assert (answer.status_code, answer.content) == (206, CONTENT[-100:])
 
 
+async def test_what_goes_wrong_before_anything_came_is_said_in_words(
+    client: httpx.AsyncClient, upstream: OneUpstream
+) -> None:
+    upstream.blob_pieces, upstream.blob_failure = (), UpstreamStalled("hub", "hub gave no answer.")
+    for headers in ({}, {"Range": "bytes=10-"}):
+        answer = await client.get(f"/v2/app/blobs/{DIGEST}", headers=headers)
+        assert (answer.status_code, codes(answer)) == (504, ["UNAVAILABLE"])
+        assert "hub gave no answer." in answer.text
+    assert upstream.closed == 2
+
+
 async def test_a_client_that_leaves_lets_go_of_the_upstream(client: httpx.AsyncClient, upstream: OneUpstream) -> None:
     left = asyncio.Event()
 
