@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import quote
 
-from yarddesk.content.target import ContentSource, ContentStream, NotFound, Turn
+from yarddesk.content.target import ContentSource, ContentStream, DigestMismatch, NotFound, Turn
 from yarddesk.content.threads import in_thread
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamRefused, UpstreamTimeout
-from yarddesk.content.verify import whole_manifest
+from yarddesk.content.verify import VerifyingReader, whole_manifest
 from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest, InvalidDigest
 from yarddesk.oci.manifest import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, parse_manifest
@@ -125,7 +125,19 @@ class RegistryRepository:
                 raise await self._client.failure(answer, what)
             self._refuse_pages(answer)
             length = _length(answer)
-            return await _counted(answer) if length is None else length
+            return await self._counted(answer, digest) if length is None else length
+
+    async def _counted(self, answer: Answer, digest: Digest) -> int:
+        """How long a blob is that comes without a length: who has read it knows, and by its digest whether that was all of it."""
+        reader = VerifyingReader(answer, digest)
+        try:
+            async for _ in reader:
+                pass
+        except DigestMismatch as error:
+            raise self._client.failures.not_a_registry(
+                f"It doesn't tell the size of blob {digest.short}, and sent other bytes, or not all of them."
+            ) from error
+        return reader.bytes_seen
 
     async def fetch_manifest(self, reference: Reference) -> Manifest:
         what = self._called(reference)
@@ -276,14 +288,6 @@ class RegistryRepository:
 def _length(answer: Answer) -> int | None:
     text = answer.headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
-
-
-async def _counted(answer: Answer) -> int:
-    """How long a body is that came without a length: only who has read all of it knows."""
-    count = 0
-    async for piece in answer:
-        count += len(piece)
-    return count
 
 
 def _manifest_type(content_type: str) -> str:

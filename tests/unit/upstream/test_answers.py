@@ -354,6 +354,16 @@ async def test_where_head_tells_no_size_the_blobs_own_answer_does(head: Reply) -
             assert [asked.method for asked in server.asked] == ["HEAD", "GET"]
 
 
+async def test_a_blob_without_a_length_that_ends_too_early_has_no_size() -> None:
+    content = b"twelve bytes"
+    async with (
+        scripted(lambda _: Reply(200, {}, content[:7], length=None)) as server,
+        opened_upstream(server.host) as repository,
+    ):
+        with pytest.raises(UpstreamUntrue, match="the size"):
+            await repository.blob_size(Digest.of(content))
+
+
 @pytest.mark.parametrize("status", [405, 501])
 async def test_what_can_not_be_asked_for_by_head_is_not_taken_for_there(status: int) -> None:
     async with scripted(always(status)) as server, opened_upstream(server.host) as repository:
