@@ -1,9 +1,11 @@
 """Blobs that come through an upstream though the store has no room for them: verified, passed on, and gone."""
 
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import BinaryIO
 
+from yarddesk.cache.fills import HELD_BACK_BYTES
 from yarddesk.cache.room import Room
 from yarddesk.content.errors import StorageError
 from yarddesk.content.pull_through import GrowingBlob
@@ -37,19 +39,22 @@ Reads = Callable[[int, int], AsyncGenerator[bytes, None]]
 async def passed_on(
     open_source: Callable[[], ContentStream], digest: Digest, size: int, start: int, end: int
 ) -> AsyncGenerator[bytes, None]:
-    """All of the blob is read and verified, and a part of it given: the last piece only when the whole is right."""
-    held, position = b"", 0
+    """All of the blob is read and verified, and a part of it given: its last bytes, as of a fill, only when the whole is right."""
+    held: deque[bytes] = deque()
+    held_bytes = position = 0
     async with open_source() as source:
         async for piece in VerifyingReader(source, digest, size):
             wanted = piece[max(0, start - position) : max(0, end - position)]
             position += len(piece)
             if not wanted:
                 continue
-            if held:
-                yield held
-            held = wanted
-    if held:
-        yield held
+            held.append(wanted)
+            held_bytes += len(wanted)
+            while held_bytes - len(held[0]) >= HELD_BACK_BYTES:
+                held_bytes -= len(held[0])
+                yield held.popleft()
+    for piece in held:
+        yield piece
 
 
 async def kept_or_passed_on(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import random
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from tests.support.content import push_blob
 from tests.support.fake_upstreams import FakeUpstream
 from tests.support.waiting import until_async
 from tests.unit.cache.test_pull_through import REPOSITORY, Cache
-from yarddesk.cache.fills import Fills
+from yarddesk.cache.fills import HELD_BACK_BYTES, Fills
 from yarddesk.cache.room import Room
+from yarddesk.cache.unkept import passed_on
 from yarddesk.content.errors import StorageError, StorageFull
 from yarddesk.content.store import UploadSession
 from yarddesk.content.target import DigestMismatch, NotFound
@@ -302,6 +304,31 @@ async def test_wrong_bytes_of_any_size_are_never_complete(cache: Cache, size: in
     with pytest.raises((DigestMismatch, UpstreamUntrue)):
         await _all_of(cache, REPOSITORY, Digest.of(content), pieces)
     assert sum(map(len, pieces)) < size
+
+
+@pytest.mark.parametrize("size", [1, 3000, HELD_BACK_BYTES, HELD_BACK_BYTES + 1, 3 * HELD_BACK_BYTES])
+async def test_of_what_is_passed_on_the_last_bytes_wait_for_the_whole_as_those_of_a_fill_do(size: int) -> None:
+    content = random.Random(size).randbytes(size)
+
+    @asynccontextmanager
+    async def opened(sent: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def pieces() -> AsyncIterator[bytes]:
+            for begin in range(0, len(sent), 1000):
+                yield sent[begin : begin + 1000]
+
+        yield pieces()
+
+    for sent in (content, bytes(size)):
+        for start, end in ((0, size), (size // 3, size), (0, size // 2 + 1)):
+            given = bytearray()
+            reading = passed_on(partial(opened, sent), Digest.of(content), size, start, end)
+            with nullcontext() if sent == content else pytest.raises(DigestMismatch):
+                async for piece in reading:
+                    given += piece
+            if sent == content:
+                assert given == content[start:end]
+            else:
+                assert len(given) <= max(0, end - start - HELD_BACK_BYTES)
 
 
 async def test_of_a_blob_that_did_not_come_no_session_is_left(cache: Cache) -> None:
