@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from yarddesk.content.credentials import Credential, CredentialUnavailable, Secret
 from yarddesk.content.registry_host import DOCKER_HUB, registry_key
-from yarddesk.credentials.docker_helper import ask_helper
+from yarddesk.credentials.docker_helper import HelperHangs, ask_helper
 
 _HUB_KEYS: Final = ("https://index.docker.io/v1/", "index.docker.io", DOCKER_HUB, "registry-1.docker.io")
 _MAX_BYTES: Final = 1024 * 1024
@@ -57,6 +57,9 @@ class DockerKeychain:
         for helper, address in _helpers(config, registry):
             try:
                 found = self._ask(helper, address, self._environ)
+            except HelperHangs as error:
+                failed = error
+                break  # it would be waited for as long again for each other address of the registry
             except CredentialUnavailable as error:
                 failed = failed or error
                 continue

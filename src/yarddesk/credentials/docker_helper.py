@@ -15,6 +15,10 @@ _IDENTITY: Final = "<token>"
 _NOT_FOUND: Final = "credentials not found in native keychain"
 
 
+class HelperHangs(CredentialUnavailable):
+    """It gave no answer in time."""
+
+
 def ask_helper(
     name: str, address: str, environ: Mapping[str, str], *, limit_seconds: float = LIMIT_SECONDS
 ) -> Credential | None:
@@ -27,7 +31,7 @@ def ask_helper(
     try:
         said = ask_program([path, "get"], environ, given=address.encode(), limit_seconds=limit_seconds)
     except TimeoutError:
-        raise CredentialUnavailable(
+        raise HelperHangs(
             f"{program} gave no answer.", f"It was asked for {address} and had {limit_seconds:g} s."
         ) from None
     if said.status != 0:

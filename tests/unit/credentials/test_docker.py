@@ -17,7 +17,7 @@ from tests.support.upstreams import credential
 from tests.support.waiting import until
 from yarddesk.content.credentials import Credential, CredentialUnavailable
 from yarddesk.credentials.docker_config import DockerKeychain
-from yarddesk.credentials.docker_helper import ask_helper
+from yarddesk.credentials.docker_helper import HelperHangs, ask_helper
 
 CANARY = "canary-55d0"
 
@@ -191,6 +191,21 @@ def test_a_helper_that_hangs_is_ended_with_what_it_started(home: Home) -> None:
     assert "gave no answer" in caught.value.title
     state = Path(f"/proc/{int((home.folder / 'child').read_text())}/stat")
     until(lambda: not state.exists() or state.read_text().split()[2] in "ZX", what="the child has ended")
+
+
+async def test_a_helper_that_hangs_is_waited_for_once_whatever_the_registrys_names(home: Home) -> None:
+    asked: list[str] = []
+
+    def hangs(_name: str, address: str, _environ: object) -> None:
+        asked.append(address)
+        raise HelperHangs("docker-credential-slow gave no answer.")
+
+    home.write({"credsStore": "slow", "auths": {"other.corp": packed("ci", "x")}})
+    keychain = DockerKeychain(home.environ, home.folder, ask=hangs)
+    with pytest.raises(CredentialUnavailable, match="gave no answer"):
+        await keychain.get("docker.io")
+    assert len(asked) == 1
+    assert await keychain.get("other.corp") == credential("ci", "x")
 
 
 def test_the_secret_is_not_in_the_process_list(home: Home) -> None:
