@@ -9,7 +9,9 @@ def main() -> None:
     # a second for nothing. This makes it believe, as it does where they are not, that it can't be imported.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]
     from yarddesk.cli.main import run
+    from yarddesk.cli.output import speak_any_language
 
+    speak_any_language()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -1,9 +1,20 @@
 """What the commands print: tables or JSON on standard output, complaints on standard error."""
 
+import codecs
+import io
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
+
+INTERRUPTED: Final = 130
+"""The exit status after Ctrl+C."""
+
+
+def speak_any_language() -> None:
+    """What the terminal, or the file, has no letters for is written as an escape, as on standard error, and ends nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def complain(text: str) -> None:
@@ -12,7 +23,8 @@ def complain(text: str) -> None:
 
 
 def print_json(document: Any, stream: TextIO | None = None) -> None:  # noqa: ANN401 - JSON is any of its types
-    text = json.dumps(document, indent=2, ensure_ascii=False)
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    text = json.dumps(document, indent=2, ensure_ascii=codecs.lookup(encoding).name != "utf-8")
     # Half of a surrogate pair can't be printed; JSON has an escape for it.
     print(text.encode("utf-8", "backslashreplace").decode(), file=stream)
 
