@@ -23,7 +23,7 @@ from tests.peers.yarddesk import YarddeskProcess
 from tests.support.certificates import private_authority
 from tests.support.disks import filled, small_disk
 from tests.support.images import build_image
-from tests.support.programs import CommandLine
+from tests.support.programs import CommandLine, Program
 from tests.support.switchyard import SwitchyardFolder
 from tests.support.waiting import until
 
@@ -487,7 +487,9 @@ def test_an_instance_that_gives_no_answer_is_broken(make_yarddesk: MakeYarddesk)
     assert looked.one("port")["state"] == "ok"
 
 
-def test_an_instance_that_was_killed_and_left_its_address_runs_no_more(make_yarddesk: MakeYarddesk) -> None:
+def test_an_instance_that_was_killed_and_left_its_address_runs_no_more(
+    make_yarddesk: MakeYarddesk, docker_registry: DockerRegistry
+) -> None:
     serve = make_yarddesk(config=NOWHERE)
     serve.kill()
     assert (serve.data_dir / "control.json").exists()
@@ -495,3 +497,44 @@ def test_an_instance_that_was_killed_and_left_its_address_runs_no_more(make_yard
     found = Doctor(serve).look().one("instance")
     assert (found["state"], found["message"]) == ("ok", "No yarddesk runs on this data folder.")
     assert everything_below(serve.data_dir) == before
+    # Another program has its port by now, and perhaps its process id: nobody is told to end that.
+    document = serve.data_dir / "control.json"
+    for url in (f"http://{docker_registry.host}", "http://127.0.0.1", "http://[::1"):
+        document.write_text(json.dumps({"url": url, "pid": os.getpid(), "version": "1"}))
+        looked = Doctor(serve).look()
+        assert looked.one("instance")["message"] == "No yarddesk runs on this data folder."
+        assert looked.one("port")["message"] == "Any port that is free is taken at the start."
+
+
+# Where it prints to, and who waits for it.
+
+
+def test_what_the_terminal_has_no_letters_for_is_escaped(tmp_path: Path) -> None:
+    app = YarddeskProcess(tmp_path / "machine", config=NOWHERE, data_dir=tmp_path / "größe")
+    doctor = Doctor(app, variables={"PYTHONIOENCODING": "ascii"})
+    assert f"data folder {tmp_path}/gr\\xf6\\xdfe: It is not there yet" in doctor().stdout
+    assert doctor.look().one("data folder")["subject"] == str(app.data_dir)
+    # And to nowhere.
+    assert Doctor(app, inside=["sh", "-c", 'exec "$@" >&-', "sh"])().stderr == ""
+
+
+def test_ctrl_c_ends_it_at_once_whatever_hangs(machine: YarddeskProcess) -> None:
+    helper = machine.folder / "docker-credential-hangs"
+    helper.write_text(f'#!/bin/sh\necho $$ > "{machine.folder}/asked"\nexec sleep 60\n')
+    helper.chmod(0o700)
+    (machine.folder / "config.json").write_text('{"credsStore": "hangs"}')
+    machine.configure("server: {port: 0}\nupstreams: [{registry: '127.0.0.1:9'}]\n")
+    path = f"{machine.folder}{os.pathsep}{machine.environment['PATH']}"
+    environment = machine.environment | {"DOCKER_CONFIG": str(machine.folder), "PATH": path}
+    command = [sys.executable, "-m", "yarddesk", "doctor", "-c", str(machine.config_file)]
+    doctor = Program(command, environment=environment, log=machine.folder / "doctor.log")
+    doctor.start()
+    try:
+        asked = machine.folder / "asked"
+        until(lambda: asked.exists() and asked.read_text().endswith("\n"), 30, "the helper was asked")
+        doctor.send(signal.SIGINT)
+        assert doctor.wait(10) == 130
+        os.kill(int(asked.read_text()), signal.SIGKILL)  # which at a terminal Ctrl+C does
+    finally:
+        doctor.kill()
+    assert doctor.output() == ""

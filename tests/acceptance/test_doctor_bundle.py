@@ -190,6 +190,17 @@ def test_without_an_instance_it_holds_what_lies_on_disk(tmp_path: Path) -> None:
     assert "The log is not in it: it goes to standard error." in done.stderr
 
 
+def test_no_setting_keeps_it_from_being_written(tmp_path: Path) -> None:
+    log = tmp_path / "pipe"
+    os.mkfifo(log)  # nobody writes into it, and it would be waited for
+    half = 'storage: {backend: filesystem, secret_key: "half \\ud83d of a pair"}\n'
+    app = YarddeskProcess(tmp_path / "machine", config=f"{NOWHERE}logger: {{output: {log}}}\n{half}")
+    app.run("doctor", "--bundle", str(tmp_path / "bundle.tar.gz"))
+    members = members_of(tmp_path / "bundle.tar.gz")
+    assert f"{log} is no file that keeps" in members["log.txt"].decode()
+    assert "secret_key: '***'" in members["settings.yaml"].decode()
+
+
 def test_a_file_that_is_there_is_left_alone_and_nothing_takes_its_place(tmp_path: Path) -> None:
     app = YarddeskProcess(tmp_path / "machine", config=NOWHERE)
     taken = tmp_path / "bundle.tar.gz"

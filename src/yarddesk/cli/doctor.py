@@ -2,13 +2,12 @@
 
 import argparse
 import asyncio
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from yarddesk.cli.options import loaded_of
-from yarddesk.cli.output import complain, plain, print_json
+from yarddesk.cli.output import INTERRUPTED, complain, plain, print_json
 from yarddesk.settings.loader import LoadedSettings
 
 if TYPE_CHECKING:
@@ -39,7 +38,18 @@ def _doctor(options: argparse.Namespace) -> int:
         from yarddesk.service.doctor.archive import refuse_taken
 
         refuse_taken(options.bundle)  # before anybody waits for the checks
-    return asyncio.run(_examine(options, loaded))
+    return asyncio.run(_until_interrupted(options, loaded))
+
+
+async def _until_interrupted(options: argparse.Namespace, loaded: LoadedSettings) -> int:
+    from yarddesk.service.leaving import leave_soon
+
+    try:
+        return await _examine(options, loaded)
+    except asyncio.CancelledError:
+        # Ctrl+C ends what it sees: programs that were asked, and hang, too.
+        leave_soon(INTERRUPTED)
+        raise
 
 
 async def _examine(options: argparse.Namespace, loaded: LoadedSettings) -> int:
@@ -55,7 +65,7 @@ async def _examine(options: argparse.Namespace, loaded: LoadedSettings) -> int:
         for finding in examination.findings:
             print(in_lines(finding))
         print(sums(examination.findings))
-    sys.stdout.flush()
+    print(end="", flush=True)  # which does well without a standard output, too
     if options.bundle is not None:
         from yarddesk.service.doctor.bundle import write_bundle
         from yarddesk.service.logs import log_file

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from yarddesk import __version__
 from yarddesk.cli import accounts, content, doctor, layouts, pin, pull, setup, starting, steering, upstreams
-from yarddesk.cli.output import complain
+from yarddesk.cli.output import INTERRUPTED, complain
 from yarddesk.errors import YarddeskError
 from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.schema import LEVELS
@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return 1
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:

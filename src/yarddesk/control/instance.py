@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from yarddesk import __version__
 from yarddesk.content.credentials import Secret
@@ -59,9 +60,18 @@ def find_instance(data_dir: Path) -> Instance:
     try:
         document = json.loads((data_dir / _DOCUMENT).read_bytes())
         token = (data_dir / _TOKEN).read_text(encoding="ascii").strip()
-        return Instance(str(document["url"]), int(document["pid"]), str(document["version"]), Secret(token))
+        url = _dialled(str(document["url"]))
+        return Instance(url, int(document["pid"]), str(document["version"]), Secret(token))
     except (FileNotFoundError, NotADirectoryError, KeyError, ValueError, TypeError) as error:
         raise NoInstance(data_dir) from error
+
+
+def _dialled(url: str) -> str:
+    """The same. Raises ValueError for what nobody listens at."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or parts.port is None:
+        raise ValueError("no address of ours")
+    return url
 
 
 def _write(path: Path, text: str) -> None:

@@ -31,6 +31,11 @@ async def last_yard(settings: Settings, source: SettingsSource) -> AsyncIterator
             status = 0
         finally:
             _leave_after(_CLOSE_SECONDS, status)
+    leave_soon(status)
+
+
+def leave_soon(status: int) -> None:
+    """Nothing is to be done any more: the process ends with this status, whatever its threads still wait for."""
     _leave_after(_LEAVE_SECONDS, status)
 
 

@@ -118,7 +118,9 @@ def _marker(path: Path) -> Any:  # noqa: ANN401 - JSON is any of its types
 
 
 def _tail(path: Path, most_bytes: int) -> str:
-    """The last lines of a file."""
+    """The last lines of a file. Raises OSError, also for what is no file, as a pipe that would be waited for."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no file that keeps what is written to it.")
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - most_bytes))
@@ -158,11 +160,18 @@ def _in_json(text: str) -> str:
 
 
 def _quoted(text: str, safe: str) -> str:
-    return quote(os.fsencode(text), safe=safe)
+    return quote(_bytes(text), safe=safe)
 
 
 def _base64(text: str) -> str:
-    return base64.b64encode(os.fsencode(text)).decode("ascii").rstrip("=")
+    return base64.b64encode(_bytes(text)).decode("ascii").rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")  # the environment's own bytes
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")  # YAML can write down halves of pairs
 
 
 def _clean(part: str | Mapping[str, Any], secrets: list[str]) -> bytes:

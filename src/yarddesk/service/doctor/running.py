@@ -1,5 +1,6 @@
 """The instance that runs on the data folder, and what only it knows: how the queue and its upstreams stand."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ def ask_instance(settings: Settings) -> tuple[Running | None, Finding]:
     except NoInstance:
         return None, _nobody(settings)
     except ControlError as error:
+        if sys.platform == "linux" and holder_seen(settings.data_dir) is None:
+            # One that was killed left its address, where another program listens by now: nobody is to end that.
+            return None, _nobody(settings)
         silent = broken(
             _INSTANCE,
             subject,

@@ -14,7 +14,9 @@ from yarddesk.upstream.check import OneCredential, Standing, standing
 
 _CHECK: Final = "upstream"
 _LIMIT_SECONDS: Final = 15.0
-_AT_ONCE: Final = 16
+_LOOK_UP_SECONDS: Final = 25.0
+"""Longer than a credential helper of Docker's may take, so that its own words are heard."""
+_AT_ONCE: Final = 64
 
 
 async def check_upstreams(
@@ -55,7 +57,10 @@ async def _credential(
     if auth.is_configured:
         return Credential(auth.username, auth.password), f"upstreams[].auth of {upstream.name}", ""
     try:
-        found = await accounts.find(upstream.registry, keychain_error)
+        async with asyncio.timeout(_LOOK_UP_SECONDS):
+            found = await accounts.find(upstream.registry, keychain_error)
+    except TimeoutError:
+        return None, "", f" Its credentials could not be looked for within {_LOOK_UP_SECONDS:g} s."
     except CredentialUnavailable as error:
         return None, "", f" Its credentials could not be looked for: {error.title}"
     return (found.credential, found.source, "") if found is not None else (None, "", "")
