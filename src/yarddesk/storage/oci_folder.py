@@ -133,7 +133,7 @@ class WritableFolder(LayoutFolder):
     def save(self, index: bytes) -> None:
         with in_words_of_layout(self.place):
             self._tree.make((BLOBS,))
-            place_content(self._tree, index, (), INDEX_FILE, by=())
+            place_content(self._tree, index, (), INDEX_FILE, temporary=self._new_name())
 
     def _make(self) -> None:
         if not os.path.isdir(self.place):

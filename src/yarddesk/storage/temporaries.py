@@ -14,15 +14,16 @@ def place_content(
     parts: Parts,
     name: str,
     *,
-    by: Parts = (UPLOADS,),
+    temporary: str | None = None,
     counted: bool = False,
     sync: bool = True,
 ) -> None:
     """Have these bytes under a name below the tree, whole or not at all, durable on return (as `Tree.place` has it). Blocks.
 
-    They come by way of a folder on the same file system, of which somebody sweeps what a run that was cut off left.
+    `temporary`: the path by way of which they come, on the same file system, of a name that whoever is next there sweeps;
+    where none is given, in `uploads/` of DATA, which is swept at the start.
     """
-    temporary = os.path.join(tree.make(by), f"{TEMPORARY_PREFIX}{uuid.uuid4()}")
+    temporary = temporary or os.path.join(tree.make((UPLOADS,)), f"{TEMPORARY_PREFIX}{uuid.uuid4()}")
     write_durably(temporary, content)
     try:
         tree.place(temporary, parts, name, counted=counted, sync=sync)
