@@ -41,10 +41,8 @@ def without_entry(text: str, root: MappingNode | None, key: str, index: int) -> 
         return None
     rest = [*lines[:first], *lines[_last_line(lines, listed.value[index]) + 1 :]]
     if len(listed.value) == 1:
-        mark = key_node.end_mark
-        line = rest[mark.line]
-        colon = line.index(":", mark.column)
-        rest[mark.line] = f"{line[: colon + 1]} []{line[colon + 1 :]}"
+        number, end = _after_colon(lines, key_node)
+        rest[number] = f"{lines[number][:end]} []{lines[number][end:]}"
     return "".join(rest)
 
 
@@ -57,6 +55,14 @@ def _pair(root: MappingNode | None, key: str) -> tuple[Any, Any]:
 def _with_dash(entry: str, column: int) -> str:
     indented = "".join(f"{' ' * (column + 2)}{line}\n" for line in entry.splitlines())
     return f"{' ' * column}- {indented[column + 2 :]}"
+
+
+def _after_colon(lines: Sequence[str], key: ScalarNode) -> tuple[int, int]:
+    """Line and column; below the key where that has a "?" before it."""
+    number, column = key.end_mark.line, key.end_mark.column
+    while (colon := lines[number].partition("#")[0].find(":", column)) < 0:
+        number, column = number + 1, 0
+    return number, colon + 1
 
 
 def _dash_line(lines: Sequence[str], listed: SequenceNode, index: int) -> int | None:

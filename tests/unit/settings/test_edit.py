@@ -108,6 +108,14 @@ def test_however_the_list_is_written_the_others_stay_the_same(file, text):
     assert YAML(typ="safe").load(file.read_text())["upstreams"] == before[1:] + added
 
 
+def test_the_last_entry_goes_also_where_the_colon_stands_below_the_key(file):
+    file.write_text(
+        "# mine\n? upstreams # here: all\n# a: b\n: # there\n- registry: a.example\n# more\nserver: {port: 1}\n"
+    )
+    remove_upstream(file, "a.example", {})
+    assert file.read_text() == ("# mine\n? upstreams # here: all\n# a: b\n: [] # there\n# more\nserver: {port: 1}\n")
+
+
 def test_what_can_not_be_written_is_said_and_stays(file, monkeypatch):
     def read_only(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
