@@ -127,6 +127,21 @@ def test_a_window_that_comes_back_shows_what_happened_meanwhile(with_front, yard
     with_front(body)
 
 
+def test_what_was_fetched_while_nobody_looked_is_not_shown_as_of_this_moment(with_front, yard):
+    async def body(front: Front):
+        front.window.close()
+        await front.settle()
+        yard.traffic.fill_begun()
+        yard.traffic.fill_received(10**9)
+        yard.traffic.fill_ended(whole=True)
+        front.shell.show_window()
+        await front.shows(lambda: front.window.isVisible() and front.shell.bridge.is_watched)
+        await front.settle()
+        assert max(front.shell.bridge.throughput.values(time.monotonic())) == 0
+
+    with_front(body)
+
+
 def test_the_window_leaves_no_subscription_and_no_object_behind(on_loop, yard):
     async def body():
         remains = []

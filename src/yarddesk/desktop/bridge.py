@@ -82,6 +82,8 @@ class Bridge(QObject):
     def watch(self, who: str) -> None:
         """`who` (a window, a menu) is visible from now on."""
         if who not in self._lookers:
+            if not self._lookers:
+                self._fetched_bytes = self.core.traffic.received["upstreams"]  # what came before is not of this moment
             self._lookers.add(who)
             self._read()
 
