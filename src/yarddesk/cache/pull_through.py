@@ -204,6 +204,7 @@ class CachedPulls:
         match event:
             case ImageSynced():
                 self._asking.appeared(event.repository)
+                self._asking.reachable(event.upstream)  # to syncs it may never have been away
                 self._manifests.synced(event)
             case ManifestStored():
                 self._asking.appeared(event.repository)

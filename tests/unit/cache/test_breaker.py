@@ -26,7 +26,7 @@ from yarddesk.content.upstream import (
     UpstreamUntrue,
     UpstreamUntrusted,
 )
-from yarddesk.events import PullHealthChanged
+from yarddesk.events import ImageSynced, PullHealthChanged
 from yarddesk.oci.manifest import Manifest
 from yarddesk.oci.name import Tag
 from yarddesk.settings.model import AuthSettings, AuthType, CacheSettings, UpstreamSettings
@@ -337,3 +337,15 @@ async def test_a_first_answer_is_told_once_and_is_known_until_all_is_forgotten(c
     assert [(event.upstream, event.state) for event in told] == [("corp", "ok")]
     cache.pulls.look_again()
     assert not cache.pulls.health("corp").answered
+
+
+async def test_what_a_sync_brought_to_an_upstream_tells_that_it_is_back(cache: Cache) -> None:
+    image = await cache.put_upstream(build_image("a"))
+    cache.upstream.away = True
+    with pytest.raises(UpstreamAway):
+        await cache.pulled()
+    assert cache.pulls.health("corp").state == "away"
+    cache.upstream.away = False
+    cache.events.publish(ImageSynced(repository=REPOSITORY, reference=V1, digest=image.digest, upstream="corp"))
+    assert cache.pulls.health("corp").state == "ok"
+    assert await cache.pulled() == image
