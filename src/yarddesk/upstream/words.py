@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from yarddesk.oci.error_codes import ErrorInfo, parse_errors
+from yarddesk.upstream.secret_forms import forms_of
 
 MAX_WORDS: Final = 400
 _LEAST_SIGNATURE: Final = 16
@@ -35,17 +36,17 @@ def said(body: bytes, content_type: str, secrets: Iterable[str] = ()) -> tuple[s
 
 
 def clean(text: str, secrets: Iterable[str] = ()) -> str:
-    """One line without control characters, known secrets and what looks like one; MAX_WORDS characters at most."""
-    text = masked(text, secrets)
+    """One line without control characters, known secrets in any form and what looks like one; MAX_WORDS characters at most."""
+    text = masked(text, forms_of(secrets))
     line = " ".join(_CONTROL.sub(" ", text).split())
     return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"
 
 
-def masked(text: str, secrets: Iterable[str] = ()) -> str:
-    """Without known secrets and what looks like one."""
-    for secret in secrets:
-        if len(secret) >= _LEAST_SECRET:
-            text = text.replace(secret, "***")
+def masked(text: str, forms: Iterable[str] = ()) -> str:
+    """Without these forms of known secrets (see forms_of) and what looks like one."""
+    for form in forms:
+        if len(form) >= _LEAST_SECRET:
+            text = text.replace(form, "***")
     for pattern in _SECRETS:
         text = pattern.sub("***", text)
     return text

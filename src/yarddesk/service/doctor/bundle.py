@@ -4,7 +4,6 @@ Each part is made without secrets. What is known to be one, in the forms that it
 masked in all of them once more.
 """
 
-import base64
 import json
 import os
 import platform
@@ -14,7 +13,6 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from yarddesk import __version__
 from yarddesk.control.app import revision
@@ -28,6 +26,7 @@ from yarddesk.storage.durable import read_whole
 from yarddesk.storage.layout import PENDING
 from yarddesk.sync.history import HISTORY_FILE
 from yarddesk.sync.marker import MAX_MARKER_BYTES
+from yarddesk.upstream.secret_forms import forms_of, in_base64
 from yarddesk.upstream.words import masked
 
 _FOLDER: Final = "yarddesk-doctor"
@@ -138,7 +137,7 @@ def _read(read: Callable[[], str]) -> str:
 
 
 def _forms(loaded: LoadedSettings, examination: Examination) -> list[str]:
-    """What must not be read anywhere, longest first, since one may be a part of another."""
+    """What must not be read anywhere."""
     secrets = [secret.reveal() for secret in secrets_in(loaded.settings)]
     running = examination.running
     if running is not None:
@@ -146,32 +145,8 @@ def _forms(loaded: LoadedSettings, examination: Examination) -> list[str]:
     pairs = [(each.username, each.password.reveal()) for each in examination.credentials]
     pairs += [(each.auth.username, each.auth.password.reveal()) for each in loaded.settings.upstreams]
     secrets += [password for _, password in pairs if password]
-    secrets += [_base64(f"{username}:{password}") for username, password in pairs if password]
-    forms = {
-        form
-        for secret in secrets
-        for form in (secret, _quoted(secret, "/"), _quoted(secret, ""), _in_json(secret), _base64(secret))
-    }
-    return sorted(forms, key=len, reverse=True)
-
-
-def _in_json(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)[1:-1]
-
-
-def _quoted(text: str, safe: str) -> str:
-    return quote(_bytes(text), safe=safe)
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(_bytes(text)).decode("ascii").rstrip("=")
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return text.encode("utf-8", "surrogateescape")  # the environment's own bytes
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")  # YAML can write down halves of pairs
+    secrets += [in_base64(f"{username}:{password}") for username, password in pairs if password]
+    return forms_of(secrets)
 
 
 def _clean(part: str | Mapping[str, Any], secrets: list[str]) -> bytes:
