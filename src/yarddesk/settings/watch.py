@@ -57,7 +57,8 @@ async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
             async with aclosing(watch):
                 async for _ in watch:
                     now = await asyncio.to_thread(_state, path)
-                    if now != seen:
+                    changed = now != seen
+                    if changed:
                         if now is None or not now.size:
                             await _written_on(stop)
                             now = await asyncio.to_thread(_state, path)
@@ -66,7 +67,8 @@ async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
                     if await asyncio.to_thread(_folders, path) != folders:
                         look = _FIRST_LOOK_MILLISECONDS
                         break  # a link leads elsewhere now
-                    if look != _LOOK_MILLISECONDS:
+                    # Not while something changes: what came while that was put in force would be missed.
+                    if look != _LOOK_MILLISECONDS and not changed:
                         look = _LOOK_MILLISECONDS
                         break
         except Exception as error:  # noqa: BLE001 - whatever keeps it from being watched must not end the app

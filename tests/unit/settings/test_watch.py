@@ -152,3 +152,18 @@ async def test_a_file_that_is_written_anew_is_not_read_before_something_stands_t
             else:
                 stop.set()
     assert heard == ["one", "another"]
+
+
+async def test_what_changed_while_the_first_change_was_put_in_force_is_heard_of_soon(tmp_path, monkeypatch):
+    path, stop, heard = tmp_path / "config.yaml", asyncio.Event(), []
+    monkeypatch.setattr(watch, "_LOOK_MILLISECONDS", 600_000)
+    contents = iter(["one", "another", "the last"])
+    path.write_text(next(contents))
+    async with asyncio.timeout(WAIT_SECONDS):
+        async for _ in file_changes(path, stop):
+            heard.append(path.read_text())
+            if (content := next(contents, None)) is None:
+                stop.set()
+            else:
+                path.write_text(content)
+    assert heard == ["one", "another", "the last"]
