@@ -487,6 +487,20 @@ def test_an_instance_that_gives_no_answer_is_broken(make_yarddesk: MakeYarddesk)
     assert looked.one("port")["state"] == "ok"
 
 
+def test_an_instance_whose_certificate_is_gone_is_not_to_be_ended(tmp_path: Path, make_yarddesk: MakeYarddesk) -> None:
+    certificate, key, _ = private_authority(tmp_path)
+    tls = f"server: {{port: 0, tls: true, certfile: {certificate}, keyfile: {key}}}\n"
+    serve = make_yarddesk(config=f"upstreams: []\n{tls}")
+    certificate.rename(tmp_path / "elsewhere.pem")
+    looked = Doctor(serve).look(status=1)
+    found = looked.one("instance")
+    assert f"(pid {serve.pid}) holds the data folder, and can't be asked at {serve.url}" in found["message"]
+    assert f"{certificate}, by which the running yarddesk is known, can't be read: No such file" in found["message"]
+    assert found["hint"] == "Look at server.certfile."
+    assert looked.one("settings", "server.certfile")["state"] == "broken"
+    assert str(certificate) in serve.run("status", status=1).stderr
+
+
 def test_an_instance_that_was_killed_and_left_its_address_runs_no_more(
     make_yarddesk: MakeYarddesk, docker_registry: DockerRegistry
 ) -> None:

@@ -22,6 +22,10 @@ class ControlError(YarddeskError):
     """The instance refused, or could not be asked."""
 
 
+class NoCertificate(ControlError):
+    """The instance's own, which we would know it by."""
+
+
 class ControlClient:
     """Speaks to the instance that runs on `data_dir`. Raises NoInstance or ControlError."""
 
@@ -117,6 +121,12 @@ def _reachable(url: str) -> str:
 
 def _trust(certfile: str) -> ssl.SSLContext:
     # The instance's own certificate is what we trust: nobody else has it, and it need not name this address.
-    context = ssl.create_default_context(cafile=certfile or None)
+    try:
+        context = ssl.create_default_context(cafile=certfile or None)
+    except OSError as error:
+        raise NoCertificate(
+            f"{certfile}, by which the running yarddesk is known, can't be read: {error.strerror or error}.",
+            hint="Look at server.certfile.",
+        ) from error
     context.check_hostname = False
     return context

@@ -43,7 +43,9 @@ def write_archive(path: Path, folder: str, members: Mapping[str, bytes]) -> None
         raise _taken(path) from error
     except OSError as error:
         reason = error.strerror or str(error)
-        raise YarddeskError(f"{path} can't be written: {reason}.", hint="Name a file in a folder of yours.") from error
+        raise YarddeskError(
+            f"{path} can't be written: {reason}.", hint="Name a file in a folder of yours that has room for it."
+        ) from error
 
 
 def _write(stream: io.BufferedWriter, folder: str, members: Mapping[str, bytes]) -> None:

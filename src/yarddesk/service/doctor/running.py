@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from yarddesk import __version__
-from yarddesk.control.client import ControlClient, ControlError
+from yarddesk.control.client import ControlClient, ControlError, NoCertificate
 from yarddesk.control.instance import Instance, NoInstance, find_instance
 from yarddesk.service.doctor.finding import Finding, State, broken, of_error, ok, warning
 from yarddesk.settings.model import Settings
@@ -52,14 +52,7 @@ def ask_instance(settings: Settings) -> tuple[Running | None, Finding]:
         if sys.platform == "linux" and holder_seen(settings.data_dir) is None:
             # One that was killed left its address, where another program listens by now: nobody is to end that.
             return None, _nobody(settings)
-        silent = broken(
-            _INSTANCE,
-            subject,
-            f"yarddesk {instance.version} (pid {instance.pid}) holds the data folder, and does not answer at "
-            f"{instance.url}: {error.title}",
-            f"Its log may say why. Where it stays so, end pid {instance.pid}, and start it again.",
-        )
-        return Running(instance, {}, {}, {}, "", answers=False), silent
+        return Running(instance, {}, {}, {}, "", answers=False), _silent(instance, subject, error)
     except OSError as error:
         hint = "Run this as the user that runs yarddesk."
         return None, broken(_INSTANCE, subject, f"Who runs there can't be told: {error.strerror or error}.", hint)
@@ -69,6 +62,14 @@ def ask_instance(settings: Settings) -> tuple[Running | None, Finding]:
     return running, warning(
         _INSTANCE, subject, f"{message} This command is of yarddesk {__version__}.", "Start yarddesk again."
     )
+
+
+def _silent(instance: Instance, subject: str, error: ControlError) -> Finding:
+    who = f"yarddesk {instance.version} (pid {instance.pid}) holds the data folder, and"
+    if isinstance(error, NoCertificate):
+        return broken(_INSTANCE, subject, f"{who} can't be asked at {instance.url}: {error.title}", error.hint)
+    hint = f"Its log may say why. Where it stays so, end pid {instance.pid}, and start it again."
+    return broken(_INSTANCE, subject, f"{who} does not answer at {instance.url}: {error.title}", hint)
 
 
 def _nobody(settings: Settings) -> Finding:
