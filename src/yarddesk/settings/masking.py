@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ruamel.yaml.comments import CommentedMap
 
@@ -16,7 +16,7 @@ from yarddesk.settings.yaml_file import dumped, is_variable, read_document
 
 MASK: Final = "***"
 _LEAST_WORD: Final = 8
-"""Shorter words of a command are rather options of it than passwords."""
+"""Shorter words of a command, and parts of an address, are rather options and folders than passwords."""
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
 _ENDPOINT: Final = "storage.endpoint"
@@ -70,13 +70,23 @@ def secrets_in(settings: Settings) -> tuple[Secret, ...]:
     """Those that are set, and what may be one in a command line and in the address of a webhook."""
     found = [secret for secret in _secrets(settings) if secret]
     words = values.command_words(settings.sync.on_synced.command.reveal())
-    found += [Secret(word) for word in words[1:] if len(word) >= _LEAST_WORD]
+    found += [Secret(part) for word in words[1:] for part in (word, *_values(word)) if len(part) >= _LEAST_WORD]
     try:
         address = urlsplit(settings.sync.on_synced.webhook.reveal())
     except ValueError:
         return tuple(found)
-    parts = (address.password, address.username, address.query, address.path.strip("/"))
-    return (*found, *(Secret(part) for part in parts if part))
+    wholes = (address.password, address.username, address.query, address.path.strip("/"))
+    parts = (*_values(address.query), *address.path.split("/"))
+    found += [Secret(part) for part in parts if len(part) >= _LEAST_WORD]
+    return (*found, *(Secret(whole) for whole in wholes if whole))
+
+
+def _values(text: str) -> Iterator[str]:
+    """What is given in `NAME=VALUE`, as in an option or, several times, in a query."""
+    for pair in text.split("&"):
+        _, given, value = pair.partition("=")
+        if given:
+            yield from {value, unquote(value)}
 
 
 def _secrets(value: object) -> Iterator[Secret]:

@@ -41,14 +41,15 @@ def test_what_may_be_secret_in_a_command_or_an_address_is_known(tmp_path):
         """\
 sync:
   on_synced:
-    command: "curl -H 'X-Token: of the command' https://host.test"
-    webhook: "https://user:word@host.test/a/path?a=query"
+    command: "curl -H 'X-Token: of the command' --key=of-an-option https://host.test"
+    webhook: "https://user:word@host.test/a/T0KENPATH?a=query&b=a%2Flonger+one"
 """
     )
     settings = load_settings({}, file=path).settings
     known = {secret.reveal() for secret in secrets_in(settings)}
-    assert {"X-Token: of the command", "user", "word", "a/path", "a=query"} <= known
-    assert not {"curl", "-H", ""} & known
+    assert {"X-Token: of the command", "of-an-option", "user", "word"} <= known
+    assert {"a/T0KENPATH", "T0KENPATH", "a=query&b=a%2Flonger+one", "a%2Flonger+one", "a/longer+one"} <= known
+    assert not {"curl", "-H", "a", "query", ""} & known
 
 
 def test_a_file_is_shown_as_it_stands_without_comments_and_secrets(tmp_path):
