@@ -190,6 +190,21 @@ def test_without_an_instance_it_holds_what_lies_on_disk(tmp_path: Path) -> None:
     assert "The log is not in it: it goes to standard error." in done.stderr
 
 
+def test_offline_it_knows_what_is_secret_as_well(tmp_path: Path) -> None:
+    log = tmp_path / "yarddesk.txt"
+    log.write_text(f"somebody said {SECRETS['docker']}\n")
+    config = {"auths": {"registry.test": {"username": "ci", "password": SECRETS["docker"]}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    app = YarddeskProcess(
+        tmp_path / "machine",
+        config="server: {port: 0}\nupstreams: [{registry: registry.test}]\ncache: {offline: true}\n"
+        f"logger: {{output: {log}}}\n",
+        environment={"DOCKER_CONFIG": str(tmp_path)},
+    )
+    app.run("doctor", "--bundle", str(tmp_path / "bundle.tar.gz"))
+    assert members_of(tmp_path / "bundle.tar.gz")["log.txt"] == b"somebody said ***\n"
+
+
 def test_no_setting_keeps_it_from_being_written(tmp_path: Path) -> None:
     log = tmp_path / "pipe"
     os.mkfifo(log)  # nobody writes into it, and it would be waited for

@@ -28,23 +28,23 @@ async def check_upstreams(
     """
     if not settings.upstreams:
         return [ok(_CHECK, "", "There are none: all stays local.")], []
-    if settings.cache.offline:
-        hint = "Take cache.offline out of the settings once they are to be asked."
-        asked = [
-            warning(_CHECK, each.name, "It is not asked: cache.offline is set.", hint) for each in settings.upstreams
-        ]
-        return asked, []
     turn = asyncio.Semaphore(_AT_ONCE)
     quotas = _quotas(running)
 
     async def look(upstream: UpstreamSettings) -> tuple[Finding, Credential | None]:
         async with turn:
             credential, source, reason = await _credential(upstream, accounts, keychain_error)
-            finding = await _finding(upstream, credential, source, reason, quotas.get(upstream.name))
-            return finding, credential
+            if settings.cache.offline:
+                return _not_asked(upstream), credential
+            return await _finding(upstream, credential, source, reason, quotas.get(upstream.name)), credential
 
     looked = await asyncio.gather(*(look(upstream) for upstream in settings.upstreams))
     return [finding for finding, _ in looked], [credential for _, credential in looked if credential is not None]
+
+
+def _not_asked(upstream: UpstreamSettings) -> Finding:
+    hint = "Take cache.offline out of the settings once it is to be asked."
+    return warning(_CHECK, upstream.name, "It is not asked: cache.offline is set.", hint)
 
 
 async def _credential(
