@@ -41,9 +41,12 @@ def test_it_is_taken_over_through_kills_and_what_was_pending_is_synced(make_yard
     assert sum("this is a Switchyard's data folder" in said for said in outputs) > 1, (
         "a start went on with what a kill cut"
     )
-    [ended] = [said for said in outputs if "is taken over" in said]
-    listening = ended.find("listening on")
-    assert listening < 0 or ended.index("is taken over") < listening, ended
+    ended = [said for said in outputs if "is taken over" in said]
+    # A kill may come between its end and the word of it; then the next start has nothing to take over.
+    assert len(ended) == 1 or (not ended and "this is a Switchyard's data folder" not in outputs[-1])
+    for said in ended:
+        listening = said.find("listening on")
+        assert listening < 0 or said.index("is taken over") < listening, said
     for tag, image in {**images, "done": done}.items():
         assert app.holds("team/app", tag, image), tag
     app.run("wait", "--timeout", "60", deadline_seconds=70)
