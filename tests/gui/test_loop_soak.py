@@ -1,6 +1,7 @@
 """The bindings keep count of Python's constants: PySide6 6.12.0 on Python 3.11 does not, and aborts in the end."""
 
 import asyncio
+import gc
 import sys
 import threading
 
@@ -25,6 +26,7 @@ class Speaker(QObject):
 
 
 def constants() -> dict[str, int]:
+    gc.collect()  # what other tests left would let go of theirs in between
     # From Python 3.12 on these never die, and what counts them may only ever add: then no loss is seen here, nor harm done.
     return {repr(constant): sys.getrefcount(constant) for constant in (None, True, False)}
 
