@@ -90,7 +90,7 @@ class Comparison:
         print("\n".join(upward), end="\n\n")
         bounds = bounds_of(results) + more
         print("\n".join(str(bound) for bound in bounds))
-        return 1 if any(bound.fails for bound in bounds) else 0
+        return 0 if all(bound.kept for bound in bounds) else 1
 
     def _upward(self) -> tuple[list[str], list[Bound]]:
         """What goes to upstreams, and comes from them: figures in words, and their bounds. The servers of the rounds have ended by then."""

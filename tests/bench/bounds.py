@@ -31,7 +31,7 @@ LOOP_DELAY_SECONDS = 0.016
 class Bound:
     """A figure that must be so large at least or, `at_most`, so small.
 
-    beyond: why it's out of reach where it's measured; it's said then how far it is, and nothing fails by it.
+    beyond: why it's out of reach where it's measured, which is said with it where it's missed.
     """
 
     what: str
@@ -44,14 +44,10 @@ class Bound:
     def kept(self) -> bool:
         return self.figure <= self.bound if self.at_most else self.figure >= self.bound
 
-    @property
-    def fails(self) -> bool:
-        return not self.kept and not self.beyond
-
     def __str__(self) -> str:
         most = "at most" if self.at_most else "at least"
-        said = "kept  " if self.kept else "MISSED" if self.fails else "beyond"
-        return f"{said}  {self.what}: {self.figure:.2f} ({most} {self.bound:.2f}){f'; {self.beyond}' if said == 'beyond' else ''}"
+        why = f"; {self.beyond}" if self.beyond and not self.kept else ""
+        return f"{'kept  ' if self.kept else 'MISSED'}  {self.what}: {self.figure:.2f} ({most} {self.bound:.2f}){why}"
 
 
 def bounds_of(results: Results) -> list[Bound]:

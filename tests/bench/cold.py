@@ -6,8 +6,7 @@ client does, and then its layer, which is what is measured.
 
 It is measured over a line as quick as a wired network of today, which shows what the cache takes away from an upstream's
 speed; and over loopback alone, where the upstream, the cache and the client share the same processors, and to hash the bytes,
-without which the last of them may not be given out, takes longer than the whole direct pull. What must be reached must be
-reached over the line; over loopback it's said how far it is.
+without which the last of them may not be given out, takes longer than the whole direct pull. The bounds are the same.
 """
 
 from __future__ import annotations
