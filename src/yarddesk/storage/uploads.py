@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import BinaryIO, Final, Self, TypeVar
 
@@ -158,18 +159,18 @@ class FileUpload:
     async def _flush(self) -> None:
         async with self._lock:
             self._check_open()
-            descriptor, rest = await self._settle()
-            if descriptor >= 0 or rest:
-                await self._hop(self._write_rest, descriptor, rest)
-                self._on_disk += len(rest)
+            async with self._settled() as (descriptor, rest):
+                if descriptor >= 0 or rest:
+                    await self._hop(self._write_rest, descriptor, rest)
+                    self._on_disk += len(rest)
 
     async def _commit(self, digest: Digest, verified: Callable[[], None] | None) -> int:
         loop = asyncio.get_running_loop()
         tell = None if verified is None else partial(loop.call_soon_threadsafe, verified)
         async with self._lock:
             self._check_open()
-            descriptor, rest = await self._settle()
-            await self._hop(self._make_blob, descriptor, rest, digest, tell)
+            async with self._settled() as (descriptor, rest):
+                await self._hop(self._make_blob, descriptor, rest, digest, tell)
             self._end()
             self._home.committed(digest, self._size, self._filling)
             return self._size
@@ -179,12 +180,24 @@ class FileUpload:
             if not self._over:
                 await self._fail()
 
-    async def _settle(self) -> tuple[int, bytearray]:
-        """The file's descriptor, -1 where it isn't open, and the bytes that are not in it."""
+    @asynccontextmanager
+    async def _settled(self) -> AsyncIterator[tuple[int, bytearray]]:
+        """The file's descriptor, -1 where it isn't open, and the bytes that are not in it: in flight until they are."""
+        transfers = self._home.transfers
+        reserved = len(self._gathered)
+        if reserved:
+            await transfers.reserve(reserved)
         rest = self._take_gathered()
+        transfers.reserve_more(len(rest) - reserved)
+        try:
+            yield await self._close_pipeline(), rest
+        finally:
+            transfers.release(len(rest), asyncio.get_running_loop())
+
+    async def _close_pipeline(self) -> int:
         pipeline, self._pipeline = self._pipeline, None
         try:
-            return (await pipeline.close() if pipeline is not None else -1), rest
+            return await pipeline.close() if pipeline is not None else -1
         except OSError as error:
             await self._fail()
             raise storage_error(error, self._home.root) from error

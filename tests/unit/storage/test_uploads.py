@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 import threading
+import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -310,6 +313,34 @@ async def test_two_hundred_sessions_at_once_take_little_memory_each(store: Files
 
     await asyncio.gather(*(push() for _ in range(200)))
     assert await store.used_bytes() == len(content)
+
+
+async def test_what_waits_for_a_slow_disk_to_be_committed_counts_as_memory(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def slow(descriptor: int) -> None:
+        time.sleep(0.02)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    piece, pieces = bytes(60_000), 15
+
+    async def push(number: int) -> None:
+        upload = await store.start_upload(REPOSITORY)
+        content = hashlib.sha256()
+        for part in (b"%d" % number, *(piece,) * pieces):
+            await upload.write(part)
+            content.update(part)
+        await upload.commit(Digest(f"sha256:{content.hexdigest()}"))
+
+    tracemalloc.start()
+    try:
+        await asyncio.gather(*map(push, range(100)))
+        assert tracemalloc.get_traced_memory()[1] < 40 * MIB
+    finally:
+        tracemalloc.stop()
 
 
 async def test_closing_the_store_keeps_what_sessions_hold(tmp_path: Path) -> None:
