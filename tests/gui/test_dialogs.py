@@ -223,10 +223,12 @@ def test_an_upstream_whose_sign_in_is_fixed_by_the_settings_opens_them_when_it_i
 def test_an_upstream_says_how_pulls_go_and_how_many_are_left(with_front, yard):
     async def body(front: Front):
         front.window.show_page("upstreams")
-        assert "pulls" not in front.text()
+        assert "Pulls get" not in front.text()
         yard.pulls["registry.corp"] = PullHealth("waits", "It asks to wait.", Quota(100, 76, 21600))
         yard.tell(PullHealthChanged(upstream="registry.corp", state="waits"))
-        await front.shows(lambda: "Not asked for pulls for a while: It asks to wait." in front.text())
+        await front.shows(
+            lambda: "Pulls get what is cached, and don’t ask it for a while: It asks to wait." in front.text()
+        )
         assert "76 of 100 pulls left in 6 h." in front.text()
         yard.pulls.clear()
         yard.tell(PullHealthChanged(upstream="registry.corp", state="ok"))
@@ -246,7 +248,7 @@ def test_an_upstream_that_only_pulls_ask_says_how_it_is(with_front, yard):
         yard.pulls["registry.corp"] = PullHealth("away", "It gave no answer.", answered=True)
         yard.tell(PullHealthChanged(upstream="registry.corp", state="away"))
         await front.shows(lambda: "Out of reach: It gave no answer." in front.text())
-        assert "Not asked for pulls for a while." in front.text()
+        assert "Pulls get what is cached, and don’t ask it for a while." in front.text()
 
     with_front(body)
 

@@ -221,7 +221,7 @@ async def _in_time(upstream: Upstream, work: Callable[[], Awaitable[_T]], second
     except TimeoutError as error:
         if not limit.expired():
             raise
-        message = f"Nothing for {seconds:g} s."
+        message = f"Nothing came for {seconds:g} s."
         raise UpstreamTimeout(upstream.name, f"{upstream.registry} gave no answer.", message, temporary=True) from error
 
 

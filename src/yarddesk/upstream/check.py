@@ -49,7 +49,10 @@ async def _closed_within(client: RegistryClient, seconds: float) -> AsyncIterato
             yield
     except TimeoutError as error:
         raise UpstreamTimeout(
-            client.failures.name, f"{client.registry} gave no answer.", f"Nothing for {seconds:g} s.", temporary=True
+            client.failures.name,
+            f"{client.registry} gave no answer.",
+            f"Nothing came for {seconds:g} s.",
+            temporary=True,
         ) from error
     finally:
         await client.aclose()

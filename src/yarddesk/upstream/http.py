@@ -254,7 +254,9 @@ class _Progress:
                 limit.allow(self._timeouts.connect_seconds + answer_seconds)
                 yield limit
         except TimeoutError as error:
-            raise self._failures.of_transport(TimeoutError(f"Nothing for {limit.seconds:g} s."), self._host) from error
+            raise self._failures.of_transport(
+                TimeoutError(f"Nothing came for {limit.seconds:g} s."), self._host
+            ) from error
         except (*_TRANSPORT_ERRORS, httpx.InvalidURL) as error:
             raise self._failures.of_transport(error, self._host) from error
 

@@ -272,7 +272,7 @@ class RegistryRepository:
         return UpstreamTimeout(
             self._client.failures.name,
             f"{self._client.registry} gave no answer.",
-            f"Nothing for {self._check_seconds:g} s.",
+            f"Nothing came for {self._check_seconds:g} s.",
             temporary=True,
         )
 

@@ -426,7 +426,7 @@ async def test_a_pull_waits_no_longer_for_a_manifests_answer_than_a_check() -> N
     async with scripted(lambda _: None) as server, pulled_from(server.host, 0.2) as repository:
         with pytest.raises(UpstreamTimeout) as caught:
             await asyncio.wait_for(repository.fetch_manifest(LATEST), 5)
-        assert caught.value.message == "Nothing for 0.2 s."
+        assert caught.value.message == "Nothing came for 0.2 s."
 
 
 async def test_a_manifest_that_comes_slowly_is_read_to_its_end() -> None:

@@ -26,7 +26,7 @@ class AddUpstream(Dialog):
     given = Signal(object)
 
     def __init__(self, address: str, parent: QWidget | None = None) -> None:
-        super().__init__("Add an upstream", "A registry that yarddesk syncs with.", parent, width=460)
+        super().__init__("Add an upstream", "A registry that pulls come from, or that pushes go to.", parent, width=460)
         self._address = address
         self.url = QLineEdit()
         self.url.setPlaceholderText("registry.example.com/team")

@@ -38,7 +38,7 @@ class UpstreamsPage(CardsPage):
         self.add_button = Button("Add upstream…")
         self.add_button.clicked.connect(actions.add_upstream.trigger)
         self._none = paragraph("There are no upstreams: everything stays here.")
-        self._lay_out("Upstreams", "registries that this one syncs with", self.add_button, below=[self._none])
+        self._lay_out("Upstreams", "where pulls come from and pushes go", self.add_button, below=[self._none])
         bridge.upstreams_changed.connect(self._fill)
         bridge.snapshot_changed.connect(self._on_snapshot)
         self._fill()
@@ -139,7 +139,7 @@ class UpstreamCard(QFrame):
         said = []
         if self.upstream.pull and pulls.state != "ok":
             why = "" if is_said else f": {words.plain(pulls.reason, 300)}"
-            said.append(words.sentence(f"Not asked for pulls for a while{why}"))
+            said.append(words.sentence(f"Pulls get what is cached, and don’t ask it for a while{why}"))
         if self.upstream.pull and pulls.quota is not None:
             quota = pulls.quota
             said.append(f"{quota.remaining} of {quota.limit} pulls left in {words.duration(quota.window_seconds)}.")
