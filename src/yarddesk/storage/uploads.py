@@ -125,8 +125,7 @@ class FileUpload:
         return await self._home.finishing.run(self._commit(digest, verified))
 
     async def cancel(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.abandon()
+        # What is queued is abandoned with the lock held: a commit that has begun is still to have it in the file.
         await self._home.finishing.run(self._cancel())
 
     async def _send(self, *pieces: Buffer) -> None:

@@ -249,6 +249,30 @@ async def test_a_commit_goes_on_when_its_caller_is_cancelled(
     assert await read_blob(store, Digest.of(content)) == content
 
 
+async def test_a_commit_that_waits_for_room_goes_on_when_its_session_is_cancelled(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"a" * MIB + b"b" * MIB + b"the rest"
+    upload = await store.start_upload(REPOSITORY)
+    others = [await store.start_upload(REPOSITORY) for _ in range(20)]
+    gate = Gate(monkeypatch, "write")
+    for start in range(0, len(content), MIB):
+        await upload.write(content[start : start + MIB])
+    writing = [asyncio.create_task(other.write(bytes(MIB))) for other in others]
+    committing = asyncio.create_task(upload.commit(Digest.of(content)))
+    await gate.reached()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    committing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
+    cancelling = asyncio.create_task(upload.cancel())
+    await asyncio.sleep(0)
+    gate.open()
+    await asyncio.gather(cancelling, *writing)
+    assert await read_blob(store, Digest.of(content)) == content
+
+
 async def test_a_cancelled_write_loses_no_byte(store: FilesystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
     upload = await store.start_upload(REPOSITORY)
     gate = Gate(monkeypatch, "write")
