@@ -95,6 +95,25 @@ def test_all_that_compose_and_kubernetes_files_name_is_here_when_the_registries_
     assert app.holds("other/org/worker", "latest", worker)
 
 
+def test_a_service_says_what_platform_its_image_is_for_and_an_option_says_it_of_all(
+    make_yarddesk, hub, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        hub.push(name, "latest", build_index(name, (THIS_PLATFORM, OTHER), (2000,)))
+    file = tmp_path / "compose.yaml"
+    file.write_text(f"services:\n  a: {{image: hub/a, platform: {OTHER}}}\n  b: {{image: hub/b}}\n")
+    app = make_yarddesk(config=upstreams(hub=hub.host))
+
+    def platforms(*options: str) -> dict[str, list[str]]:
+        done = app.run("pull", "-f", str(file), "--json", *options)
+        return {name: item["platforms"] for name, item in pulled(done).items()}
+
+    assert platforms() == {"hub/a": [OTHER], "hub/b": [THIS_PLATFORM]}
+    assert platforms("--platform", THIS_PLATFORM) == {"hub/a": [THIS_PLATFORM], "hub/b": [THIS_PLATFORM]}
+    file.write_text("services: {a: {image: a, build: .}}\n")
+    assert f"No image is named in {file}." in app.run("pull", "-f", str(file)).stderr
+
+
 def test_all_platforms_and_what_is_about_them(make_yarddesk, make_registry) -> None:
     lists_referrers = make_yarddesk(config="upstreams: []\n")  # docker-registry lists none
     index = build_index("web", (THIS_PLATFORM, OTHER), SIZES)

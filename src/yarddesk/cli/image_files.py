@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
@@ -14,6 +14,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from yarddesk.cli.compose_variables import interpolate, read_dotenv
 from yarddesk.errors import YarddeskError
+from yarddesk.oci.platforms import parse_platform
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _MOST_DEPTH: Final = 20
@@ -30,10 +31,21 @@ class UnreadableFile(YarddeskError):
 
 @dataclass(slots=True)
 class NamedImages:
-    """What was found: each image once, in the files' order; and what names an image that can't be told."""
+    """What was found: each image once, in the files' order; and what names an image that can't be told.
 
-    images: dict[str, None] = field(default_factory=dict)
+    With each image stand the platforms that it's said to be for; empty text where none is said.
+    """
+
+    images: dict[str, dict[str, None]] = field(default_factory=dict)
     unclear: list[str] = field(default_factory=list)
+
+    def add(self, image: str, platform: str = "") -> None:
+        self.images.setdefault(image, {})[platform] = None
+
+    def update(self, other: Self) -> None:
+        for image, platforms in other.images.items():
+            self.images.setdefault(image, {}).update(platforms)
+        self.unclear += other.unclear
 
 
 def images_in(file: str, environ: Mapping[str, str]) -> NamedImages:
@@ -41,13 +53,15 @@ def images_in(file: str, environ: Mapping[str, str]) -> NamedImages:
     found = NamedImages()
     place = Path.cwd() / "standard input" if file == _STREAM else Path(file).resolve()
     documents = _documents(file)
+    if not documents:
+        raise UnreadableFile(f"{_called(file)} is empty: it names no image.")
     for document in documents:
         if not isinstance(document, dict):
             raise UnreadableFile(f"{file} is neither a compose file nor one of Kubernetes objects.")
         if "kind" in document and "apiVersion" in document:
             _Objects(found).take(document)
         elif "services" in document or "include" in document:
-            _Compose(found, environ).take(document, place)
+            _Compose(found).take(document, place, place.parent, _dotenv(place.parent, environ))
         else:
             raise UnreadableFile(
                 f"{file} is neither a compose file nor one of Kubernetes objects.",
@@ -59,38 +73,43 @@ def images_in(file: str, environ: Mapping[str, str]) -> NamedImages:
 class _Compose:
     """Compose files: those that are included, too."""
 
-    def __init__(self, found: NamedImages, environ: Mapping[str, str]) -> None:
+    def __init__(self, found: NamedImages) -> None:
         self._found = found
-        self._environ = environ
         self._seen: set[Path] = set()
 
-    def take(self, document: dict[str, Any], place: Path) -> None:
+    def take(self, document: dict[str, Any], place: Path, folder: Path, variables: Mapping[str, str]) -> None:
+        """`folder`: where what it names by a relative path is."""
         if place in self._seen:
             return
         self._seen.add(place)
-        variables = {**_dotenv(place.parent, self._environ), **self._environ}
         for name, service in _mapping(document.get("services")).items():
             if not isinstance(service, dict):
                 continue
             try:
-                image = "" if service.get("build") is not None else _image_of(document, str(name), place, variables, 0)
-                for named in (image, *_mounted(service)):
-                    if named:
-                        self._found.images[interpolate(named, variables)] = None
+                image, platform = _image_of(list(_extended(document, str(name), folder, variables)), variables)
+                if image:
+                    self._found.add(image, platform)
+                for mounted in _mounted(service):
+                    self._found.add(interpolate(mounted, variables))
             except YarddeskError as error:
                 self._found.unclear.append(f"{place.name}: service {name}: {error}")
         for included in _list(document.get("include")):
-            self._include(included, place, variables)
+            self._include(included, place, folder, variables)
 
-    def _include(self, included: object, place: Path, variables: Mapping[str, str]) -> None:
-        paths = included.get("path") if isinstance(included, dict) else included
-        for path in paths if isinstance(paths, list) else [paths]:
-            try:
-                file = (place.parent / interpolate(str(path), variables)).resolve()
+    def _include(self, included: object, place: Path, folder: Path, variables: Mapping[str, str]) -> None:
+        """What is set here is so there, too, and goes before the env files of its own, or the `.env` there."""
+        written = included if isinstance(included, dict) else {"path": included}
+        paths = _several(written.get("path"))
+        try:
+            files = [folder / interpolate(str(path), variables) for path in paths]
+            own, named = written.get("project_directory"), written.get("env_file")
+            there = files[0].parent if own is None else folder / interpolate(str(own), variables)
+            inside = _dotenv(there, variables) if named is None else _with(_several(named), folder, variables)
+            for file in files:
                 for document in _documents(str(file)):
-                    self.take(_mapping(document), file)
-            except YarddeskError as error:
-                self._found.unclear.append(f"{place.name}: include {path}: {error}")
+                    self.take(_mapping(document), file.resolve(), there, inside)
+        except YarddeskError as error:
+            self._found.unclear.append(f"{place.name}: include {', '.join(map(str, paths))}: {error}")
 
 
 def _mounted(service: dict[str, Any]) -> Iterator[str]:
@@ -101,26 +120,38 @@ def _mounted(service: dict[str, Any]) -> Iterator[str]:
             yield source
 
 
-def _image_of(document: dict[str, Any], name: str, place: Path, variables: Mapping[str, str], depth: int) -> str:
-    """The image of a service, its own or the one of what it extends; empty where it has none, or is built."""
-    service = _mapping(_mapping(document.get("services")).get(name))
-    image = service.get("image")
-    if isinstance(image, str):
-        return image
-    extends = service.get("extends")
-    if extends is None or service.get("build") is not None:
-        return ""
-    if depth > _MOST_DEPTH:
-        raise UnreadableFile("Its services extend each other in a circle.")
-    if isinstance(extends, str):
-        return _image_of(document, extends, place, variables, depth + 1)
-    other = str(_mapping(extends).get("service") or name)
-    file = _mapping(extends).get("file")
-    if not isinstance(file, str):
-        return _image_of(document, other, place, variables, depth + 1)
-    path = place.parent / interpolate(file, variables)
-    documents = _documents(str(path))
-    return _image_of(_mapping(documents[0] if documents else None), other, path, variables, depth + 1)
+def _image_of(service: Sequence[dict[str, Any]], variables: Mapping[str, str]) -> tuple[str, str]:
+    """The image of a service, given with those that it extends, and its platform; empty where it has none, or is built."""
+    decides = next(
+        (each for each in service if each.get("build") is not None or isinstance(each.get("image"), str)), {}
+    )
+    if decides.get("build") is not None or not decides.get("image"):
+        return "", ""
+    said = next((each["platform"] for each in service if isinstance(each.get("platform"), str)), "")
+    platform = interpolate(said, variables)
+    # An operating system alone says no more than that it's for this machine.
+    return interpolate(decides["image"], variables), str(parse_platform(platform)) if "/" in platform else ""
+
+
+def _extended(
+    document: dict[str, Any], name: str, folder: Path, variables: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """A service, and those that it extends, the nearest first."""
+    for _ in range(_MOST_DEPTH):
+        service = _mapping(_mapping(document.get("services")).get(name))
+        yield service
+        extends = service.get("extends")
+        if extends is None:
+            return
+        if isinstance(extends, str):
+            name = extends
+            continue
+        name, file = str(_mapping(extends).get("service") or name), _mapping(extends).get("file")
+        if isinstance(file, str):
+            path = folder / interpolate(file, variables)
+            documents = _documents(str(path))
+            document, folder = _mapping(documents[0] if documents else None), path.parent
+    raise UnreadableFile("Its services extend each other in a circle.")
 
 
 class _Objects:
@@ -146,7 +177,7 @@ class _Objects:
         if "{{" in image:
             self._found.unclear.append(f"{image}: {_HELM}")
         else:
-            self._found.images[image] = None
+            self._found.add(image)
 
 
 def _images_of(node: dict[Any, Any]) -> Iterator[str]:
@@ -163,7 +194,7 @@ def _images_of(node: dict[Any, Any]) -> Iterator[str]:
 
 def _documents(file: str) -> list[Any]:
     """The YAML documents (or the JSON) of a file, those that are not empty. Raises UnreadableFile."""
-    name = "standard input" if file == _STREAM else file
+    name = _called(file)
     try:
         if file == _STREAM:
             raw = sys.stdin.buffer.read(_MOST_BYTES + 1)
@@ -211,14 +242,26 @@ def _untagged(constructor: SafeConstructor, _tag: str, node: Node) -> object:
 _Constructor.add_multi_constructor("!", _untagged)
 
 
+def _called(file: str) -> str:
+    return "standard input" if file == _STREAM else file
+
+
 def _dotenv(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    try:
-        text = (folder / ".env").read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableFile(f"{os.path.join(folder, '.env')} can't be read.", str(error)) from error
-    return read_dotenv(text, environ)
+    """What is set, and what the `.env` of that folder sets beside it."""
+    return _with([".env"] if os.path.exists(folder / ".env") else [], folder, environ)
+
+
+def _with(files: Iterable[object], folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """What is set, and what these env files set beside it, the later before the earlier."""
+    found: dict[str, str] = {}
+    for file in files:
+        path = folder / interpolate(str(file), environ)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnreadableFile(f"{path} can't be read.", str(error)) from error
+        found.update(read_dotenv(text, {**found, **environ}))
+    return {**found, **environ}
 
 
 def _mapping(node: object) -> dict[Any, Any]:
@@ -227,3 +270,8 @@ def _mapping(node: object) -> dict[Any, Any]:
 
 def _list(node: object) -> list[Any]:
     return node if isinstance(node, list) else []
+
+
+def _several(node: object) -> list[Any]:
+    """What may be written as one or as a list."""
+    return node if isinstance(node, list) and node else [node]

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from yarddesk.cli.image_files import images_in
+from yarddesk.cli.image_files import NamedImages, images_in
 from yarddesk.cli.output import complain, plural, print_json, size
 from yarddesk.cli.works import perform
 from yarddesk.control.works import Document
@@ -59,17 +59,16 @@ def _pull(options: argparse.Namespace) -> int:
     if not (options.images or options.file):
         complain("There is nothing to pull. Name images, or a file that names them: -f compose.yaml.")
         return 2
-    from_files: dict[str, None] = {}
-    unclear: list[str] = []
+    from_files = NamedImages()
     for file in options.file:
-        found = images_in(file, os.environ)
-        from_files.update(found.images)
-        unclear += found.unclear
+        from_files.update(images_in(file, os.environ))
+    unclear = from_files.unclear
     for each in unclear:
         complain(each)
+    if options.file and not (from_files.images or unclear):
+        complain(f"No image is named in {', '.join(options.file)}.")
     items: list[Document] = []
-    platforms = None if _ALL in options.platform else options.platform or [_this_platform()]
-    for names, foreign in ((options.images, False), (list(from_files), True)):
+    for names, platforms, foreign in _wanted(options, from_files):
         for batch in _batches(names):
             perform(
                 options,
@@ -86,6 +85,17 @@ def _pull(options: argparse.Namespace) -> int:
     elif failed:
         complain(f"{plural(failed, 'image')} of {len(items) + len(unclear)} could not be had.")
     return 1 if failed else 0
+
+
+def _wanted(options: argparse.Namespace, from_files: NamedImages) -> Iterator[tuple[list[str], list[str] | None, bool]]:
+    """Names, of indexes what is wanted (None: all), and whether a file has them. What a file says goes where no option does."""
+    asked = None if _ALL in options.platform else options.platform or [_this_platform()]
+    yield options.images, asked, False
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for image, said in from_files.images.items():
+        groups.setdefault(() if options.platform else tuple(said), []).append(image)
+    for platforms, names in groups.items():
+        yield names, [each or _this_platform() for each in platforms] or asked, True
 
 
 def _batches(names: Sequence[str]) -> Iterator[list[str]]:

@@ -102,6 +102,55 @@ services:
     assert [("circle" in each, "absent.yaml" in each) for each in told] == [(True, False), (True, False), (True, True)]
 
 
+def test_what_is_set_here_is_set_in_what_is_included_before_its_own_env_files(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "one.yaml").write_text('services:\n  a: {image: "a:${HERE}-${THERE}-${LATER}"}\n')
+    (tmp_path / "parts" / "two.yaml").write_text('services:\n  b: {image: "b:${HERE}"}\n')
+    (tmp_path / "parts" / "one.env").write_text("HERE=no\nTHERE=2\nLATER=no\n")
+    (tmp_path / "parts" / "more.env").write_text("LATER=3\n")
+    (tmp_path / ".env").write_text("HERE=1\n")
+    text = """
+include:
+  - {path: parts/one.yaml, env_file: [parts/one.env, parts/more.env]}
+  - {path: parts/two.yaml, project_directory: .}
+"""
+    assert named(tmp_path, text) == ["a:1-2-3", "b:1"]
+    (tmp_path / "parts" / "more.env").unlink()
+    told = images_in(str(tmp_path / "compose.yaml"), {}).unclear
+    assert [("parts/one.yaml" in each, "more.env can't be read" in each) for each in told] == [(True, True)]
+
+
+def test_what_extends_a_service_that_is_built_is_built(tmp_path: Path) -> None:
+    text = """
+services:
+  built: {image: local/built, build: .}
+  too: {extends: built}
+  named: {extends: built, image: org/named}
+"""
+    assert named(tmp_path, text) == ["org/named"]
+
+
+def test_services_say_what_platform_their_image_is_for(tmp_path: Path) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text("""
+services:
+  a: {image: a, platform: linux/x86_64}
+  b: {image: b, extends: a}
+  c: {image: c, platform: "${WHICH:-linux/arm64/v8}"}
+  both: {image: c}
+  any: {image: d, platform: linux}
+  wrong: {image: e, platform: linux/}
+""")
+    found = images_in(str(file), {})
+    assert {image: list(platforms) for image, platforms in found.images.items()} == {
+        "a": ["linux/amd64"],
+        "b": ["linux/amd64"],
+        "c": ["linux/arm64/v8", ""],
+        "d": [""],
+    }
+    assert ["is not a platform" in each for each in found.unclear] == [True]
+
+
 def test_tags_of_compose_s_own_are_no_mistake(tmp_path: Path) -> None:
     text = "services:\n  a: {image: a, ports: !reset [], environment: !override {X: y}, command: !reset null}\n"
     assert named(tmp_path, text) == ["a"]
@@ -159,6 +208,8 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        (b"", "is empty"),
+        (b"---\n# nothing\n", "is empty"),
         (b"just text", "neither a compose file"),
         (b"- a\n- b\n", "neither a compose file"),
         (b"version: 3\n", "neither services nor a kind"),
