@@ -84,8 +84,12 @@ def test_offline_it_answers_from_the_cache_alone_and_is_online_again_without_a_r
         assert status == 503
         assert "offline" in message(body)
     assert way.passed == []
+    assert pulls(serve) == {"state": "offline", "reason": "cache.offline is set.", "quota": None}
+    assert "pulls don't ask it: cache.offline is set." in serve.run("status").stdout
+    assert serve.metrics()["yarddesk_upstream_pulls_up"].value(upstream="central") == 0
     serve.configure(settings(way))
     until(lambda: get(serve, "v2")[0] == 200, 30, "it's online again")
+    assert pulls(serve)["state"] == "ok"
     assert serve.holds("team/app", "v1", NEWER)
 
 

@@ -82,6 +82,8 @@ upstreams:
     yard.run("wait", "--timeout", "30")
     yard.run("pause")
     yard.push("corp/app", "queued", index)
+    docker_registry.push("theirs", "1", image)
+    assert yard.manifest("corp/theirs", image.manifest.digest) == image.manifest
     if not running:
         yard.terminate()
     images = json.loads(yard.run("images", "--json").stdout)["images"]
@@ -89,11 +91,12 @@ upstreams:
     assert list(by_name) == [
         ("corp/app", "queued"),
         ("corp/app", "synced"),
+        ("corp/theirs", None),
         ("team/app", "1"),
         ("team/app", "2"),
         ("team/app", None),
     ]
-    assert [each["upstream"] for each in images] == ["queued", "synced", "local", "local", "local"]
+    assert [each["upstream"] for each in images] == ["queued", "synced", "synced", "local", "local", "local"]
     one, two = by_name["team/app", "1"], by_name["team/app", "2"]
     assert (one["digest"], one["kind"], one["platforms"]) == (image.manifest.digest, "image", ["linux/amd64"])
     assert (one["media_type"], one["artifact_type"]) == (image.manifest.media_type, "")

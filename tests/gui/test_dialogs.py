@@ -233,6 +233,9 @@ def test_an_upstream_says_how_pulls_go_and_how_many_are_left(with_front, yard):
         yard.pulls.clear()
         yard.tell(PullHealthChanged(upstream="registry.corp", state="ok"))
         await front.shows(lambda: "76 of 100" not in front.text())
+        yard.pulls["registry.corp"] = PullHealth("offline", "cache.offline is set.")
+        yard.tell(PullHealthChanged(upstream="registry.corp", state="offline"))
+        await front.shows(lambda: "Pulls get what is cached, and don’t ask it: cache.offline is set." in front.text())
 
     with_front(body)
 

@@ -141,7 +141,10 @@ class CachedPulls:
         known = self._manifests.routes.upstream(upstream)
         trouble = self._asking.trouble(upstream)
         quota = known.quota if known is not None else None
-        return PullHealth(_state(trouble), str(trouble or ""), quota, self._asking.has_answered(upstream))
+        state, reason = _state(trouble), str(trouble or "")
+        if self._asking.offline and known is not None and known.pull:
+            state, reason = "offline", "cache.offline is set."
+        return PullHealth(state, reason, quota, self._asking.has_answered(upstream))
 
     def is_fresh(self, repository: RepositoryName, tag: Tag) -> bool:
         return self._manifests.is_fresh(repository, tag)

@@ -82,7 +82,8 @@ class ReferrerList:
 
 @dataclass(frozen=True, slots=True)
 class PullHealth:
-    """How pulls from an upstream go. `state`: `ok`, `away`, `trouble` or `waits` (it asked to wait); `reason` in words.
+    """How pulls from an upstream go. `state`: `ok`, `away`, `trouble`, `waits` (it asked to wait) or `offline` (the settings let
+    nobody be asked); `reason` in words.
 
     `answered`: it gave an answer since it became known.
     """

@@ -34,6 +34,8 @@ class Whereabouts:
             # Else the settings have other upstreams by now than those that it was synced to.
             if not known.pushed or known.at.issuperset(At.of(upstream, repository) for upstream in upstreams):
                 return "synced"
+        elif isinstance(reference, Digest) and not known.pushed:
+            return "synced"
         elif known.pushed and not known.at:
             return "local"
         entries = [
@@ -44,6 +46,5 @@ class Whereabouts:
             return "synced"
         if any(entry.outcome is not JobState.DONE for entry in of_this):
             return "local"
-        # The history is bounded: what was synced long ago may have left it. What came by digest through an upstream
-        # left no trace in it.
+        # The history is bounded: what was synced long ago may have left it.
         return "unknown" if upstreams or self.routes().pull_upstreams(repository) else "local"

@@ -139,7 +139,8 @@ class UpstreamCard(QFrame):
         said = []
         if self.upstream.pull and pulls.state != "ok":
             why = "" if is_said else f": {words.plain(pulls.reason, 300)}"
-            said.append(words.sentence(f"Pulls get what is cached, and don’t ask it for a while{why}"))
+            how_long = "" if pulls.state == "offline" else " for a while"
+            said.append(words.sentence(f"Pulls get what is cached, and don’t ask it{how_long}{why}"))
         if self.upstream.pull and pulls.quota is not None:
             quota = pulls.quota
             said.append(f"{quota.remaining} of {quota.limit} pulls left in {words.duration(quota.window_seconds)}.")
