@@ -8,6 +8,7 @@ from yarddesk.content.upstream import Routes, Upstream
 from yarddesk.engines import PROOF_REPOSITORY
 from yarddesk.oci.name import RepositoryName
 from yarddesk.service.accounts import Accounts
+from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.model import Settings
 from yarddesk.storage import durable
 from yarddesk.storage.state_files import replace_file
@@ -53,14 +54,20 @@ class YardRoutes(Routes):
 
 
 def make_routes(settings: Settings, accounts: Accounts, learned: Learned | None = None) -> YardRoutes:
-    """The upstreams of these settings, with a client for each; to be closed. learned: what is known of them from before."""
-    routes = UpstreamRoutes(
-        settings.upstreams,
-        accounts.credentials,
-        check_timeout=settings.check_timeout,
-        learned=learned,
-        aws=accounts.aws,
-    )
+    """The upstreams of these settings, with a client for each; to be closed. learned: what is known of them from before.
+
+    Raises SettingsError for an address that can't be one.
+    """
+    try:
+        routes = UpstreamRoutes(
+            settings.upstreams,
+            accounts.credentials,
+            check_timeout=settings.check_timeout,
+            learned=learned,
+            aws=accounts.aws,
+        )
+    except SettingsError as error:
+        raise SettingsError(str(settings.source or ""), error.key, error.reason) from error
     return YardRoutes(routes)
 
 

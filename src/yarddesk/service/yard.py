@@ -44,7 +44,7 @@ from yarddesk.service.parts import Parts
 from yarddesk.service.pushes import AnnouncedPushes
 from yarddesk.service.reload import SettingsSource
 from yarddesk.service.request_log import request_log
-from yarddesk.service.routes import make_routes
+from yarddesk.service.routes import YardRoutes, make_routes
 from yarddesk.service.surroundings import Surroundings
 from yarddesk.service.upkeep import Upkeep
 from yarddesk.service.whereabouts import Whereabouts
@@ -302,6 +302,7 @@ class Yard:
                 settings = await self._source.load()
                 refuse_s3(settings)
                 await asyncio.to_thread(refuse_certificate, settings, self._settings.server)
+                routes = self._other_routes(settings)
                 if settings.logger != self._settings.logger:
                     await asyncio.to_thread(configure_logging, settings)
             except SettingsError as error:
@@ -314,12 +315,17 @@ class Yard:
                 self.events.publish(SettingsChanged())
                 raise
             before, self._settings_problem = self._settings_problem, None
-            changed = await self._apply(settings)
+            changed = await self._apply(settings, routes)
             if changed or before is not None:
                 self.events.publish(SettingsChanged())
             return changed
 
-    async def _apply(self, settings: Settings) -> bool:
+    def _other_routes(self, settings: Settings) -> YardRoutes | None:
+        """Those of other upstreams than there are now. Raises SettingsError for an address that can't be one."""
+        same = (settings.upstreams, settings.check_timeout) == (self._settings.upstreams, self._settings.check_timeout)
+        return None if same else make_routes(settings, self._parts.accounts, self._parts.learned)
+
+    async def _apply(self, settings: Settings, routes: YardRoutes | None) -> bool:
         old, wanted = self._settings, settings
         settings = replace(wanted, data_dir=old.data_dir, server=_with_socket_of(old.server, wanted.server))
         if settings != wanted:
@@ -328,8 +334,8 @@ class Yard:
         self._access.log = request_log(settings.server.log)
         self._parts.hooks.follow(settings.sync.on_synced)
         self._guard.rules = HostRules(settings.server.host, settings.server.allowed_hosts)
-        if (settings.upstreams, settings.check_timeout) != (old.upstreams, old.check_timeout):
-            left, self._routes = self._routes, make_routes(settings, self._parts.accounts, self._parts.learned)
+        if routes is not None:
+            left, self._routes = self._routes, routes
             self._routes.follow(left)
             try:
                 await self._take_up(settings)
@@ -353,6 +359,8 @@ class Yard:
                     _log.info("other settings are in force")
             except (YarddeskError, OSError) as error:
                 _log.error("the settings stay as they were: %s", error)
+            except Exception:  # noqa: BLE001 - logged with its traceback; pushes and pulls must not end over it
+                _log.exception("the settings could not be put in force")
 
     def _upstream(self, name: str) -> UpstreamSettings:
         for upstream in self._settings.upstreams:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import IPv4Address
 from itertools import chain, count
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ DEFAULT_UPSTREAMS: Final = (
 )
 """Without an `upstreams` key: pull only, so that nothing is ever sent anywhere that nobody asked for."""
 
+_HOST = re.compile(r"[\w.-]+")
+_LIKE_IPV4 = re.compile(r"[0-9]+(\.[0-9]+){3}", re.ASCII)
 _PORT_OF_FIRST = re.compile(r"\A([^/:]+):[0-9]{1,5}(?=/|\Z)", re.ASCII)
 
 
@@ -117,7 +120,10 @@ def with_catch_all(upstreams: Sequence[UpstreamSettings], catch_all: UpstreamSet
 def _split_registry(text: str) -> tuple[str, str, bool]:
     """Registry as `host[:port]`, path and whether it's plain http."""
     plain_http = text.lower().startswith("http://")
-    parts = urlsplit(text if "://" in text else f"https://{text}")
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+    except ValueError as error:
+        raise ValueError(f"“{text[:80]}” is not a registry's address") from error
     if parts.scheme.lower() not in ("http", "https"):
         raise ValueError(f"“{text[:80]}” is neither an http nor an https address")
     if parts.query or parts.fragment:
@@ -128,11 +134,21 @@ def _split_registry(text: str) -> tuple[str, str, bool]:
         raise ValueError(f"“{text[:80]}” has no valid port") from error
     # What stands for a variable that isn't set stays as it's written, for whoever reads that it wasn't found.
     host = parts.netloc.removesuffix(f":{port}") if "${" in parts.netloc else parts.hostname or ""
-    if not host or any(character.isspace() for character in text):
+    if not _may_be_host(host) or " " in text or not text.isprintable():
         raise ValueError(f"“{text[:80]}” is not a registry's address")
     host = f"[{host}]" if ":" in host else host
     registry = f"{host}:{port}" if port is not None else host
     return registry, _checked_path(parts.path, "path"), plain_http
+
+
+def _may_be_host(host: str) -> bool:
+    """Not so is an IPv4 address with a slip in it, either: nothing could ask it. Brackets hold what urlsplit has looked at."""
+    if _LIKE_IPV4.fullmatch(host):
+        try:
+            return bool(IPv4Address(host))
+        except ValueError:
+            return False
+    return ":" in host or "${" in host or _HOST.fullmatch(host) is not None
 
 
 def _checked_path(text: str, what: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode
+from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 from yarddesk.errors import YarddeskError
 from yarddesk.settings.errors import SettingsError
@@ -20,6 +20,11 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _DUPLICATE = re.compile(r"found duplicate key (\S+)")
 _QUOTED_VALUE = re.compile(r"\s*\(?with value .*", re.DOTALL)
 _MAX_BYTES: Final = 1024 * 1024
+_MOST_VALUES: Final = 100_000
+_MOST_LEVELS: Final = 50
+_TOO_DEEP: Final = f"what stands here is more than {_MOST_LEVELS} levels deep"
+_UNUSABLE = re.compile(r"[\0\ud800-\udfff]")
+"""What escapes can put into a text, and no file name, address or message can hold."""
 
 Splice = Callable[[str, MappingNode | None], str | None]
 """From a text, and the same composed, to the changed text, or None where that can't be done so."""
@@ -50,11 +55,65 @@ def _parse(text: str, path: Path) -> CommentedMap:
         raise SettingsError(where, "", _without_values(error)) from None  # its text quotes the file, passwords and all
     except YAMLError:
         raise SettingsError(str(path), "", "the file is not valid YAML") from None
+    except RecursionError:
+        raise SettingsError(str(path), "", _TOO_DEEP) from None
+    except Exception:  # noqa: BLE001 - Python's own, of many kinds: a day that there isn't, a number of thousands of digits
+        line, key = _place_of_unreadable(text)
+        reason = "the value is not what it looks like; if it's a text, put it in quotes"
+        raise SettingsError(f"{path}:{line}", key, reason) from None
     if document is None:
         return CommentedMap()
     if not isinstance(document, CommentedMap):
         raise SettingsError(f"{path}:1", "", "the settings must be keys with values")
+    _refuse_unusable(document, path)
     return document
+
+
+def _place_of_unreadable(text: str) -> tuple[int, str]:
+    """Line and key of the value that Python can't make anything of."""
+    yaml = _yaml()
+    left: list[tuple[Any, str]] = [(yaml.compose(text), "")]
+    while left:
+        node, key = left.pop()
+        if isinstance(node, MappingNode):
+            for name, value in reversed(node.value):
+                left += [(value, _below(key, name.value)), (name, key)]
+        elif isinstance(node, SequenceNode):
+            left += [(entry, f"{key}[{index}]") for index, entry in reversed(list(enumerate(node.value)))]
+        else:
+            try:
+                yaml.constructor.construct_object(node)
+            except Exception:  # noqa: BLE001 - as above: it's this one
+                return node.start_mark.line + 1, key
+    return 1, ""
+
+
+def _refuse_unusable(document: CommentedMap, path: Path) -> None:
+    """Aliases can make a few lines endless, and escapes a text that nothing could hold."""
+    left: list[tuple[Any, int, int, str]] = [(document, 0, 1, "")]
+    count = 0
+    while left:
+        node, level, line, key = left.pop()
+        count += 1
+        reason = ""
+        if level > _MOST_LEVELS:
+            key, reason = "", _TOO_DEEP
+        elif count > _MOST_VALUES:
+            key, reason = "", f"these are more than {_MOST_VALUES:,} values, with what aliases repeat"
+        elif isinstance(node, str) and _UNUSABLE.search(node):
+            reason = "a text can't hold such a character"
+        if reason:
+            raise SettingsError(f"{path}:{line}", key, reason)
+        if isinstance(node, CommentedMap):
+            for name, value in node.items():
+                place = line_of(node, name) or line
+                left += [(name, level + 1, place, key), (value, level + 1, place, _below(key, name))]
+        elif isinstance(node, CommentedSeq):
+            left += [(each, level + 1, line_of(node, at) or line, f"{key}[{at}]") for at, each in enumerate(node)]
+
+
+def _below(key: str, name: object) -> str:
+    return f"{key}.{name}" if key else str(name)
 
 
 def _without_values(error: MarkedYAMLError) -> str:

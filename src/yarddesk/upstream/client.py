@@ -15,6 +15,7 @@ from yarddesk.content.credentials import CredentialStore, Secret
 from yarddesk.content.registry_host import DOCKER_HUB, DOCKER_HUB_HOST, is_docker_hub
 from yarddesk.content.target import NotFound
 from yarddesk.content.upstream import UpstreamAway, UpstreamBroken, UpstreamFailure, UpstreamPage
+from yarddesk.settings.errors import SettingsError
 from yarddesk.settings.model import TlsSettings, UpstreamSettings
 from yarddesk.upstream.abilities import Abilities
 from yarddesk.upstream.auth import Authenticator, Authorization, SecretsSeen
@@ -79,7 +80,7 @@ class RegistryClient:
         hub = is_docker_hub(settings.registry)
         self.registry = DOCKER_HUB if hub else settings.registry.lower()
         host = DOCKER_HUB_HOST if hub else self.registry
-        self.base = httpx.URL(f"{'http' if settings.tls.plain_http else 'https'}://{host}")
+        self.base = _base(host, settings)
         self.origin = Origin.of(self.base)
         self.timeouts = timeouts or Timeouts()
         self.retry = retry or Retry()
@@ -352,6 +353,17 @@ class RegistryClient:
                 f"It redirects to an address inside this network ({target.shown}).", status=answer.status
             )
         return url
+
+
+def _base(host: str, settings: UpstreamSettings) -> httpx.URL:
+    """Raises SettingsError for what looks like a name in letters of all the world, and can't be one."""
+    try:
+        url = httpx.URL(f"{'http' if settings.tls.plain_http else 'https'}://{host}")
+        if url.host:
+            return url
+    except (httpx.InvalidURL, ValueError):
+        pass
+    raise SettingsError("", f"upstreams[].registry of {settings.name}", f"“{host[:80]}” is not a registry's address")
 
 
 def _is_refused_without_words(answer: Answer) -> bool:

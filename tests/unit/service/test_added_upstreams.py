@@ -32,6 +32,7 @@ async def test_names_that_there_can_not_be_are_refused_with_what_to_write_instea
     for url, prefix, words in (
         ("https://GHCR.io", "GHCR.io", "“GHCR.io” can't stand before .*; write “ghcr.io”"),
         ("https://ghcr.io/Acme", "", "“Acme” can't stand before .*; write “acme”"),
+        ("https://192.168.1.300:5000", "", "“https://192.168.1.300:5000” is not a registry's address"),
     ):
         with pytest.raises(SettingsError, match=f"^{words}$"):
             await yard.add_upstream(url, prefix=prefix)

@@ -439,3 +439,40 @@ def test_hooks_are_secrets_whose_variables_are_filled_in(tmp_path):
     assert settings.sync.on_synced.command.reveal() == "notify 'two words' s3cr3t"
     assert settings.sync.on_synced.webhook.reveal() == "https://example.com/s3cr3t"
     assert "s3cr3t" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("server: {port: 0}\nupstreams:\n  - registry: a\n    name: 2024-02-30\n", ":4: upstreams[0].name: "),
+        (f"cache:\n  quota_floor: {'9' * 5000}\n", ":2: cache.quota_floor: "),
+        ('server:\n  port: !!int "x"\n', ":2: server.port: "),
+        ('logger:\n  output: "a\\0b"\n', ":2: logger.output: "),
+        ('upstreams:\n  - registry: a\n    name: "\\ud800"\n', ":3: upstreams[0].name: "),
+        ("logger:\n  level: " + "[" * 20_000, ": "),
+        ("&top\ncache: *top\n", ":2: "),
+        ("a: &a [x, x]\nb: &b [" + "*a, " * 99 + "]\nc: &c [" + "*b, " * 99 + "]\nd: [" + "*c, " * 99 + "]\n", ":1: "),
+    ],
+)
+def test_what_yaml_can_say_and_nothing_can_hold_is_refused_with_its_place(write, text, place):
+    file = write(text)
+    with pytest.raises(SettingsError) as refused:
+        load_settings({}, file=file)
+    assert str(refused.value).startswith(f"{file}{place}")
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("host", ["192.168.1.300", "010.0.0.1", "*.example", "a<b", "☃.example", "a\u200bb", "[::1"])
+def test_what_no_host_can_be_called_is_no_registry(write, host):
+    for port in ("", ":5000"):
+        file = write(f'upstreams:\n  - registry: "{host}{port}"\n')
+        with pytest.raises(SettingsError, match=r":2: upstreams\[0\]\.registry: .* is not a registry's address"):
+            load_settings({}, file=file)
+        with pytest.raises(ValueError, match="is not a registry's address"):
+            upstream_from_url(f"https://{host}{port}/team")
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "bücher.example", "a_b-c", "[::1]", "localhost", "docker.io", "a."])
+def test_what_a_host_may_be_called_is_a_registry(write, host):
+    file = write(f'upstreams:\n  - registry: "{host}:5000"\n')
+    assert load_settings({}, file=file).settings.upstreams[0].registry == f"{host}:5000"
