@@ -67,7 +67,9 @@ class Naming:
         route = parse_path(path)
         if not route.name:
             return route, "" if prefix else request.namespace
-        route = self._canonical(replace(route, name=RepositoryName.parse(f"{named}/{route.name}")))
+        if prefix or not _is_named_already(named, route.name):
+            route = replace(route, name=RepositoryName.parse(f"{named}/{route.name}"))
+        route = self._canonical(route)
         if prefix:
             return route, ""
         if request.method not in _READING and not self._takes_pushes(route):
@@ -115,3 +117,11 @@ class Naming:
         if route.resource in (Resource.UPLOAD, Resource.UPLOADS, Resource.MANIFEST, Resource.BLOB):
             return self._names is not None and bool(self._names.push_upstreams(route.name))
         return True  # no write there is; the method is refused where methods are
+
+
+def _is_named_already(prefix: str, name: str) -> bool:
+    """Whether a client that says `ns` put the prefix there as well, as containerd's `override_path` and k3s's `rewrite` do.
+
+    Only where it's a host: no registry has names that begin with its own, but for any other word it might.
+    """
+    return "." in prefix.partition("/")[0] and name.startswith(f"{prefix}/")

@@ -19,9 +19,15 @@ BARE = manifest_without_blobs()
 
 
 class HubAndGhcr:
-    """Docker Hub under `hub` (pull only), ghcr.io under `mirror/ghcr`, which takes pushes."""
+    """Docker Hub under `hub` (pull only), ghcr.io under `mirror/ghcr`, which takes pushes, registry.k8s.io under its own name."""
 
-    PREFIXES = {"docker.io": "hub", "hub": "hub", "ghcr.io": "mirror/ghcr", "mirror/ghcr": "mirror/ghcr"}  # noqa: RUF012
+    PREFIXES = {  # noqa: RUF012
+        "docker.io": "hub",
+        "hub": "hub",
+        "ghcr.io": "mirror/ghcr",
+        "mirror/ghcr": "mirror/ghcr",
+        "registry.k8s.io": "registry.k8s.io",
+    }
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -86,6 +92,17 @@ async def test_a_prefix_of_several_components_is_a_mirror_too(client: httpx.Asyn
     await put_manifest(client, "mirror/ghcr/app", "v1", BARE)
     assert (await client.get("/mirror/ghcr/v2/app/manifests/v1")).content == BARE.content
     assert (await client.get("/v2/app/manifests/v1?ns=ghcr.io")).content == BARE.content
+
+
+async def test_a_registry_s_own_prefix_counts_once_where_a_client_says_both_it_and_ns(
+    client: httpx.AsyncClient,
+) -> None:
+    await put_manifest(client, "registry.k8s.io/app", "v1", BARE)
+    for path in ("app", "registry.k8s.io/app"):
+        answer = await client.get(f"/v2/{path}/manifests/v1?ns=registry.k8s.io")
+        assert (answer.content, answer.headers.get("oci-namespace")) == (BARE.content, "registry.k8s.io")
+    await put_manifest(client, "hub/hub/app", "v1", BARE)
+    assert (await client.get("/v2/hub/app/manifests/v1?ns=docker.io")).content == BARE.content, "it may be called so"
 
 
 async def test_what_is_pushed_here_never_answers_for_another_registry(client: httpx.AsyncClient) -> None:
