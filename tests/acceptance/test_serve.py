@@ -297,6 +297,14 @@ def test_an_upstream_that_is_added_while_it_runs_takes_the_next_push(make_yardde
     until(lambda: not json.loads(serve.run("status", "--json").stdout)["upstreams"], 30, "no upstream")
 
 
+@pytest.mark.parametrize("variable", ["http://r.example:5000", ""])
+def test_an_upstream_that_the_environment_keeps_from_counting_is_said_to(make_yarddesk, variable):
+    app = make_yarddesk(started=False, environment={"YARDDESK_UPSTREAM": variable})
+    said = app.run("upstream", "add", "other.example", "--push").stderr
+    assert said == "yarddesk: other.example counts for nothing while YARDDESK_UPSTREAM is set.\n"
+    assert bool(app.run("upstream", "add", "other.example", "--prefix", "team").stderr) is not bool(variable)
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

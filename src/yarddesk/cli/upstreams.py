@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import sys
 from typing import Any
 
 from yarddesk.cli.options import config_file_of, settings_of
 from yarddesk.cli.output import print_json, print_table
 from yarddesk.settings.edit import add_upstream, remove_upstream
 from yarddesk.settings.errors import SettingsError
+from yarddesk.settings.loader import UPSTREAM_VARIABLE
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.settings.upstreams import EntryError, upstream_from_url
 
@@ -76,8 +78,10 @@ def _add(options: argparse.Namespace) -> int:
         raise SettingsError("upstream add", error.key, str(error)) from error
     except ValueError as error:
         raise SettingsError("upstream add", "", str(error)) from error
-    add_upstream(path, upstream, os.environ)
-    print(f"{upstream.name} is in {path} now. A running yarddesk takes it up by itself.")
+    added = add_upstream(path, upstream, os.environ)
+    print(f"{added.name} is in {path} now. A running yarddesk takes it up by itself.")
+    if added.route not in [each.route for each in settings_of(options).upstreams]:
+        print(f"yarddesk: {added.name} counts for nothing while {UPSTREAM_VARIABLE} is set.", file=sys.stderr)
     return 0
 
 

@@ -254,9 +254,9 @@ class Yard:
             upstream = upstream_from_url(url.strip(), prefix=prefix, push=push, pull=pull)
         except ValueError as error:
             raise SettingsError("", "", str(error)) from error
-        await asyncio.to_thread(add_upstream, self.settings_file, upstream, self._source.environ)
+        added = await asyncio.to_thread(add_upstream, self.settings_file, upstream, self._source.environ)
         await self.reload()
-        return upstream
+        return added
 
     async def remove_upstream(self, name: str) -> None:
         await asyncio.to_thread(remove_upstream, self.settings_file, name, self._source.environ)

@@ -1,6 +1,7 @@
 """Changes of the settings file that the app and the commands make: upstreams come and go, comments stay."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,17 +9,17 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.nodes import MappingNode
 
 from yarddesk.settings.errors import SettingsError
-from yarddesk.settings.loader import load_settings
+from yarddesk.settings.loader import UPSTREAM_VARIABLE, load_settings, with_environment_upstream
 from yarddesk.settings.model import UpstreamSettings
 from yarddesk.settings.splice import with_entries, without_entry
-from yarddesk.settings.upstreams import DEFAULT_UPSTREAMS
+from yarddesk.settings.upstreams import DEFAULT_UPSTREAMS, name_upstreams
 from yarddesk.settings.yaml_file import dumped, edit_document
 
 _LIST: Final = "upstreams"
 
 
-def add_upstream(path: Path, upstream: UpstreamSettings, environ: Mapping[str, str]) -> None:
-    """Append an upstream to the file's list, made with the default list first where the file has none.
+def add_upstream(path: Path, upstream: UpstreamSettings, environ: Mapping[str, str]) -> UpstreamSettings:
+    """Append an upstream to the file's list, made with the default list first where the file has none; as it's called there.
 
     Raises SettingsError where it is there already or the file can't be used as it stands; the file is then left alone.
     """
@@ -46,6 +47,7 @@ def add_upstream(path: Path, upstream: UpstreamSettings, environ: Mapping[str, s
         listed.append(added[-1])
 
     edit_document(path, append, lambda text, root: with_entries(text, root, _LIST, [dumped(entry) for entry in added]))
+    return name_upstreams((*present, replace(upstream, name=_entry(upstream).get("name", ""))))[-1]
 
 
 def remove_upstream(path: Path, name: str, environ: Mapping[str, str]) -> None:
@@ -53,6 +55,8 @@ def remove_upstream(path: Path, name: str, environ: Mapping[str, str]) -> None:
     present = _load(path, environ)
     index = next((position for position, upstream in enumerate(present) if upstream.name == name), None)
     if index is None:
+        if any(upstream.name == name for upstream in with_environment_upstream(present, environ)):
+            raise SettingsError(UPSTREAM_VARIABLE, "", f"“{name}” stands there, and in no file")
         known = ", ".join(upstream.name for upstream in present) or "none"
         raise SettingsError(str(path), "upstreams", f"there is no upstream “{name}”; there is: {known}")
 

@@ -34,7 +34,7 @@ from yarddesk.settings.yaml_file import expand, line_of, read_document, variable
 _PREFIX: Final = "YARDDESK_"
 _SERVICE_LINK: Final = "tcp://"
 """How Kubernetes' links to services begin, which it puts into every container's environment."""
-_UPSTREAM_VARIABLE: Final = "YARDDESK_UPSTREAM"
+UPSTREAM_VARIABLE: Final = "YARDDESK_UPSTREAM"
 # What Switchyard's variables are called here, and Dockyard's, which are its keys in capitals.
 _SWITCHYARD: Final = {
     "SWITCHYARD_DATA_DIR": "YARDDESK_DATA_DIR",
@@ -116,7 +116,7 @@ def load_settings(
             reading.take("--" + key.rpartition(".")[2].replace("_", "-").replace("level", "log-level"), key, given)
     _check_tls(reading)
     upstreams = DEFAULT_UPSTREAMS if upstreams is None else upstreams
-    upstreams = _with_environment_upstream(upstreams, environ)
+    upstreams = with_environment_upstream(upstreams, environ)
     settings = _build(reading, source, upstreams)
     return LoadedSettings(settings, tuple(reading.warnings), path, tuple(reading.heeded), unset)
 
@@ -248,7 +248,7 @@ def _read_environment(environ: Mapping[str, str], reading: _Reading) -> None:
             continue
         if environ[name].startswith(_SERVICE_LINK):
             reading.warnings.append(f"{name} is ignored: it looks like a service link of Kubernetes.")
-        elif name == _UPSTREAM_VARIABLE:
+        elif name == UPSTREAM_VARIABLE:
             reading.heeded.append(name)  # taken up with the list of upstreams
         elif name not in known:
             reading.warnings.append(f"{name} is ignored: there is no such setting.")
@@ -270,10 +270,11 @@ def _warn_of_predecessors(environ: Mapping[str, str], reading: _Reading) -> None
             reading.warnings.append(f"{name} is not read; yarddesk's is {ours}.")
 
 
-def _with_environment_upstream(
+def with_environment_upstream(
     upstreams: tuple[UpstreamSettings, ...], environ: Mapping[str, str]
 ) -> tuple[UpstreamSettings, ...]:
-    url = environ.get(_UPSTREAM_VARIABLE)
+    """Those that are in force where the file has these. Raises SettingsError."""
+    url = environ.get(UPSTREAM_VARIABLE)
     if url is None or url.startswith(_SERVICE_LINK):
         return upstreams
     if not url.strip():
@@ -281,7 +282,7 @@ def _with_environment_upstream(
     try:
         catch_all = upstream_from_url(url.strip())
     except ValueError as error:
-        raise SettingsError(_UPSTREAM_VARIABLE, "", str(error)) from error
+        raise SettingsError(UPSTREAM_VARIABLE, "", str(error)) from error
     unnamed = UpstreamSettings(**{**_fields(catch_all), "name": ""})
     return name_upstreams(with_catch_all(upstreams, unnamed))
 

@@ -15,6 +15,7 @@ from tests.support.programs import CommandLine, clean_environment
 from yarddesk.errors import YarddeskError
 from yarddesk.settings.edit import add_upstream, remove_upstream
 from yarddesk.settings.errors import SettingsError
+from yarddesk.settings.loader import load_settings
 from yarddesk.settings.upstreams import upstream_from_url
 
 HUB = "  - prefix: docker.io   # short\n    registry: registry-1.docker.io\n"
@@ -156,3 +157,15 @@ def test_every_comment_outlives_every_change(comments, order, indented):
             assert YAML(typ="safe").load(file.read_text())["server"] == {"port": 1}
         _add(file)
         assert file.read_text().count("#") == text.count("#")
+
+
+def test_what_is_added_is_told_by_the_name_that_it_has_beside_the_others(file):
+    _add(file)
+    second = add_upstream(file, upstream_from_url("https://r.example/other", prefix="corp"), {})
+    assert second.name == load_settings({}, file=file).settings.upstreams[-1].name == "r.example"
+
+
+def test_what_the_environment_names_is_not_said_to_be_unknown(file):
+    with pytest.raises(SettingsError, match=r"^YARDDESK_UPSTREAM: “r\.example:5000” stands there, and in no file$"):
+        remove_upstream(file, "r.example:5000", {"YARDDESK_UPSTREAM": "http://r.example:5000/team"})
+    assert file.read_text() == WRITTEN
