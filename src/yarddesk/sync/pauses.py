@@ -70,6 +70,24 @@ class Pauses:
             lambda told: {} if paused == EVERYTHING else {each: until for each, until in told.items() if each != paused}
         )
 
+    async def rename(self, names: Mapping[str, str]) -> None:
+        """Upstreams are called otherwise now, from old name to new: the pauses that were told by the old ones go on.
+
+        They do at once, so that nothing goes out for want of room on the disk. Raises StorageError where they could not be written.
+        """
+        await to_the_end(self._renamed(names))
+
+    async def _renamed(self, names: Mapping[str, str]) -> None:
+        async with self._writing:
+            if not names.keys() & self.upstreams.keys():
+                return
+            told = {
+                each._replace(upstream=names.get(each.upstream, each.upstream)): until
+                for each, until in self._told.items()
+            }
+            self._take(told)
+            await self._write(told)
+
     async def expire(self, now: datetime) -> list[Paused]:
         """End the pauses whose time is over, and name them."""
         over = [paused for paused, until in self._told.items() if _is_over(until, now)]
@@ -87,9 +105,12 @@ class Pauses:
     async def _changed(self, change: Callable[[_Told], _Told]) -> None:
         async with self._writing:
             told = change(self._told)
-            with durable.in_words(str(self._path.parent)):
-                await in_thread(_write, self._path, told)
+            await self._write(told)
             self._take(told)
+
+    async def _write(self, told: _Told) -> None:
+        with durable.in_words(str(self._path.parent)):
+            await in_thread(_write, self._path, told)
 
     def _take(self, told: _Told) -> None:
         self._told = told

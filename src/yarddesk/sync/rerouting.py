@@ -16,6 +16,13 @@ def changed_upstreams(before: Settings, old: Routes, after: Settings, new: Route
     return other | ({upstream.name for upstream in old.all()} ^ {upstream.name for upstream in new.all()})
 
 
+def renamed_upstreams(before: Settings, after: Settings) -> dict[str, str]:
+    """From old name to new: those that stand where they stood, by another name."""
+    now = {upstream.route: upstream.name for upstream in after.upstreams}
+    names = {upstream.name: now.get(upstream.route, upstream.name) for upstream in before.upstreams}
+    return {old: new for old, new in names.items() if new != old}
+
+
 def reroute(queue: Queue, worker: Worker, job: Job) -> bool:
     """Let the job follow the settings: whether anything of it changed.
 

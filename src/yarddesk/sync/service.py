@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from yarddesk.content.clock import Clock, SystemClock
+from yarddesk.content.errors import StorageError
 from yarddesk.content.listener import ArrivalListener, ManifestPush
 from yarddesk.content.store import Store
 from yarddesk.content.upstream import Routes, Upstream
@@ -29,7 +30,7 @@ from yarddesk.sync.outlook import Outlook
 from yarddesk.sync.pauses import Pauses
 from yarddesk.sync.queue import Queue
 from yarddesk.sync.reach import Reach, SleepWatch
-from yarddesk.sync.rerouting import changed_upstreams, requeue_blocked, reroute_queued
+from yarddesk.sync.rerouting import changed_upstreams, renamed_upstreams, requeue_blocked, reroute_queued
 from yarddesk.sync.rounds import Rounds
 from yarddesk.sync.schedule import Schedule
 from yarddesk.sync.seen import SEEN_FILE, SeenTags
@@ -179,6 +180,10 @@ class SyncService:
         with the next change of its job, or at the next start.
         """
         queue = self._queue
+        try:
+            await queue.pauses.rename(renamed_upstreams(self._settings, settings))
+        except StorageError as error:
+            _log.error("what is paused by a new name could not be written: %s", error)
         changed = changed_upstreams(self._settings, queue.routes, settings, routes)
         queue.routes = routes
         self._settings = settings

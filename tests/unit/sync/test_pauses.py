@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.unit.sync.yard import REPOSITORY, running, settle
 from yarddesk.content.upstream import UpstreamTrouble
 from yarddesk.events import PauseChanged
 from yarddesk.oci.name import RepositoryName
+from yarddesk.settings.model import Settings, UpstreamSettings
 from yarddesk.sync.errors import NothingToTry
 from yarddesk.sync.pauses import Paused, Pauses
 
@@ -60,6 +62,36 @@ async def test_an_upstream_with_nothing_queued_is_paused(tmp_path: Path) -> None
     async with running(tmp_path) as yard:
         assert await yard.service.pause("corp") == 1
         assert await yard.service.resume("corp") == 1
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_an_upstream_that_is_renamed_stays_paused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    def named(*names: str) -> Settings:
+        return Settings(
+            tmp_path, upstreams=tuple(UpstreamSettings(f"{n}.example", name) for n, name in enumerate(names))
+        )
+
+    async with running(tmp_path, upstreams=[FakeUpstream(), FakeUpstream(name="other")]) as yard:
+        await yard.service.reload(yard.routes, named("corp", "other"))
+        await yard.service.pause("corp")
+        await yard.push(build_image("a"))
+        await yard.until(lambda: yard.part(upstream="other").state == "done", "it's at the other one")
+        if full:
+            monkeypatch.setattr("yarddesk.sync.pauses.replace_file", _no_room)
+        # The names change places.
+        yard.routes.upstreams[:] = [FakeUpstream(name="other"), FakeUpstream(name="corp")]
+        await yard.service.reload(yard.routes, named("other", "corp"))
+        await yard.push(build_image("b"))
+        await yard.until(lambda: yard.part(upstream="corp").state == "done", "it's at the one that is called so now")
+        assert yard.part(upstream="other").state == "paused"
+        if not full:
+            assert list(json.loads((tmp_path / "paused.json").read_text())["upstreams"]) == ["other"]
+
+
+def _no_room(path: Path, _: bytes) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
 async def test_resuming_everything_or_one_image_of_it(tmp_path: Path) -> None:
