@@ -46,7 +46,8 @@ class Pins:
             _log.error("%s can't be read, so nothing is evicted: %s", self._path, error)
 
     def all(self) -> list[ImageReference]:
-        """In the order of their texts."""
+        """In the order of their texts. Raises StorageError where they can't be read."""
+        self._check_readable()
         pins = [ImageReference(name, each) for name, references in self._pinned.items() for each in references]
         return sorted(pins, key=str)
 
@@ -77,6 +78,7 @@ class Pins:
 
     async def _removed(self, pin: ImageReference) -> bool:
         async with self._changing:
+            self._check_readable()
             if pin.reference not in self._pinned.get(pin.repository, ()):
                 return False
             self._drop(pin)
@@ -95,9 +97,11 @@ class Pins:
         if not self._pinned[pin.repository]:
             del self._pinned[pin.repository]
 
-    async def _write(self) -> None:
+    def _check_readable(self) -> None:
         if self.unreadable:
             raise StorageError(f"{self._path} can't be read.", hint="Move it away, and pin anew what is to stay.")
+
+    async def _write(self) -> None:
         content = json.dumps([str(pin) for pin in self.all()], indent=1).encode() + b"\n"
         try:
             await in_thread(replace_file, self._path, content)

@@ -57,6 +57,18 @@ async def test_a_change_that_is_cancelled_while_it_is_written_holds_and_others_w
     assert await on_disk(tmp_path) == pins.all() == ([first, second] if stays else [])
 
 
+async def test_pins_that_can_not_be_read_are_not_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / PINS_FILE).write_text("no list")
+    pins = Pins(tmp_path)
+    await pins.load()
+    for change in (pins.add, pins.remove):
+        with pytest.raises(StorageError, match="can't be read"):
+            await change(PINS[0])
+    with pytest.raises(StorageError, match="can't be read"):
+        pins.all()
+    assert (tmp_path / PINS_FILE).read_text() == "no list"
+
+
 @pytest.mark.parametrize("what", ["open", "replace"])
 async def test_a_change_that_can_not_be_written_is_none_in_memory_and_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
