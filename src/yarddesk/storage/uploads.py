@@ -35,6 +35,8 @@ _IDLE_SECONDS: Final = 300.0
 _LARGE_BYTES: Final = BUFFER_BYTES // 4
 # Where somebody waits for them while others are being written.
 _SOON_BYTES: Final = BUFFER_BYTES // 16
+# What is left at a commit waits for no room: a small blob, a config, would wait for all the large ones before it.
+_SMALL_BYTES: Final = BUFFER_BYTES // 16
 
 
 class FileUpload:
@@ -184,8 +186,10 @@ class FileUpload:
         """The file's descriptor, -1 where it isn't open, and the bytes that are not in it: in flight until they are."""
         transfers = self._home.transfers
         reserved = len(self._gathered)
-        if reserved:
+        if reserved > _SMALL_BYTES:
             await transfers.reserve(reserved)
+        else:
+            transfers.reserve_more(reserved)
         rest = self._take_gathered()
         transfers.reserve_more(len(rest) - reserved)
         try:

@@ -252,7 +252,7 @@ async def test_a_commit_goes_on_when_its_caller_is_cancelled(
 async def test_a_commit_that_waits_for_room_goes_on_when_its_session_is_cancelled(
     store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = b"a" * MIB + b"b" * MIB + b"the rest"
+    content = b"a" * MIB + b"b" * MIB + b"the rest" * 20_000
     upload = await store.start_upload(REPOSITORY)
     others = [await store.start_upload(REPOSITORY) for _ in range(20)]
     gate = Gate(monkeypatch, "write")
@@ -271,6 +271,20 @@ async def test_a_commit_that_waits_for_room_goes_on_when_its_session_is_cancelle
     gate.open()
     await asyncio.gather(cancelling, *writing)
     assert await read_blob(store, Digest.of(content)) == content
+
+
+async def test_a_small_blob_waits_for_no_large_ones(store: FilesystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = [await store.start_upload(REPOSITORY) for _ in range(5)]
+    gate = Gate(monkeypatch, "write", lambda _, content: len(content) >= MIB)
+    writing = [asyncio.create_task(upload.write(bytes(4 * MIB))) for upload in large]
+    await gate.reached()
+    upload = await store.start_upload(REPOSITORY)
+    await upload.write(b"small")
+    async with asyncio.timeout(10):
+        await upload.commit(Digest.of(b"small"))
+    assert not any(task.done() for task in writing)
+    gate.open()
+    await asyncio.gather(*writing)
 
 
 async def test_a_cancelled_write_loses_no_byte(store: FilesystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
