@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from yarddesk.content.credentials import Credential, CredentialStore, CredentialUnavailable
+from yarddesk.credentials.backends import NoKeychain
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +20,8 @@ class CredentialChain:
     """The keychain first, then the other places in order; the first that has a credential gives it.
 
     A place that can't be asked doesn't end the search; only where nothing else has a credential does `get` raise its
-    CredentialUnavailable, the first one met. What is set or deleted is so in the keychain alone.
+    CredentialUnavailable, the first one met; that there is no keychain at all, as on servers, only where nothing else is
+    wrong. What is set or deleted is so in the keychain alone.
     """
 
     def __init__(self, keychain: CredentialStore, others: Sequence[CredentialSource] = ()) -> None:
@@ -38,7 +40,8 @@ class CredentialChain:
                 credential = await source.get(registry)
             except CredentialUnavailable as error:
                 _log.debug("%s can't be asked for %s: %s", type(source).__name__, registry, error)
-                unavailable = unavailable or error
+                if unavailable is None or isinstance(unavailable, NoKeychain):
+                    unavailable = error
                 continue
             if credential is not None:
                 return credential, source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,9 @@ from tests.support.upstreams import GivenCredentials, credential
 from tests.support.waiting import until_async
 from yarddesk.content.credentials import Credential, CredentialUnavailable, Secret
 from yarddesk.content.registry_host import registry_key
-from yarddesk.credentials.backends import open_keychain
+from yarddesk.credentials.backends import NoKeychain, open_keychain
 from yarddesk.credentials.chain import CredentialChain
+from yarddesk.credentials.docker_config import DockerKeychain
 from yarddesk.credentials.keychain import KeychainStore
 from yarddesk.credentials.secret_text import MAX_PART, from_text, parts_of, to_parts
 
@@ -246,3 +248,15 @@ async def test_the_chain_goes_on_past_a_locked_keychain_and_remembers_it() -> No
     with pytest.raises(CredentialUnavailable) as caught:
         await chain.get("b")
     assert caught.value is LOCKED
+
+
+async def test_where_there_is_no_keychain_it_is_told_what_keeps_docker_from_being_asked(tmp_path: Path) -> None:
+    chain = CredentialChain(
+        GivenCredentials(unavailable=NoKeychain("There is none.")), [DockerKeychain({}, home=tmp_path)]
+    )
+    with pytest.raises(NoKeychain):
+        await chain.get("a")
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker" / "config.json").write_text('{"auths": ')
+    with pytest.raises(CredentialUnavailable, match=r"Docker's credentials can't be read\. .*config\.json: It is not"):
+        await chain.get("a")
