@@ -80,7 +80,7 @@ class CachedManifests:
         upstreams = self.routes.pull_upstreams(repository)
         here = await self._here(repository, reference)
         if not upstreams or self._is_ours(repository, reference, here):
-            return ResolvedManifest(here) if here else None
+            return ResolvedManifest(here, unchanged=True) if here else None
         if quick and self.routes.push_upstreams(repository):
             return await self._resolve_quickly(upstreams, repository, reference, here)
         try:
@@ -89,7 +89,7 @@ class CachedManifests:
             if here is not None:
                 return ResolvedManifest(here, stale=True)
             raise no_answer(upstreams[0], error) from error
-        return None if found is None else ResolvedManifest(found[1])
+        return None if found is None else ResolvedManifest(found[1], unchanged=found[1] == here)
 
     async def _resolve_quickly(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference, here: Descriptor | None
@@ -106,7 +106,7 @@ class CachedManifests:
             return unknown
         if found is None:
             return unknown if len(asked) < len(upstreams) else None
-        return ResolvedManifest(found[1])
+        return ResolvedManifest(found[1], unchanged=found[1] == here)
 
     async def _resolve_once(
         self, upstreams: Sequence[Upstream], repository: RepositoryName, reference: Reference
@@ -117,7 +117,8 @@ class CachedManifests:
 
     async def fetch(self, repository: RepositoryName, reference: Reference) -> FetchedManifest | None:
         upstreams = self.routes.pull_upstreams(repository)
-        if not upstreams or self._is_ours(repository, reference, await self._here(repository, reference)):
+        here = await self._here(repository, reference)
+        if not upstreams or self._is_ours(repository, reference, here):
             return await self._from_here(repository, reference, stale=False)
         try:
             manifest = await self._fetch(upstreams, repository, reference)
@@ -128,7 +129,7 @@ class CachedManifests:
             return found
         if manifest is None:
             return None
-        return FetchedManifest(manifest)
+        return FetchedManifest(manifest, unchanged=here is not None and manifest.digest == here.digest)
 
     async def renew(self, repository: RepositoryName, reference: Reference) -> Manifest | None:
         """The manifest as an upstream has it now, kept; a tag follows it from now on, also one that was ours alone.
@@ -394,7 +395,8 @@ class CachedManifests:
         self, repository: RepositoryName, reference: Reference, *, stale: bool
     ) -> FetchedManifest | None:
         try:
-            return FetchedManifest(await self._store.get_manifest(repository, reference), stale=stale)
+            manifest = await self._store.get_manifest(repository, reference)
+            return FetchedManifest(manifest, stale=stale, unchanged=not stale)
         except NotFound:
             return None
 

@@ -181,7 +181,9 @@ class CachedPulls:
         return fetched
 
     def _count_lookup(self, found: ResolvedManifest | FetchedManifest | None) -> None:
-        came: Lookup = "absent" if found is None else "stale" if found.stale else "miss"
+        came: Lookup = "absent"
+        if found is not None:
+            came = "stale" if found.stale else "hit" if found.unchanged else "miss"
         self._traffic.lookup("manifest", came)
 
     async def blob_size(self, repository: RepositoryName, digest: Digest) -> int | None:

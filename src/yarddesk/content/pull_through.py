@@ -22,18 +22,20 @@ class BlobNowhere(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedManifest:
-    """`stale`: from the store, since the upstream that should have been asked gave no answer."""
+    """`stale`: from the store, since the upstream that should have been asked gave no answer. `unchanged`: it's what was here."""
 
     descriptor: Descriptor
     stale: bool = False
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedManifest:
-    """`stale` as in ResolvedManifest."""
+    """`stale` and `unchanged` as in ResolvedManifest."""
 
     manifest: Manifest
     stale: bool = False
+    unchanged: bool = False
 
 
 class GrowingBlob(Protocol):

@@ -14,7 +14,8 @@ Source = Literal["store", "upstream", "other"]
 """Where the bytes of an answer come from. No StrEnum: its members are hashed in Python."""
 
 Lookup = Literal["hit", "miss", "stale", "absent"]
-"""How it went that something was asked for: it was here, an upstream had it, it was here and may be out of date, nobody has it."""
+"""How it went that something was asked for: it was here (and unchanged, as far as an upstream was asked), an upstream
+had it, it was here and may be out of date, nobody has it."""
 
 Kind = Literal["manifest", "blob"]
 

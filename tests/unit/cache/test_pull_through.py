@@ -34,6 +34,7 @@ from yarddesk.oci.descriptor import Descriptor
 from yarddesk.oci.digest import Digest
 from yarddesk.oci.manifest import Manifest, parse_manifest
 from yarddesk.oci.name import Reference, RepositoryName, Tag
+from yarddesk.progress.traffic import Traffic
 from yarddesk.settings.model import CacheSettings, Settings, UpstreamSettings
 from yarddesk.storage.memory import MemoryStore
 
@@ -58,6 +59,7 @@ class Cache:
         self.used: list[Digest] = []
         self.naming: Naming = lambda _repository, _blob: None
         self.settings = Settings(data_dir=folder)
+        self.traffic = Traffic()
         self.pulls = self.make()
 
     def make(self) -> CachedPulls:
@@ -71,6 +73,7 @@ class Cache:
             used=lambda _, digest: self.used.append(digest),
             clock=self.clock,
             naming=lambda repository, blob: self.naming(repository, blob),
+            traffic=self.traffic,
         )
 
     async def put_upstream(self, image: Image, tag: str = "v1", upstream: FakeUpstream | None = None) -> Manifest:
@@ -251,6 +254,28 @@ async def test_who_looked_here_just_before_it_came_asks_for_it_no_second_time(ca
         assert found is not None
         assert found.manifest == manifest
     assert cache.upstream.asked.total() == cache.upstream.asked["fetch_manifest"] == 1
+
+
+async def test_a_tag_that_the_upstream_says_is_unchanged_counts_as_a_hit_and_one_that_moved_as_a_miss(
+    cache: Cache,
+) -> None:
+    def counted() -> tuple[int, ...]:
+        return tuple(cache.traffic.lookups["manifest", result] for result in ("hit", "miss", "stale", "absent"))
+
+    await cache.put_upstream(build_image("a"))
+    await cache.pulled()
+    assert counted() == (0, 1, 0, 0)
+    cache.clock.advance(301)
+    await cache.pulled()
+    assert counted() == (1, 1, 0, 0)
+    cache.clock.advance(301)
+    await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=False)
+    assert counted() == (2, 1, 0, 0)
+    cache.clock.advance(301)
+    await cache.put_upstream(build_image("b"))
+    await cache.pulls.resolve_manifest(REPOSITORY, V1, quick=False)
+    await cache.pulls.fetch_manifest(REPOSITORY, V1)
+    assert counted() == (2, 3, 0, 0)
 
 
 async def test_a_tag_that_moved_upstream_is_seen_after_its_lifetime(cache: Cache) -> None:
