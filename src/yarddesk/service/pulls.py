@@ -115,7 +115,7 @@ class Names:
 
         Raises YarddeskError where none has an upstream.
         """
-        registry = image.registry or DOCKER_HUB
+        registry = image.registry if image.registry and not is_docker_hub(image.registry) else DOCKER_HUB
         elsewhere = self._routes.repository_of(registry, _as_engines_ask(registry, image.name))
         is_us = self._is_us(image.registry)
         as_written = self._with_upstream(str(image.name) if is_us else image.whole_name)

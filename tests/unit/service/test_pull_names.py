@@ -23,7 +23,7 @@ def names(text: str, upstream: UpstreamSettings, *, foreign: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("upstream", [HUB, IN_ITS_PLACE], ids=["Docker Hub", "another registry"])
-@pytest.mark.parametrize("text", ["nginx", "docker.io/nginx:1.27", "docker.io/library/nginx"])
+@pytest.mark.parametrize("text", ["nginx", "docker.io/nginx:1.27", "index.docker.io/nginx", "docker.io/library/nginx"])
 @pytest.mark.parametrize("foreign", [True, False])
 def test_an_official_image_has_both_parts_of_its_name_whoever_stands_for_docker_hub(
     upstream: UpstreamSettings, text: str, *, foreign: bool
