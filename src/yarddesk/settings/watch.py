@@ -18,6 +18,7 @@ _FIRST_LOOK_MILLISECONDS: Final = 300
 _STEP_MILLISECONDS: Final = 150
 """How often the watch's thread wakes up, for as long as the app runs."""
 _AGAIN_SECONDS: Final = 5.0
+_NO_FOLDER_SECONDS: Final = 1.0
 
 _WRITTEN_SECONDS: Final = 1.0
 """Who removes or empties the file may be about to write it anew: it's read after so long."""
@@ -36,14 +37,18 @@ async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
 
     It's a change, too, when the file is made, replaced or removed.
     `path` is absolute, and may be a symbolic link. Folders are watched, since editors write another file and rename it; that of
-    `path` is made where it isn't there.
+    `path` is made where it isn't there and can be: a container's root may be read-only.
     """
-    await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
+    with suppress(OSError):
+        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
     seen = await asyncio.to_thread(_state, path)
     yield
     look = _FIRST_LOOK_MILLISECONDS
     while not stop.is_set():
         folders = await asyncio.to_thread(_folders, path)
+        if not folders:
+            await _pause(stop, _NO_FOLDER_SECONDS)
+            continue
         watch = awatch(
             *folders,
             stop_event=stop,
@@ -74,13 +79,16 @@ async def file_changes(path: Path, stop: asyncio.Event) -> AsyncIterator[None]:
         except Exception as error:  # noqa: BLE001 - whatever keeps it from being watched must not end the app
             # Each user has few watches, and each process few descriptors. What changes until there is one is seen then.
             _log.warning("%s can't be watched for the moment: %s", path, error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _AGAIN_SECONDS)
+            await _pause(stop, _AGAIN_SECONDS)
 
 
 async def _written_on(stop: asyncio.Event) -> None:
+    await _pause(stop, _WRITTEN_SECONDS)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), _WRITTEN_SECONDS)
+        await asyncio.wait_for(stop.wait(), seconds)
 
 
 def _state(path: Path) -> _State | None:

@@ -114,6 +114,22 @@ async def test_a_file_that_cannot_be_watched_is_looked_at_again_later(tmp_path, 
     assert "can't be watched" in caplog.text
 
 
+async def test_a_folder_that_can_not_be_made_ends_nothing_and_is_looked_for(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(watch, "_NO_FOLDER_SECONDS", 0.01)
+    path = tmp_path / "in the way" / "yarddesk" / "config.yaml"
+    path.parent.parent.write_text("")
+
+    def make_it() -> None:
+        path.parent.parent.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True)
+        path.write_text("one")
+
+    made = iter([make_it])
+    async with watching(path) as hears:
+        await hears(lambda: next(made, lambda: path.write_text(f"another, {time.monotonic()}"))())
+        assert not caplog.text
+
+
 async def test_what_changed_while_the_watch_began_is_heard_of_soon(tmp_path, monkeypatch):
     path, stop, heard = tmp_path / "config.yaml", asyncio.Event(), []
     path.write_text("one")
