@@ -81,7 +81,7 @@ class AwsConfiguration:
 
     def _file(self, variable: str, name: str) -> Path:
         named = self._environ.get(variable)
-        return Path(named).expanduser() if named else (self._home or Path.home()) / ".aws" / name
+        return Path(named).expanduser() if named else (self._home or Path(os.path.expanduser("~"))) / ".aws" / name
 
     def _asked(self, command: Sequence[str] | str, name: str, *, shows_errors: bool) -> AwsKeys:
         try:

@@ -49,7 +49,7 @@ class DockerKeychain:
     @property
     def path(self) -> Path:
         folder = self._environ.get("DOCKER_CONFIG")
-        return (Path(folder) if folder else (self._home or Path.home()) / ".docker") / "config.json"
+        return (Path(folder) if folder else (self._home or Path(os.path.expanduser("~"))) / ".docker") / "config.json"
 
     def _get(self, registry: str) -> Credential | None:
         config = _read(self.path)

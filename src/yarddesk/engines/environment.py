@@ -70,7 +70,7 @@ class EngineEnvironment:
     def current(cls) -> Self:
         """This machine, for the user that this process runs as."""
         user = os.getuid() if sys.platform != "win32" else 1
-        folders = (Path.home(), Path("/etc"), Path("/run"), Path("/proc"))
+        folders = (Path(os.path.expanduser("~")), Path("/etc"), Path("/run"), Path("/proc"))
         return cls(*folders, dict(os.environ), user, sys.platform, elevate=_elevate(user))
 
     def program(self, name: str) -> str | None:

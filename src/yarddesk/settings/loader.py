@@ -1,6 +1,7 @@
 """From options, environment, YAML and defaults to `Settings`, in that order of precedence."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -81,11 +82,23 @@ class _Reading:
 
 def default_config_file() -> Path:
     """`config.yaml` in the platform's config folder."""
-    return Path(platformdirs.user_config_dir("yarddesk", appauthor=False)) / "config.yaml"
+    with _at_home("--config"):
+        return Path(platformdirs.user_config_dir("yarddesk", appauthor=False)) / "config.yaml"
 
 
 def default_data_dir() -> Path:
-    return Path(platformdirs.user_data_dir("yarddesk", appauthor=False))
+    with _at_home("--data-dir"):
+        return Path(platformdirs.user_data_dir("yarddesk", appauthor=False))
+
+
+@contextmanager
+def _at_home(option: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise SettingsError(
+            "", "", "this user has no home folder", hint=f"Set HOME, or say where with {option}."
+        ) from error
 
 
 def load_settings(

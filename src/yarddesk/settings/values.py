@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Final
 
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII | re.IGNORECASE)
@@ -48,6 +49,16 @@ def text(given: object) -> str:
         # 1.10 would become 1.1, and 007 become 7.
         raise ValueError(f"{_shown(given)} is a number, which may not be what is meant; put it in quotes")
     raise ValueError(f"{_shown(given)} is not a text")
+
+
+def path(given: object) -> str:
+    """A text that may begin with `~`, as long as that is somebody's home."""
+    written = text(given)
+    try:
+        Path(written).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{_shown(written)} begins with a home that nobody knows") from error
+    return written
 
 
 def command_words(line: str) -> list[str]:

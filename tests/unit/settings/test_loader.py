@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yarddesk.credentials.docker_config import DockerKeychain
 from yarddesk.settings import schema, values
 from yarddesk.settings.edit import add_upstream, remove_upstream
 from yarddesk.settings.errors import SettingsError
@@ -144,6 +145,8 @@ def test_a_registry_in_an_unset_variable_is_told_of_as_written(write, written):
             "upstreams[0].manifest_ttl: for the tags “v*”: “soon” ",
         ),
         ("server: [\n", 2, ""),
+        ("\ndata_dir: ~nobody-knows/x\n", 2, " data_dir: “~nobody-knows/x” begins with a home that nobody knows"),
+        ("logger:\n  output: ~nobody-knows/log\n", 2, " logger.output: "),
     ],
 )
 def test_what_is_wrong_is_named_with_file_line_and_key(write, text, line, key):
@@ -476,3 +479,18 @@ def test_what_no_host_can_be_called_is_no_registry(write, host):
 def test_what_a_host_may_be_called_is_a_registry(write, host):
     file = write(f'upstreams:\n  - registry: "{host}:5000"\n')
     assert load_settings({}, file=file).settings.upstreams[0].registry == f"{host}:5000"
+
+
+async def test_who_has_no_home_is_told_what_to_say_and_needs_none_then(write, tmp_path, monkeypatch):
+    def unknown(_: int) -> None:
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "USERPROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(SettingsError, match=r"no home folder.* --config"):
+        load_settings({})
+    with pytest.raises(SettingsError, match=r"no home folder.* --data-dir"):
+        load_settings({}, file=write(""))
+    assert load_settings({}, file=write(""), options={"data_dir": str(tmp_path)}).settings.data_dir == tmp_path
+    assert await DockerKeychain({}).get("r.example") is None
