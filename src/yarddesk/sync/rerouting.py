@@ -1,5 +1,7 @@
 """What other settings make of where a queued image goes."""
 
+from collections.abc import Mapping
+
 from yarddesk.content.upstream import Routes
 from yarddesk.settings.model import Settings
 from yarddesk.sync.marker import Job, Part
@@ -23,8 +25,8 @@ def renamed_upstreams(before: Settings, after: Settings) -> dict[str, str]:
     return {old: new for old, new in names.items() if new != old}
 
 
-def reroute(queue: Queue, worker: Worker, job: Job) -> bool:
-    """Let the job follow the settings: whether anything of it changed.
+def reroute(queue: Queue, worker: Worker, job: Job, *, displaced: bool = False) -> bool:
+    """Let the job follow the settings: whether anything of it changed. displaced: an open part is to begin anew by another name.
 
     Where an upstream went and another came to this route, the one takes the place of the other (it was renamed, or moved).
     Where none came the part stays, blocked, until the upstream is back or a person cancels it.
@@ -45,22 +47,41 @@ def reroute(queue: Queue, worker: Worker, job: Job) -> bool:
             part.reason, part.needs_credentials, part.missing = no_route(part.upstream), False, ()
             part.conflict = None
             changed = True
-    if lost or not job.parts:  # no parts: it came from a queue whose upstream wasn't known here
+    if lost or displaced or not job.parts:  # no parts: it came from a queue whose upstream wasn't known here
         job.parts |= {name: Part(name) for name in come}
         changed = changed or bool(come)
     return changed
 
 
-def reroute_queued(queue: Queue, worker: Worker, job: Job) -> bool:
-    """The same of a job that is in the queue already: what is new is queued, and what was blocked gets another try."""
-    before = set(job.parts)
+def reroute_queued(queue: Queue, worker: Worker, job: Job, names: Mapping[str, str]) -> bool:
+    """The same of a job that is in the queue already: what is new is queued, and what was blocked gets another try.
+
+    names: of upstreams that are called otherwise now, from old name to new.
+    """
     with queue.changing(job):
-        changed = reroute(queue, worker, job)
+        arrived, displaced = _follow_names(queue, worker, job, names)
+        before = set(job.parts)
+        changed = reroute(queue, worker, job, displaced=displaced) or arrived
     requeue_blocked(queue, job)
     for part in job.open_parts:
         if part.upstream not in before:
             queue.enqueue(job, part)
     return changed
+
+
+def _follow_names(queue: Queue, worker: Worker, job: Job, names: Mapping[str, str]) -> tuple[bool, bool]:
+    """What has arrived is at the same place by its new name: whether anything has, and whether an open part had to make way for it."""
+    arrived = [part for part in job.parts.values() if part.state.is_over and part.upstream in names]
+    displaced = [part for part in job.open_parts if part.upstream in {names[each.upstream] for each in arrived}]
+    for part in (*arrived, *displaced):
+        del job.parts[part.upstream]
+    for part in displaced:
+        queue.schedule.drop(queue.key(job, part))
+        worker.stop([queue.key(job, part)])
+    for part in arrived:
+        part.upstream = names[part.upstream]
+        job.parts[part.upstream] = part
+    return bool(arrived), bool(displaced)
 
 
 def requeue_blocked(queue: Queue, job: Job) -> None:

@@ -180,8 +180,9 @@ class SyncService:
         with the next change of its job, or at the next start.
         """
         queue = self._queue
+        names = renamed_upstreams(self._settings, settings)
         try:
-            await queue.pauses.rename(renamed_upstreams(self._settings, settings))
+            await queue.pauses.rename(names)
         except StorageError as error:
             _log.error("what is paused by a new name could not be written: %s", error)
         changed = changed_upstreams(self._settings, queue.routes, settings, routes)
@@ -198,7 +199,7 @@ class SyncService:
         queue.touch_world()
         unwritten: list[YarddeskError] = []
         for job in list(queue.journal.jobs.values()):
-            if queue.journal.is_current(job) and reroute_queued(queue, self._worker, job):
+            if queue.journal.is_current(job) and reroute_queued(queue, self._worker, job, names):
                 try:
                     await queue.journal.save(job)
                 except YarddeskError as error:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from yarddesk.content.upstream import (
 )
 from yarddesk.events import CredentialRequired, JobMoved, JobRemoved, JobStateChanged, PauseChanged
 from yarddesk.oci.name import RepositoryName, Tag
+from yarddesk.settings.model import Settings, UpstreamSettings
 from yarddesk.sync import waiting as waiting_module
 from yarddesk.sync.marker import Job, Part
 from yarddesk.sync.queue import Queue
@@ -577,6 +579,30 @@ async def test_an_upstream_that_was_renamed_takes_over_the_jobs_of_the_old_name(
         await yard.service.reload(yard.routes, yard.service._settings)
         await yard.until_empty()
         assert await yard.upstreams[0].tag_of("team/app", "v1")
+
+
+@pytest.mark.parametrize("after", [("second", "first"), ("second", "third"), ("first", "third")])
+async def test_whatever_upstreams_are_called_later_each_gets_what_it_lacks(
+    tmp_path: Path, after: Sequence[str]
+) -> None:
+    def named(names: Sequence[str]) -> Settings:
+        return Settings(
+            tmp_path, upstreams=tuple(UpstreamSettings(f"{n}.example", name) for n, name in enumerate(names))
+        )
+
+    lacking, having = FakeUpstream(name="first", away=True), FakeUpstream(name="second")
+    async with running(tmp_path, upstreams=[lacking, having]) as yard:
+        await yard.service.reload(yard.routes, named(["first", "second"]))
+        manifest = await yard.push(build_image("a"))
+        await yard.until(lambda: yard.part(upstream="second").state == "done", "one has it")
+        lacking.name, having.name = after
+        await yard.service.reload(yard.routes, named(after))
+        assert yard.part(upstream=after[1]).state == "done"
+        assert set(json.loads(yard.marker().read_text())["upstreams"]) == set(after)
+        lacking.away = False
+        await yard.service.retry()
+        await yard.until_empty()
+        assert await lacking.tag_of("team/app", "v1") == manifest.digest
 
 
 async def test_an_upstream_that_is_gone_from_the_settings_blocks_and_one_that_is_back_goes_on(tmp_path: Path) -> None:
