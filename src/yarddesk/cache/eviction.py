@@ -229,8 +229,10 @@ class Evictor:
             return 0
         if image is None or freed is None:
             return 0
-        self._known.ledger.gone(image.repository, image.manifests)
-        self._known.uses.gone(image.repository, image.manifests)
+        # Its blobs took a while to go: what was pulled again meanwhile is no image of ours alone.
+        gone = [digest for digest in image.manifests if not self._is_here(image.repository, digest)]
+        self._known.ledger.gone(image.repository, gone)
+        self._known.uses.gone(image.repository, gone)
         named = format_reference(image.repository, image.tags[0] if image.tags else image.root)
         _log.info("evicted %s (%s, %d bytes)", named, image.root.short, freed)
         if 0 < self._settings.max_size < freed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -65,6 +66,25 @@ async def test_what_is_used_after_the_look_stays_for_now(yard: BoundedYard, worl
     await yard.manifest(REPOSITORY, V1)
     await yard.evictor.evict(found)
     assert await here(yard, manifest)
+
+
+async def test_what_is_pulled_again_while_its_blobs_go_is_not_ours_alone(
+    yard: BoundedYard, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = await pulled(yard, world, "one", V1)
+    yard.bound(1)
+    remove = yard.store.images._remove
+
+    async def pulled_just_before(digests: Sequence[Digest], grace: float) -> list[int]:
+        await yard.manifest(REPOSITORY, V1)
+        return await remove(digests, grace)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(yard.store.images, "_remove", pulled_just_before)
+        await yard.evictor.evict(await yard.evictor.survey())
+    assert manifest.digest in await yard.store.digests(REPOSITORY)
+    assert (await yard.settle()).used == 0
+    assert not await here(yard, manifest)
 
 
 async def test_pulls_and_pushes_go_on_while_images_go(world: World) -> None:
