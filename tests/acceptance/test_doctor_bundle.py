@@ -208,7 +208,8 @@ def test_offline_it_knows_what_is_secret_as_well(tmp_path: Path) -> None:
 def test_no_setting_keeps_it_from_being_written(tmp_path: Path) -> None:
     log = tmp_path / "pipe"
     os.mkfifo(log)  # nobody writes into it, and it would be waited for
-    app = YarddeskProcess(tmp_path / "machine", config=f"{NOWHERE}logger: {{output: {log}}}\n")
+    kept = "storage: {backend: filesystem, secret_key: kept}\n"
+    app = YarddeskProcess(tmp_path / "machine", config=f"{NOWHERE}logger: {{output: {log}}}\n{kept}")
     app.run("doctor", "--bundle", str(tmp_path / "bundle.tar.gz"))
     members = members_of(tmp_path / "bundle.tar.gz")
     assert f"{log} is no file that keeps" in members["log.txt"].decode()
