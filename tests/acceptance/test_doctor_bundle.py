@@ -209,9 +209,14 @@ def test_no_setting_keeps_it_from_being_written(tmp_path: Path) -> None:
     log = tmp_path / "pipe"
     os.mkfifo(log)  # nobody writes into it, and it would be waited for
     kept = "storage: {backend: filesystem, secret_key: kept}\n"
-    app = YarddeskProcess(tmp_path / "machine", config=f"{NOWHERE}logger: {{output: {log}}}\n{kept}")
+    half = {
+        "YARDDESK_STORAGE_ACCESS_KEY": "half \udcff of a character"
+    }  # the settings file refuses such a text, this doesn't
+    app = YarddeskProcess(tmp_path / "machine", config=f"{NOWHERE}logger: {{output: {log}}}\n{kept}", environment=half)
     app.run("doctor", "--bundle", str(tmp_path / "bundle.tar.gz"))
     members = members_of(tmp_path / "bundle.tar.gz")
+    assert "YARDDESK_STORAGE_ACCESS_KEY" in members["environment.json"].decode()
+    assert not [name for name, content in members.items() if b"half" in content]
     assert f"{log} is no file that keeps" in members["log.txt"].decode()
     assert "secret_key: '***'" in members["settings.yaml"].decode()
 

@@ -224,6 +224,7 @@ def test_an_upstream_says_how_pulls_go_and_how_many_are_left(with_front, yard):
     async def body(front: Front):
         front.window.show_page("upstreams")
         assert "Pulls get" not in front.text()
+        assert "pulls left" not in front.text()
         yard.pulls["registry.corp"] = PullHealth("waits", "It asks to wait.", Quota(100, 76, 21600))
         yard.tell(PullHealthChanged(upstream="registry.corp", state="waits"))
         await front.shows(
