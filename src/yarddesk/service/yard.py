@@ -303,8 +303,7 @@ class Yard:
                 refuse_s3(settings)
                 await asyncio.to_thread(refuse_certificate, settings, self._settings.server)
                 routes = self._other_routes(settings)
-                if settings.logger != self._settings.logger:
-                    await asyncio.to_thread(configure_logging, settings)
+                await self._log_as(settings, routes)
             except SettingsError as error:
                 self._settings_problem = Problem(
                     "The settings file can't be used; the old settings stay in force.",
@@ -324,6 +323,17 @@ class Yard:
         """Those of other upstreams than there are now. Raises SettingsError for an address that can't be one."""
         same = (settings.upstreams, settings.check_timeout) == (self._settings.upstreams, self._settings.check_timeout)
         return None if same else make_routes(settings, self._parts.accounts, self._parts.learned)
+
+    async def _log_as(self, settings: Settings, routes: YardRoutes | None) -> None:
+        """Last of all that may refuse other settings, since it's in force at once. Raises SettingsError, with `routes` closed."""
+        if settings.logger == self._settings.logger:
+            return
+        try:
+            await asyncio.to_thread(configure_logging, settings)
+        except BaseException:
+            if routes is not None:
+                await routes.aclose()
+            raise
 
     async def _apply(self, settings: Settings, routes: YardRoutes | None) -> bool:
         old, wanted = self._settings, settings

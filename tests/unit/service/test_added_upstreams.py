@@ -1,31 +1,19 @@
 """An upstream that the window's form asks for, in a yard as the app runs it."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from yarddesk.service.opening import open_yard
-from yarddesk.service.reload import SettingsSource
+from tests.unit.service.real_yard import SETTINGS, real_yard
 from yarddesk.service.yard import Yard
 from yarddesk.settings.errors import SettingsError
-from yarddesk.settings.loader import load_settings
-
-SETTINGS = "server: {host: 127.0.0.1, port: 0}\nupstreams: []\n"
 
 
 @pytest.fixture
 async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    umask = os.umask(0o077)
-    try:
-        file, options = tmp_path / "config.yaml", {"data_dir": str(tmp_path / "data")}
-        file.write_text(SETTINGS, encoding="utf-8")
-        settings = load_settings({}, file=file, options=options).settings
-        async with open_yard(settings, SettingsSource(file, options, {})) as yard:
-            yield yard
-    finally:
-        os.umask(umask)
+    async with real_yard(tmp_path) as yard:
+        yield yard
 
 
 async def test_names_that_there_can_not_be_are_refused_with_what_to_write_instead_and_not_written(yard: Yard) -> None:

@@ -1,20 +1,18 @@
 """Other settings for a yard that runs: what is wrong with them changes nothing, and ends nothing."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.waiting import until_async
-from yarddesk.service.opening import open_yard
+from tests.unit.service.real_yard import SETTINGS, real_yard
 from yarddesk.service.reload import SettingsSource
 from yarddesk.service.yard import Yard
 from yarddesk.settings.errors import SettingsError
-from yarddesk.settings.loader import load_settings
 from yarddesk.settings.model import Settings
-
-SETTINGS = "server: {host: 127.0.0.1, port: 0}\nupstreams: []\n"
+from yarddesk.upstream.routes import UpstreamRoutes
 
 
 class FaultySource(SettingsSource):
@@ -28,15 +26,8 @@ class FaultySource(SettingsSource):
 
 @pytest.fixture
 async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    umask = os.umask(0o077)
-    try:
-        file, options = tmp_path / "config.yaml", {"data_dir": str(tmp_path / "data")}
-        file.write_text(SETTINGS, encoding="utf-8")
-        settings = load_settings({}, file=file, options=options).settings
-        async with open_yard(settings, FaultySource(file, options, {})) as yard:
-            yield yard
-    finally:
-        os.umask(umask)
+    async with real_yard(tmp_path, FaultySource) as yard:
+        yield yard
 
 
 @pytest.mark.parametrize("host", ["ｅxample", "xn--a.example"])
@@ -56,3 +47,28 @@ async def test_a_fault_while_other_settings_are_read_ends_nothing(yard: Yard, ca
     await until_async(lambda: "could not be put in force" in caplog.text)
     yard.settings_file.write_text(SETTINGS + "cache: {max_size: 5GB}\n", encoding="utf-8")
     await until_async(lambda: yard.max_bytes == 5_000_000_000)
+
+
+async def test_settings_that_are_refused_after_all_leave_no_connections(
+    yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, closed = [], []
+    begin, end = UpstreamRoutes.__init__, UpstreamRoutes.aclose
+
+    def begun(self: UpstreamRoutes, *arguments: Any, **options: Any) -> None:
+        made.append(self)
+        begin(self, *arguments, **options)
+
+    async def ended(self: UpstreamRoutes) -> None:
+        closed.append(self)
+        await end(self)
+
+    monkeypatch.setattr(UpstreamRoutes, "__init__", begun)
+    monkeypatch.setattr(UpstreamRoutes, "aclose", ended)
+    text = f"upstreams: [{{registry: r.example}}]\nlogger: {{output: {tmp_path}}}\n"
+    yard.settings_file.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"logger\.output"):
+        await yard.reload()
+    assert yard.upstreams() == ()
+    assert made
+    await until_async(lambda: closed == made)
