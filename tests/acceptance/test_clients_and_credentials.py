@@ -23,7 +23,7 @@ from tests.acceptance.secrets import files_with, forms_of
 from tests.peers.credential_helper import CredentialHelper
 from tests.peers.dockerd import Docker, Dockerd
 from tests.peers.engines import Podman, Skopeo
-from tests.peers.registry import DockerRegistry
+from tests.peers.registry import DockerRegistry, over_tls
 from tests.peers.secret_service import SecretService
 from tests.peers.token_server import TokenServer
 from tests.peers.yarddesk import YarddeskProcess
@@ -99,12 +99,11 @@ class Street:
 
     def _registry(self, case: Case) -> DockerRegistry:
         certificate, key, _ = self._tls
-        http = {"addr": "127.0.0.1:0", "secret": "x", "tls": {"certificate": str(certificate), "key": str(key)}}
         registry = DockerRegistry(
             self._folder / case.name,
             users={USER: PASSWORD} if "password" in case.door else {},
             token=self.tokens.auth if "token" in case.door else None,
-            settings={"http": http} if "TLS" in case.door else {},
+            settings=over_tls(certificate, key) if "TLS" in case.door else {},
         )
         self._stack.callback(registry.stop)
         registry.start()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.registry import over_tls
 from tests.support.certificates import private_authority
 from tests.support.dockyard import ECR, GHCR, MINIO, S3
 from tests.support.images import build_image
@@ -32,8 +33,8 @@ def upstream(request, case, make_registry, tmp_path: Path):
     filling = make_registry(folder=folder)
     filling.push(case[3], "v1", build_image("dockyard", (100_000, 2000)))
     filling.stop()
-    http = {"addr": "127.0.0.1:0", "secret": "x", "tls": {"certificate": str(certificate), "key": str(key)}}
-    return make_registry(folder=folder, users={} if case[0] is MINIO else {USER: PASSWORD}, settings={"http": http})
+    users = {} if case[0] is MINIO else {USER: PASSWORD}
+    return make_registry(folder=folder, users=users, settings=over_tls(certificate, key))
 
 
 def test_it_is_refused_for_its_bucket_alone_and_pulls_once_the_file_system_is_meant(

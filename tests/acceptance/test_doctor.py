@@ -17,7 +17,7 @@ import pytest
 from tests.acceptance.doctor import Doctor, everything_below, never_started
 from tests.acceptance.machines import PodmanMachine
 from tests.acceptance.settings import NOWHERE, push_everything_to
-from tests.peers.registry import DockerRegistry
+from tests.peers.registry import DockerRegistry, over_tls
 from tests.peers.secret_service import SecretService
 from tests.peers.yarddesk import YarddeskProcess
 from tests.support.certificates import private_authority
@@ -263,7 +263,7 @@ def test_each_upstream_is_told_of_with_the_reason_and_who_is_signed_in(
     open_to_all, stopped = make_registry(), make_registry()
     stopped.stop()
     certificate, key, _ = private_authority(tmp_path)
-    secure = make_registry(settings={"http": _tls(certificate, key)})
+    secure = make_registry(settings=over_tls(certificate, key))
     auth = ", auth: {type: basic, username: ci, password: '${OF_CI}'}"
     config = (
         "server: {port: 0}\nupstreams:\n"
@@ -313,10 +313,6 @@ def test_each_upstream_is_told_of_with_the_reason_and_who_is_signed_in(
     shown = doctor(status=1).stdout
     assert PASSWORD not in shown
     assert "a wrong one" not in shown
-
-
-def _tls(certificate: Path, key: Path) -> dict[str, Any]:
-    return {"addr": "127.0.0.1:0", "tls": {"certificate": str(certificate), "key": str(key)}}
 
 
 def test_offline_nobody_is_asked(machine: YarddeskProcess, docker_registry: DockerRegistry) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from tests.peers.secret_service import SecretService
 from tests.peers.token_server import TokenServer
 from tests.peers.yarddesk import YarddeskProcess
 from tests.support.images import build_image
+from tests.support.ports import held_port
 from tests.support.terminal import Terminal
 from tests.support.waiting import until
 
@@ -117,10 +117,10 @@ def test_docker_hub_is_one_registry_in_all_its_spellings(
     not_running: YarddeskProcess, secret_service: SecretService, spelling: str
 ) -> None:
     # Nothing is dialled: the proxy that these tests name does not answer.
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
-    not_running.environment |= {"HTTPS_PROXY": nobody, "HTTP_PROXY": nobody, "NO_PROXY": ""}
-    assert "could not be asked" in log_in(not_running, spelling).stderr
+    with held_port() as port:
+        nobody = f"http://127.0.0.1:{port}"
+        not_running.environment |= {"HTTPS_PROXY": nobody, "HTTP_PROXY": nobody, "NO_PROXY": ""}
+        assert "could not be asked" in log_in(not_running, spelling).stderr
     assert kept_in(secret_service) == {"docker.io": (USER, PASSWORD)}
     not_running.run("logout", "registry-1.docker.io")
     assert kept_in(secret_service) == {}

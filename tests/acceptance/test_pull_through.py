@@ -156,7 +156,7 @@ def test_what_an_upstream_said_of_itself_outlives_other_settings(
     make_yarddesk: Make, make_registry: Callable[..., DockerRegistry]
 ) -> None:
     left = {"ratelimit-limit": ["100;w=21600"], "ratelimit-remaining": ["76;w=21600"]}
-    hub = make_registry(settings={"http": {"addr": "127.0.0.1:0", "secret": "x", "headers": left}})
+    hub = make_registry(settings={"http": {"headers": left}})
     hub.push("team/app", "v1", IMAGE)
     with FaultProxy(hub.host) as way:
         serve = make_yarddesk(config=settings(way))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import psutil
 from tests.bench.servers import CONFIG_AWAY
 from tests.peers.yarddesk import YarddeskProcess
 from tests.support.images import Content, build_image, manifest_of
+from tests.support.ports import held_port
 
 START_SECONDS = 300.0
 _IMAGE, _REPOSITORY, _UPSTREAM = "many/000:tag-00000", "many/001", "away"
@@ -43,9 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="yarddesk-queue-", dir=options.folder))
     try:
-        with socket.socket() as away:  # bound, so that nobody else listens there either
-            away.bind(("127.0.0.1", 0))
-            _measure(folder, CONFIG_AWAY.format(port=away.getsockname()[1]) + f"    name: {_UPSTREAM}\n", options)
+        with held_port() as away:
+            _measure(folder, CONFIG_AWAY.format(port=away) + f"    name: {_UPSTREAM}\n", options)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import psutil
 from tests.peers.desktop import Desktop
 from tests.peers.registry import DockerRegistry
 from tests.peers.yarddesk import YarddeskProcess
+from tests.support.ports import held_port
 from tests.support.waiting import until
 
 DOCKER_REGISTRY = "docker-registry"
@@ -115,9 +115,7 @@ def _start(name: str, folder: Path, stack: ExitStack) -> Server:
         return _start_desktop(folder, stack)
     config = CONFIG
     if name == QUEUED:
-        away = stack.enter_context(socket.socket())  # bound, so that nobody else listens there either
-        away.bind(("127.0.0.1", 0))
-        config = CONFIG_AWAY.format(port=away.getsockname()[1])
+        config = CONFIG_AWAY.format(port=stack.enter_context(held_port()))
     return Server(name, _start_ours(YarddeskProcess(folder, mode="serve", config=config), stack))
 
 

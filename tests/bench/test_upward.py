@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.bench.outage import DeadEnd, Outage, measure_outage
 from tests.bench.syncing import CHANGED, WHOLE, SyncFigures, measure_syncs
+from tests.support.ports import held_port
 from tests.support.waiting import until
 
 
@@ -42,12 +43,14 @@ def test_an_outage_that_costs_too_much_is_told() -> None:
 
 
 def test_a_dead_end_counts_whoever_comes_and_closes() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    dead_end = DeadEnd(port)
-    for _ in range(3):
-        # Whoever is quick enough to connect meets the reset when it reads.
-        with suppress(ConnectionResetError), socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            assert connection.recv(1) == b""
-    until(lambda: dead_end.taken == 3, what="it counted them")
-    dead_end.close()
+    with held_port() as port:
+        dead_end = DeadEnd(port)
+        for _ in range(3):
+            # Whoever is quick enough to connect meets the reset when it reads.
+            with (
+                suppress(ConnectionResetError),
+                socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+            ):
+                assert connection.recv(1) == b""
+        until(lambda: dead_end.taken == 3, what="it counted them")
+        dead_end.close()

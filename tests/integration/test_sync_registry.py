@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.peers.registry import DockerRegistry
+from tests.peers.registry import DockerRegistry, over_tls
 from tests.support.certificates import private_authority
 from tests.support.clocks import HandClock
 from tests.support.images import Content, Image, Index, build_image, build_index, manifest_of
@@ -220,7 +220,7 @@ async def test_a_certificate_that_was_replaced_is_noticed(
     for folder in (foreign, own):
         folder.mkdir()
         _, _, authority = private_authority(folder)
-    registry, clock = make_registry(settings={"http": _with_tls(foreign, "127.0.0.1:0")}), HandClock()
+    registry, clock = make_registry(settings=_with_tls(foreign)), HandClock()
     async with running(tmp_path / "data", registry, clock=clock, tls=TlsSettings(ca_file=str(authority))) as yard:
         image = build_image("a")
         await yard.push(image)
@@ -228,7 +228,7 @@ async def test_a_certificate_that_was_replaced_is_noticed(
         assert "not trusted" in yard.parts()[0].reason
         assert not yard.parts()[0].needs_credentials
         registry.stop()
-        registry.settings = {"http": _with_tls(own, registry.host)}
+        registry.settings = _with_tls(own)
         registry.start()
 
         def is_noticed() -> bool:
@@ -240,10 +240,9 @@ async def test_a_certificate_that_was_replaced_is_noticed(
         assert registry.tagged("team/app", "v1") == image.manifest.digest
 
 
-def _with_tls(folder: Path, address: str) -> dict[str, Any]:
+def _with_tls(folder: Path) -> dict[str, Any]:
     """docker-registry's settings, with the certificate in this folder."""
-    tls = {"certificate": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
-    return {"addr": address, "secret": "x", "tls": tls}
+    return over_tls(folder / "cert.pem", folder / "key.pem")
 
 
 async def test_a_restart_in_the_middle_goes_on(tmp_path: Path, docker_registry: DockerRegistry) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.registry import DockerRegistry
+from tests.peers.registry import DockerRegistry, over_tls
 from tests.peers.token_server import TokenServer
 from tests.support.certificates import private_authority
 from tests.support.images import Content, Image, Index, build_image, build_index
@@ -173,8 +173,7 @@ async def test_a_token_that_expires_while_a_layer_is_sent(
 
 async def test_over_tls_with_a_private_authority(make_registry: MakeRegistry, tmp_path: Path) -> None:
     certificate, key, authority = private_authority(tmp_path)
-    tls = {"certificate": str(certificate), "key": str(key)}
-    registry = make_registry(settings={"http": {"addr": "127.0.0.1:0", "secret": "x", "tls": tls}})
+    registry = make_registry(settings=over_tls(certificate, key))
     content = os.urandom(6 * 1024 * 1024)
     async with opened_upstream(registry.host, tls=TlsSettings(ca_file=str(authority))) as repository:
         await repository.push(blob(content), source_of(content))
@@ -207,9 +206,7 @@ async def test_over_tls_all_but_the_blobs_goes_over_http2_where_it_is_spoken(
     make_registry: MakeRegistry, tmp_path: Path, disabled: bool
 ) -> None:
     certificate, key, authority = private_authority(tmp_path)
-    tls = {"certificate": str(certificate), "key": str(key)}
-    http = {"addr": "127.0.0.1:0", "secret": "x", "tls": tls, "http2": {"disabled": disabled}}
-    registry = make_registry(settings={"http": http})
+    registry = make_registry(settings=over_tls(certificate, key, http2={"disabled": disabled}))
     image = build_index("over http2")
     async with opened_upstream(registry.host, tls=TlsSettings(ca_file=str(authority))) as repository:
         for each in image.blobs:
@@ -233,14 +230,12 @@ async def test_a_registry_that_ends_its_http2_connections_as_it_is_restarted_is_
     make_registry: MakeRegistry, tmp_path: Path
 ) -> None:
     certificate, key, authority = private_authority(tmp_path)
-    http = {"addr": "127.0.0.1:0", "secret": "x", "tls": {"certificate": str(certificate), "key": str(key)}}
-    registry = make_registry(settings={"http": http})
+    registry = make_registry(settings=over_tls(certificate, key))
     image = build_image("restarted")
     async with opened_upstream(registry.host, tls=TlsSettings(ca_file=str(authority))) as repository:
         await push_image(repository, image)
         for _ in range(2):
             registry.stop()
-            registry.settings = {"http": {**http, "addr": registry.host}}
             registry.start()
             found = await asyncio.gather(*(repository.resolve(LATEST) for _ in range(5)))
             assert {each.digest for each in found} == {image.manifest.digest}

@@ -15,10 +15,10 @@ from typing import Any, Self, TypeVar
 from tests.peers.faults import Cut, Fault, Reply, Stalled
 from tests.peers.http_wire import HEAD_BYTES, PIECE_BYTES, Head, Pipe
 from tests.peers.steps import Step, Steps
+from tests.support.ports import LOOPBACK, hold_port
 
 T = TypeVar("T")
 
-LOOPBACK = "127.0.0.1"
 FOREIGN = "127.0.0.2"
 WAIT_SECONDS = 10.0
 _NO_BODY = (204, 304)
@@ -88,7 +88,7 @@ class FaultProxy:
         self.token_target = token_target
         self.passed: list[Passed] = []
         self.strays: list[Stray] = []
-        self.host = ""
+        self.host = f"{LOOPBACK}:{hold_port(self)}"
         self.canary = ""
         self.connections = 0
         self._tls = tls
@@ -152,9 +152,8 @@ class FaultProxy:
         self.canary = f"http://{FOREIGN}:{self._foreign.sockets[0].getsockname()[1]}"
 
     async def _listen(self) -> None:
-        port = int(self.host.partition(":")[2] or 0)
+        port = int(self.host.partition(":")[2])
         self._server = await asyncio.start_server(self._connected, LOOPBACK, port, ssl=self._tls, limit=HEAD_BYTES)
-        self.host = f"{LOOPBACK}:{self._server.sockets[0].getsockname()[1]}"
 
     async def _away(self) -> None:
         if self._server is not None:

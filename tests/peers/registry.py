@@ -12,6 +12,7 @@ from typing import Any
 
 import bcrypt
 
+from tests.support.ports import hold_port
 from tests.support.programs import Program, clean_environment
 from tests.support.registry_client import RegistryClient
 
@@ -45,7 +46,7 @@ class DockerRegistry(RegistryClient):
     """Debian's docker-registry on a free loopback port, with its content below `folder`.
 
     users: name → password, for basic authentication; its own client methods act as the first. token: for the token dance.
-    settings: further keys of its configuration, which replace ours at the top level.
+    settings: further keys of its configuration, which replace ours at the top level; those below `http` are added to ours.
     Stopped and started again it keeps its port and its content.
     """
 
@@ -58,6 +59,7 @@ class DockerRegistry(RegistryClient):
     def __post_init__(self) -> None:
         super().__init__("", next(iter(self.users.items()), None))
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = self.port or hold_port(self)
         config = self.folder / "config.yml"
         environment = clean_environment(self.folder / "home", {"OTEL_TRACES_EXPORTER": "none"})
         self._program = Program(
@@ -78,11 +80,10 @@ class DockerRegistry(RegistryClient):
         return self.folder / "content"
 
     def start(self) -> None:
-        # JSON is YAML; a port of 0 is chosen by the kernel, and kept from then on.
+        # JSON is YAML.
         (self.folder / "config.yml").write_text(json.dumps(self._config()), encoding="utf-8")
         self._program.start()
-        line = self._program.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)")
-        self.port = int(line[1])
+        self._program.wait_for_line(rf"listening on {re.escape(self.host)}")
         self.url = f"http://{self.host}"
 
     def stop(self) -> None:
@@ -140,7 +141,7 @@ class DockerRegistry(RegistryClient):
                     "rootcertbundle": str(self.token.root_certificates),
                 }
             }
-        return config | dict(self.settings)
+        return config | dict(self.settings) | {"http": config["http"] | self.settings.get("http", {})}
 
     def log(self) -> str:
         return self._program.log.read_text(encoding="utf-8", errors="replace")
@@ -151,6 +152,11 @@ class DockerRegistry(RegistryClient):
         lines = ACCESS.finditer(self.log())
         found = [Seen(line["method"], line["path"], int(line["status"]), line["version"]) for line in lines]
         return [each for each in found if (not method or each.method == method) and re.search(path, each.path)]
+
+
+def over_tls(certificate: Path, key: Path, **more: Any) -> dict[str, Any]:
+    """What makes it speak HTTPS, as its `settings`; more: of its `http`."""
+    return {"http": {"tls": {"certificate": str(certificate), "key": str(key)}, **more}}
 
 
 def _bcrypt(password: str) -> str:

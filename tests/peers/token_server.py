@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from tests.peers.registry import TokenAuth
+from tests.support.ports import LOOPBACK, hold_port
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class TokenServer:
         class Request(_Request):
             server_of_tokens = peer
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Request)
+        self._server = ThreadingHTTPServer((LOOPBACK, hold_port(self)), Request)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.support import prometheus_text
+from tests.support.ports import hold_port
 from tests.support.programs import CommandLine, Program, clean_environment
 from tests.support.prometheus_text import Family
 from tests.support.registry_client import RegistryClient
@@ -51,7 +52,7 @@ class YarddeskProcess(RegistryClient):
         self.module = list(module)
         self.environment = clean_environment(folder / "home", environment)
         self.host = host
-        self.port = port
+        self.port = port or hold_port(self, "::1")
         self.configure(config)
         self._program = self._make_program()
 

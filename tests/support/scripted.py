@@ -10,6 +10,8 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests.support.ports import hold_port
+
 STATUS_WORDS = {
     200: "OK",
     201: "Created",
@@ -68,8 +70,9 @@ class ScriptedServer:
         self.host = ""
 
     async def __aenter__(self) -> ScriptedServer:
-        self._server = await asyncio.start_server(self.connected, self._address, 0, ssl=self._tls)
-        self.host = f"{self._address}:{self._server.sockets[0].getsockname()[1]}"
+        port = hold_port(self, address=self._address)
+        self._server = await asyncio.start_server(self.connected, self._address, port, ssl=self._tls)
+        self.host = f"{self._address}:{port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

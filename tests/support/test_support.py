@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import socket
 import sys
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from tests.support.images import build_image, build_index, write_docker_archive
 from tests.support.pictures import Picture, write_png
+from tests.support.ports import LOOPBACK, held_port, hold_port
 from tests.support.programs import CommandFailed, CommandLine, MissingTool, Program, clean_environment, tool
 from tests.support.waiting import DeadlineMissed, until, until_async
 
@@ -71,3 +74,29 @@ def test_a_picture_becomes_a_png_file(tmp_path: Path) -> None:
     write_png(tmp_path / "two.png", picture)
     assert picture.pixel(1, 0) == (0, 0, 255)
     assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_a_held_port_refuses_connections_until_who_names_it_listens_and_again_afterwards() -> None:
+    with held_port("::1") as port:
+        for _ in range(3):
+            for host in (LOOPBACK, "::1"):
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((host, port), timeout=10)
+            with socket.create_server((LOOPBACK, port)), socket.create_connection((LOOPBACK, port), timeout=10):
+                pass
+
+
+def test_a_port_is_held_as_long_as_its_owner_lives() -> None:
+    class Owner: ...
+
+    def bind() -> None:
+        with socket.socket() as other:  # without SO_REUSEADDR: so it is anybody's, or it is held
+            other.bind((LOOPBACK, port))
+
+    owner = Owner()
+    port = hold_port(owner)
+    with pytest.raises(OSError, match="in use") as caught:
+        bind()
+    assert caught.value.errno == errno.EADDRINUSE
+    del owner
+    bind()

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.ports import LOOPBACK, hold_port
+
 
 class Receiver(ThreadingHTTPServer):
     """Answers POSTs with the next of `answers`, then with 204; remembers what it got."""
@@ -33,7 +35,7 @@ class Receiver(ThreadingHTTPServer):
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__((LOOPBACK, hold_port(self)), Handler)
 
     @property
     def address(self) -> str:

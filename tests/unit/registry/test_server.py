@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.descriptors import open_descriptors, opened_since
 from tests.support.lonely_registry import lonely_registry
+from tests.support.ports import held_port
 from tests.support.waiting import until_async
 from tests.unit.registry.pushing import digest_of, push_blob
 from tests.unit.registry.raw import connect, status_of
@@ -90,37 +91,37 @@ async def test_an_address_that_is_not_ours_is_named(host: str) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 async def test_a_port_that_is_taken_names_who_holds_it(address: str) -> None:
     program = (
-        "import socket, sys; s = socket.create_server((sys.argv[1], 0), family=socket.AF_INET6 if ':' in sys.argv[1] "
-        "else socket.AF_INET); print(s.getsockname()[1], flush=True); sys.stdin.read()"
+        "import socket, sys; s = socket.create_server((sys.argv[1], int(sys.argv[2])), family=socket.AF_INET6 if ':' in "
+        "sys.argv[1] else socket.AF_INET); print('listening', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", program, address]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        port = int(holder.stdout.readline())
-        with pytest.raises(PortTaken) as caught:
-            await server_for(port=port).start()
-        assert f"pid {holder.pid}" in str(caught.value)
-        assert str(port) in caught.value.title
-        assert port_holder(port) == (holder.pid, Path(f"/proc/{holder.pid}/comm").read_text().strip())
-        holder.communicate("")
-    async with server_for(port=port) as server:
-        assert server.port == port
+    with held_port("::1") as port:
+        command = [sys.executable, "-c", program, address, str(port)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            with pytest.raises(PortTaken) as caught:
+                await server_for(port=port).start()
+            assert f"pid {holder.pid}" in str(caught.value)
+            assert str(port) in caught.value.title
+            assert port_holder(port) == (holder.pid, Path(f"/proc/{holder.pid}/comm").read_text().strip())
+            holder.communicate("")
+        async with server_for(port=port) as server:
+            assert server.port == port
 
 
 async def test_nobody_holds_a_free_port() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        port = bound.getsockname()[1]
-    assert port_holder(port) is None
+    with held_port() as port:
+        assert port_holder(port) is None
 
 
 async def test_the_port_is_free_after_the_end() -> None:
-    server = server_for()
-    await server.start()
-    port = server.port
-    await server.stop()
-    await server.stop()
-    async with server_for(port=port) as again:
-        assert await status_of(again, GET) == 200
+    with held_port("::1") as port:
+        server = server_for(port=port)
+        await server.start()
+        await server.stop()
+        await server.stop()
+        async with server_for(port=port) as again:
+            assert await status_of(again, GET) == 200
 
 
 async def test_no_signal_handler_and_no_log_handler_is_installed() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import json
 import os
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from tests.support.clocks import HandClock
+from tests.support.ports import held_port
 from tests.support.scripted import RESET, Asked, Reply, Script, scripted
 from tests.support.upstreams import (
     GivenCredentials,
@@ -380,9 +380,8 @@ async def test_a_blob_of_another_size_is_not_the_one() -> None:
 
 
 async def test_nobody_there_is_away() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{taken.getsockname()[1]}"
+    with held_port() as port:
+        host = f"127.0.0.1:{port}"
         async with opened_upstream(host) as repository:
             with pytest.raises(UpstreamAway) as caught:
                 await repository.resolve(LATEST)

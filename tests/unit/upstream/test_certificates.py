@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.certificates import private_authority
+from tests.support.ports import held_port
 from yarddesk.upstream.certificates import issuer_at, issuer_of
 
 NAMED, ORGANIZED, COUNTRY = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.COUNTRY_NAME
@@ -102,7 +103,7 @@ async def test_who_does_not_answer_with_a_certificate_is_nobody(tmp_path: Path) 
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    with held_port() as port:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", port):
+            assert await issuer_at("127.0.0.1", port) == ""
         assert await issuer_at("127.0.0.1", port) == ""
-    assert await issuer_at("127.0.0.1", port) == ""

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.support.certificates import private_authority
+from tests.support.ports import held_port
 from yarddesk.upstream.connecting import connected
 from yarddesk.upstream.pool import PoolTransport
 
@@ -228,10 +229,9 @@ async def nothing(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) 
 
 
 async def test_an_address_that_refuses_is_followed_by_the_next_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
+    with held_port() as deaf:
         async with serving(nothing) as port:
-            Names(monkeypatch, deaf.getsockname(), ("127.0.0.1", port))
+            Names(monkeypatch, ("127.0.0.1", deaf), ("127.0.0.1", port))
             (await connected("host.test", 1)).close()
 
 
@@ -249,8 +249,7 @@ async def test_an_address_that_never_answers_does_not_keep_from_the_next(monkeyp
 
 
 async def test_where_no_address_answers_the_first_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        Names(monkeypatch, deaf.getsockname(), deaf.getsockname())
+    with held_port() as deaf:
+        Names(monkeypatch, ("127.0.0.1", deaf), ("127.0.0.1", deaf))
         with pytest.raises(ConnectionRefusedError):
             await connected("host.test", 1)

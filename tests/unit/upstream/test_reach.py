@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.support.ports import held_port
 from tests.support.scripted import RESET, Asked, Reply, ScriptedServer
 from tests.support.upstreams import GivenCredentials, credential, settings_for
 from yarddesk.upstream.client import RegistryClient
@@ -27,13 +27,6 @@ async def client_for(host: str, **options: object) -> AsyncIterator[RegistryClie
         await client.aclose()
 
 
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @pytest.mark.parametrize("reply", [Reply(200), Reply(401), Reply(503), Reply(404, body=b"<html>"), RESET])
 async def test_whoever_answers_is_there_whatever_they_say_and_gets_no_credentials(reply: Reply) -> None:
     async with ScriptedServer(lambda _: reply) as server, client_for(server.host) as client:
@@ -44,15 +37,15 @@ async def test_whoever_answers_is_there_whatever_they_say_and_gets_no_credential
 
 
 async def test_a_port_where_nobody_listens_is_out_of_reach_until_somebody_does() -> None:
-    port = free_port()
-    async with client_for(f"127.0.0.1:{port}") as client:
-        began = time.process_time()
-        for _ in range(100):
-            assert not await client.is_reachable()
-        assert (time.process_time() - began) / 100 < 0.005, "twice a second it must cost next to nothing"
-        server = await asyncio.start_server(_answer, "127.0.0.1", port)
-        async with server:
-            assert await client.is_reachable()
+    with held_port() as port:
+        async with client_for(f"127.0.0.1:{port}") as client:
+            began = time.process_time()
+            for _ in range(100):
+                assert not await client.is_reachable()
+            assert (time.process_time() - began) / 100 < 0.005, "twice a second it must cost next to nothing"
+            server = await asyncio.start_server(_answer, "127.0.0.1", port)
+            async with server:
+                assert await client.is_reachable()
 
 
 @pytest.mark.parametrize("host", ["nobody.invalid", f"{'a' * 70}.invalid"])
