@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from tests.peers.http_wire import HEAD_BYTES, Head, Pipe
+from tests.support.asyncio_servers import stop_listening
 from yarddesk.oci.digest import Digest
 from yarddesk.upstream.profiles import LocationForm, Profile, Refusal, Rung
 
@@ -118,7 +119,7 @@ class FakeRegistry:
         try:
             yield self
         finally:
-            server.close()
+            await stop_listening(server)
             left = list(tasks)
             for task in left:
                 task.cancel()

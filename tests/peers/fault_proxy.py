@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 from tests.peers.faults import Cut, Fault, Reply, Stalled
 from tests.peers.http_wire import HEAD_BYTES, PIECE_BYTES, Head, Pipe
 from tests.peers.steps import Step, Steps
+from tests.support.asyncio_servers import stop_listening
 from tests.support.ports import LOOPBACK, hold_port
 
 T = TypeVar("T")
@@ -157,24 +158,15 @@ class FaultProxy:
 
     async def _away(self) -> None:
         if self._server is not None:
-            await self._stop_listening(self._server)
+            await stop_listening(self._server)
         others = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    async def _stop_listening(self, server: asyncio.Server) -> None:
-        # A connection that was accepted and has no transport yet when the server closes is forgotten by asyncio, and stays
-        # open: nobody would ever answer it. So first no more are accepted, and those that were get their turn.
-        for listening in server.sockets:
-            asyncio.get_running_loop().remove_reader(listening.fileno())
-        for _ in range(5):
-            await asyncio.sleep(0)
-        server.close()
-
     async def _close(self) -> None:
         if self._foreign is not None:
-            self._foreign.close()
+            await stop_listening(self._foreign)
         await self._away()
         await asyncio.get_running_loop().shutdown_asyncgens()
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.support.asyncio_servers import stop_listening
 from tests.support.programs import clean_environment, tool
 
 LOOPBACK = "127.0.0.1"
@@ -39,11 +40,7 @@ class HostileSite:
         try:
             yield
         finally:
-            for listening in server.sockets:
-                asyncio.get_running_loop().remove_reader(listening.fileno())
-            for _ in range(5):
-                await asyncio.sleep(0)  # those that were accepted get their turn: asyncio forgets them otherwise
-            server.close()
+            await stop_listening(server)
             await server.wait_closed()
             # A browser opens more connections than it uses: nobody asks for anything in these.
             for task in self._answering:

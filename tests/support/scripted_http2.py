@@ -16,6 +16,7 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamReset, WindowUpdated
 from h2.exceptions import ProtocolError
 
+from tests.support.asyncio_servers import stop_listening
 from tests.support.certificates import private_authority
 from tests.support.scripted import Asked, Reply, ScriptedServer
 from tests.support.waiting import until_async
@@ -67,7 +68,7 @@ class Http2Server:
         try:
             yield self
         finally:
-            server.close()
+            await stop_listening(server)
             left = list(self._tasks)
             for task in left:
                 task.cancel()
@@ -212,5 +213,5 @@ async def both_protocols(
     try:
         yield http2, http1
     finally:
-        server.close()
+        await stop_listening(server)
         await until_async(lambda: not http2.open_connections and not http1.open_connections)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from h2.errors import ErrorCodes
 
+from tests.support.asyncio_servers import stop_listening
 from tests.support.scripted import Asked, Reply, scripted
 from tests.support.scripted_http2 import (
     Action,
@@ -366,7 +367,7 @@ async def _tunnel(to: str, tls: Any = None) -> AsyncIterator[tuple[str, list[byt
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
     finally:
-        server.close()
+        await stop_listening(server)
         await until_async(lambda: not tasks)
 
 
@@ -392,4 +393,4 @@ async def _silent() -> AsyncIterator[str]:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         over.set()
-        server.close()
+        await stop_listening(server)
