@@ -94,10 +94,103 @@ def test_the_one_row_there_is_can_be_chosen_by_keys(with_front, yard):
     with_front(body)
 
 
+def test_the_keys_pass_by_the_titles_between_rows(with_front, yard):
+    yard.sync.show(jobs=(image("a:1"), image("b:1")), recent=(entry("c:1"), entry("d:1")))
+
+    async def body(front: Front):
+        view = front.queue.view
+        assert [row.name for row in front.rows()] == ["a:1", "b:1", "Done today", "c:1", "d:1"]
+
+        def rows(key: Qt.Key, times: int) -> list[int]:
+            found = []
+            for _ in range(times):
+                front.press(key)
+                found += [index.row() for index in view.selectedIndexes()]
+            return found
+
+        assert rows(Qt.Key.Key_Down, 5) == [0, 1, 3, 4, 4]
+        assert rows(Qt.Key.Key_Up, 4) == [3, 1, 0, 0]
+        assert rows(Qt.Key.Key_End, 1) + rows(Qt.Key.Key_Home, 1) == [4, 0]
+
+    with_front(body)
+
+
+def test_the_first_key_goes_to_the_first_row_though_it_came_after_the_focus(with_front, yard):
+    yard.sync.show(recent=(entry("c:1"),))
+
+    async def body(front: Front):
+        assert [row.name for row in front.rows()] == ["Done today", "c:1"]
+        assert QApplication.focusWidget() is front.queue.view
+        await front.show_snapshot(jobs=(image("a:1"),))
+        front.press(Qt.Key.Key_Down)
+        assert front.queue.view.current_job() == yard.sync.shown.jobs[0]
+
+    with_front(body)
+
+
+@pytest.mark.parametrize(("key", "chosen"), [("Down", "c:1"), ("Up", "c:1"), ("Home", "a:1"), ("End", "d:1")])
+def test_where_the_chosen_row_has_gone_the_next_key_goes_on_and_home_and_end_go_to_the_ends(with_front, key, chosen):
+    before, gone, after, last = (image(name) for name in ("a:1", "b:1", "c:1", "d:1"))
+
+    async def body(front: Front):
+        await front.show_snapshot(jobs=(before, gone, after, last))
+        front.press(Qt.Key.Key_Down)
+        front.press(Qt.Key.Key_Down)
+        assert front.queue.view.current_job() == gone
+        await front.show_snapshot(jobs=(before, after, last))
+        assert front.queue.view.current_job() is None
+        front.press(Qt.Key[f"Key_{key}"])
+        job = front.queue.view.current_job()
+        assert job is not None
+        assert job.name == chosen
+
+    with_front(body)
+
+
+def test_a_list_that_begins_with_a_title_begins_below_it(with_front, yard):
+    yard.sync.show(recent=(entry("c:1"),))
+
+    async def body(front: Front):
+        view = front.queue.view
+        assert [row.name for row in front.rows()] == ["Done today", "c:1"]
+        front.press(Qt.Key.Key_Home)
+        assert [index.row() for index in view.selectedIndexes()] == [1]
+        front.press(Qt.Key.Key_Up)
+        assert [index.row() for index in view.selectedIndexes()] == [1]
+
+    with_front(body)
+
+
 def test_the_queue_has_the_focus_at_the_start(with_front, yard):
     yard.sync.show(jobs=(image(),))
 
     async def body(front: Front):
+        assert QApplication.focusWidget() is front.queue.view
+
+    with_front(body)
+
+
+def test_the_list_has_it_though_another_window_was_in_front_when_the_first_image_came(with_front, yard):
+    async def body(front: Front):
+        other = QWidget()
+        other.show()
+        other.activateWindow()
+        await front.shows(other.isActiveWindow, "another window is in front")
+        await front.show_snapshot(jobs=(image(),))
+        front.window.activateWindow()
+        await front.shows(front.window.isActiveWindow, "ours is in front again")
+        other.close()
+        assert QApplication.focusWidget() is front.queue.view
+
+    with_front(body)
+
+
+def test_the_keys_of_the_page_that_is_shown_bring_the_focus_back_into_it(with_front, yard):
+    yard.sync.show(jobs=(image(),))
+
+    async def body(front: Front):
+        front.window.sidebar.button("queue").setFocus()
+        QTest.keyClick(front.window, Qt.Key.Key_1, CONTROL)
         assert QApplication.focusWidget() is front.queue.view
 
     with_front(body)

@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QStackedLayout, QVBoxLayout, QWidget
 
 from yarddesk.desktop import words
 from yarddesk.desktop.actions import DECISIONS, JOB_DEEDS, Actions, JobAction, told
@@ -125,7 +125,9 @@ class QueuePage(QWidget):
             wanted = self.no_upstream
         if self._shown is not wanted:
             self._shown = wanted
-            focused = self.hasFocus() or self.isAncestorOf(QApplication.focusWidget() or self.window())
+            # Who has the focus in our window, which may not be the one in front now: else it would be lost until a click.
+            focus: QWidget | None = self.window().focusWidget()
+            focused = focus is not None and (focus is self or self.isAncestorOf(focus))
             self._stack.setCurrentWidget(wanted)
             proxy = {self._list: self.view, self.no_upstream: self.no_upstream.field}.get(wanted)
             self.setFocusProxy(proxy)  # type: ignore[arg-type]  # none is fine

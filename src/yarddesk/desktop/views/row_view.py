@@ -15,6 +15,8 @@ from yarddesk.desktop.views.row_delegate import DECIDE, SETTINGS, RowDelegate, l
 from yarddesk.sync.snapshot import HistoryEntry, JobSnapshot
 
 CHEVRON = "chevron"
+Move = QAbstractItemView.CursorAction
+_UPWARDS = (Move.MoveUp, Move.MovePageUp, Move.MovePrevious)
 _MOVING_KEYS = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Home, Qt.Key.Key_End)
 _KEYBOARD_REASONS = (
     Qt.FocusReason.TabFocusReason,
@@ -124,7 +126,11 @@ class RowView(QTreeView):
         super().leaveEvent(event)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
+        had_current = self.currentIndex().isValid()
         super().focusInEvent(event)
+        if not had_current:
+            # Qt has made the first row the current one, unseen: the first key would go there, though others stand above by then.
+            self.setCurrentIndex(QModelIndex())
         by_keyboard = event.reason() in _KEYBOARD_REASONS
         self._delegate.shows_focus = by_keyboard
         if by_keyboard and not self.selectedIndexes():
@@ -161,7 +167,8 @@ class RowView(QTreeView):
         self._delegate.shows_focus = True
         if event.key() in _MOVING_KEYS and not self.selectedIndexes():
             self._choose_first()
-            return
+            if event.key() in (Qt.Key.Key_Up, Qt.Key.Key_Down):
+                return
         index = self.currentIndex()
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self._open_or_tell(index)
@@ -180,6 +187,15 @@ class RowView(QTreeView):
         if event.key() == Qt.Key.Key_Space or pressed == QKeySequence(JOB_DEEDS[JobAction.MOVE_UP].shortcut):
             return  # QTreeView would open and close the row, or choose the one above
         super().keyPressEvent(event)
+
+    def moveCursor(self, action: Move, modifiers: Qt.KeyboardModifier) -> QModelIndex:
+        """Titles are passed by: QTreeView would stay with one, where nothing can be chosen."""
+        index = super().moveCursor(action, modifiers)
+        if not index.isValid() or index.flags() & Qt.ItemFlag.ItemIsSelectable:
+            return index
+        above, below = self.indexAbove(index), self.indexBelow(index)
+        onward, back = (above, below) if action in _UPWARDS else (below, above)
+        return onward if onward.isValid() else back
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         by_mouse = event.reason() is QContextMenuEvent.Reason.Mouse
@@ -239,9 +255,10 @@ class RowView(QTreeView):
         return super().viewportEvent(event)
 
     def _choose_first(self) -> None:
-        """The row that has the focus already, though nothing is chosen; else the uppermost."""
-        index = self.currentIndex() if self.currentIndex().isValid() else self._rows.index(0, 0)
-        if index.isValid():
+        """The row that is the current one though nothing is chosen, as where another has just gone; else the uppermost."""
+        rows = self.currentIndex(), self._rows.index(0, 0), self._rows.index(1, 0)
+        index = next((row for row in rows if row.flags() & Qt.ItemFlag.ItemIsSelectable), None)
+        if index is not None:
             self.setCurrentIndex(index)
             self.selectionModel().select(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
 

@@ -77,8 +77,9 @@ class MainWindow(QMainWindow):
         self._say_most_important()
 
     def show_page(self, key: str) -> None:
-        """Bring a page to the front."""
+        """Bring a page to the front, and the focus into it."""
         self.sidebar.choose(key)
+        self._focus_page(key)
 
     @property
     def page(self) -> str:
@@ -177,6 +178,9 @@ class MainWindow(QMainWindow):
 
     def _on_page(self, key: str) -> None:
         self._stack.setCurrentWidget(self._pages[key])
+        self._focus_page(key)
+
+    def _focus_page(self, key: str) -> None:
         self._pages[key].setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _on_go(self) -> None:
