@@ -147,16 +147,68 @@ def test_where_the_chosen_row_has_gone_the_next_key_goes_on_and_home_and_end_go_
     with_front(body)
 
 
-def test_a_list_that_begins_with_a_title_begins_below_it(with_front, yard):
+@pytest.mark.parametrize("key", ["Down", "Up", "Home", "End"])
+def test_a_list_that_begins_with_a_title_begins_below_it(with_front, yard, key):
     yard.sync.show(recent=(entry("c:1"),))
 
     async def body(front: Front):
         view = front.queue.view
         assert [row.name for row in front.rows()] == ["Done today", "c:1"]
+        for pressed in (key, "Up", "Home"):
+            front.press(Qt.Key[f"Key_{pressed}"])
+            assert [index.row() for index in view.selectedIndexes()] == [1]
+
+    with_front(body)
+
+
+def test_titles_that_follow_each_other_or_end_the_list_are_passed_by(with_front, yard, monkeypatch):
+    monkeypatch.setattr("yarddesk.desktop.views.queue_page._most_rows", lambda _: 2)
+    images = tuple(image(f"{name}:1") for name in "abcd")
+
+    async def body(front: Front):
+        view = front.queue.view
+
+        def row(key: str) -> list[int]:
+            front.press(Qt.Key[f"Key_{key}"])
+            return [index.row() for index in view.selectedIndexes()]
+
+        await front.show_snapshot(jobs=images, recent=(entry("x:1"),))
+        assert [row.name for row in front.rows()] == ["a:1", "b:1", "2 more images below", "Done today", "x:1"]
+        assert [row(key) for key in ("Down", "Down", "Down", "Up", "Up")] == [[0], [1], [4], [1], [0]]
+        await front.show_snapshot(jobs=images, recent=())
+        assert [row.name for row in front.rows()] == ["a:1", "b:1", "2 more images below"]
+        assert [row(key) for key in ("End", "Down", "Up", "PageDown")] == [[1], [1], [0], [1]]
+
+    with_front(body)
+
+
+@pytest.mark.parametrize(("key", "chosen"), [("Down", "x:1"), ("Up", "b:1")])
+def test_where_the_last_image_has_gone_the_keys_go_on_at_the_title_below_it(with_front, key, chosen):
+    images = tuple(image(f"{name}:1") for name in "abc")
+
+    async def body(front: Front):
+        await front.show_snapshot(jobs=images, recent=(entry("x:1"),))
+        for _ in images:
+            front.press(Qt.Key.Key_Down)
+        await front.show_snapshot(jobs=images[:2], recent=(entry("x:1"),))
+        front.press(Qt.Key[f"Key_{key}"])
+        (index,) = front.queue.view.selectedIndexes()
+        assert front.rows()[index.row()].name == chosen
+
+    with_front(body)
+
+
+def test_home_shows_the_title_above_the_first_row_again(with_front, yard):
+    yard.sync.entries = [entry(f"a{number}:1") for number in range(60)]
+
+    async def body(front: Front):
+        front.window.show_page("activity")
+        await front.settle()
+        bar = front.window.activity_page.view.verticalScrollBar()
+        front.press(Qt.Key.Key_End)
+        assert bar.value() > 1000
         front.press(Qt.Key.Key_Home)
-        assert [index.row() for index in view.selectedIndexes()] == [1]
-        front.press(Qt.Key.Key_Up)
-        assert [index.row() for index in view.selectedIndexes()] == [1]
+        assert bar.value() == 0
 
     with_front(body)
 
@@ -170,17 +222,38 @@ def test_the_queue_has_the_focus_at_the_start(with_front, yard):
     with_front(body)
 
 
-def test_the_list_has_it_though_another_window_was_in_front_when_the_first_image_came(with_front, yard):
+def test_the_page_has_it_still_where_the_queue_ended_while_another_window_was_in_front(with_front, yard):
+    yard.sync.show(jobs=(image(),))
+
     async def body(front: Front):
         other = QWidget()
         other.show()
         other.activateWindow()
         await front.shows(other.isActiveWindow, "another window is in front")
-        await front.show_snapshot(jobs=(image(),))
+        await front.show_snapshot(jobs=())
         front.window.activateWindow()
         await front.shows(front.window.isActiveWindow, "ours is in front again")
         other.close()
+        assert QApplication.focusWidget() is front.queue
+        await front.show_snapshot(jobs=(image(),))
         assert QApplication.focusWidget() is front.queue.view
+
+    with_front(body)
+
+
+def test_the_keys_of_the_activity_go_to_its_list_and_leave_the_focus_where_it_is_there(with_front, yard):
+    yard.sync.entries = [entry("a:1"), entry("b:1")]
+
+    async def body(front: Front):
+        page = front.window.activity_page
+        QTest.keyClick(front.window, Qt.Key.Key_3, CONTROL)
+        await front.settle()
+        front.press(Qt.Key.Key_Down)
+        assert [index.row() for index in page.view.selectedIndexes()] == [1]
+        for widget in (page.view, page.search, page.chip("Failed")):
+            widget.setFocus()
+            QTest.keyClick(front.window, Qt.Key.Key_3, CONTROL)
+            assert QApplication.focusWidget() is widget
 
     with_front(body)
 

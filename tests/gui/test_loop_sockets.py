@@ -22,6 +22,7 @@ from PySide6.QtCore import QSocketNotifier
 from PySide6.QtWidgets import QApplication
 
 from tests.gui.loops import LOOPS, closing, run_on
+from tests.support.ports import held_port
 from yarddesk.desktop import loop_descriptor
 from yarddesk.desktop.loop_descriptor import DescriptorLoop
 from yarddesk.desktop.loop_queue import QueueLoop
@@ -195,9 +196,7 @@ def test_sockets_of_ones_own_can_be_served_and_asked(kind: type[QueueLoop], qapp
 
 
 def test_a_refused_connection_is_an_error(kind: type[QueueLoop], qapp: QApplication) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with pytest.raises(ConnectionRefusedError):
+    with held_port() as port, pytest.raises(ConnectionRefusedError):
         run_on(kind, qapp, asyncio.open_connection("127.0.0.1", port))
 
 

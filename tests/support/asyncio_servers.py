@@ -9,7 +9,8 @@ _TURNS = 5
 
 
 async def stop_listening(server: asyncio.Server) -> None:
-    """Close a server so that nobody is forgotten: after it, each connection that was accepted has come to its callback.
+    """Close a server so that nobody is forgotten: after it, each connection that was accepted has come to its callback, or is in
+    the middle of its TLS handshake and comes to it afterwards.
 
     asyncio forgets a connection that was accepted and has no transport yet when its server closes (it stays open, and nobody
     ever answers), and a callback that is cancelled before its first step can't close what it was given.

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 LOOPBACK = "127.0.0.1"
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
 @contextmanager
@@ -48,12 +49,13 @@ def _hold(addresses: Sequence[str]) -> tuple[ExitStack, int]:
 
 
 def _bind(held: ExitStack, address: str, port: int) -> int:
-    bound = held.enter_context(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET))
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        bound = held.enter_context(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET))
         bound.bind((address, port))
     except OSError as error:
-        if error.errno != errno.EADDRNOTAVAIL or not port:
+        if error.errno not in _NO_SUCH_ADDRESS or not port:
             raise
-        return port  # there is no such address here: nobody can listen at it
+        return port  # nobody can listen there
+    # Not before `bind`: two of us would then hold the same port.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return int(bound.getsockname()[1])

@@ -1,7 +1,7 @@
 """What was synced, cancelled or failed, newest first, by day; found by outcome and by text."""
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QFont, QKeySequence, QResizeEvent, QShortcut, QShowEvent
+from PySide6.QtGui import QFocusEvent, QFont, QKeySequence, QResizeEvent, QShortcut, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QButtonGroup,
@@ -76,6 +76,12 @@ class ActivityPage(QWidget):
     def chip(self, text: str) -> QAbstractButton:
         """The button of a filter."""
         return next(button for button in self._chips.buttons() if button.text() == text)
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        # Not as a focus proxy: Tab would then come in at the list, past the filters and the search.
+        super().focusInEvent(event)
+        if self.rows.rowCount():
+            self.view.setFocus(event.reason())
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)

@@ -46,6 +46,9 @@ class RowView(QTreeView):
         self._delegate = RowDelegate(self)
         self._pressed: tuple[str, JobAction | str] | None = None
         self.setModel(rows)
+        # None is the current row until somebody says so. Else Qt makes it the first that is there when the focus comes, unseen,
+        # and the first key would go to it, though others stand above by then.
+        self.setCurrentIndex(QModelIndex())
         self.setItemDelegate(self._delegate)
         self.setHeaderHidden(True)
         self.setRootIsDecorated(False)
@@ -126,11 +129,7 @@ class RowView(QTreeView):
         super().leaveEvent(event)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        had_current = self.currentIndex().isValid()
         super().focusInEvent(event)
-        if not had_current:
-            # Qt has made the first row the current one, unseen: the first key would go there, though others stand above by then.
-            self.setCurrentIndex(QModelIndex())
         by_keyboard = event.reason() in _KEYBOARD_REASONS
         self._delegate.shows_focus = by_keyboard
         if by_keyboard and not self.selectedIndexes():
@@ -165,7 +164,7 @@ class RowView(QTreeView):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         self._delegate.shows_focus = True
-        if event.key() in _MOVING_KEYS and not self.selectedIndexes():
+        if event.key() in _MOVING_KEYS and not self.selectedIndexes() and not self._is_title(self.currentIndex()):
             self._choose_first()
             if event.key() in (Qt.Key.Key_Up, Qt.Key.Key_Down):
                 return
@@ -191,11 +190,22 @@ class RowView(QTreeView):
     def moveCursor(self, action: Move, modifiers: Qt.KeyboardModifier) -> QModelIndex:
         """Titles are passed by: QTreeView would stay with one, where nothing can be chosen."""
         index = super().moveCursor(action, modifiers)
-        if not index.isValid() or index.flags() & Qt.ItemFlag.ItemIsSelectable:
+        if not self._is_title(index):
             return index
-        above, below = self.indexAbove(index), self.indexBelow(index)
-        onward, back = (above, below) if action in _UPWARDS else (below, above)
-        return onward if onward.isValid() else back
+        upwards = action in _UPWARDS
+        found = self._beside(index, upwards=upwards) or self._beside(index, upwards=not upwards)
+        if (upwards or action is Move.MoveHome) and self._beside(index, upwards=True) is None:
+            self.scrollToTop()  # the title above the first row is to be seen again, too
+        return found or QModelIndex()
+
+    def _beside(self, index: QModelIndex, *, upwards: bool) -> QModelIndex | None:
+        """The next row that can be chosen, from a title; two of these may follow each other."""
+        while self._is_title(index):
+            index = self.indexAbove(index) if upwards else self.indexBelow(index)
+        return index if index.isValid() else None
+
+    def _is_title(self, index: QModelIndex) -> bool:
+        return index.isValid() and not index.flags() & Qt.ItemFlag.ItemIsSelectable
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         by_mouse = event.reason() is QContextMenuEvent.Reason.Mouse

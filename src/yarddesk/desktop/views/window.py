@@ -77,9 +77,11 @@ class MainWindow(QMainWindow):
         self._say_most_important()
 
     def show_page(self, key: str) -> None:
-        """Bring a page to the front, and the focus into it."""
+        """Bring a page to the front, and the focus into it where it isn't there already."""
         self.sidebar.choose(key)
-        self._focus_page(key)
+        focus: QWidget | None = self.focusWidget()
+        if focus is None or not self._pages[key].isAncestorOf(focus):
+            self._focus_page(key)
 
     @property
     def page(self) -> str:
