@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from yarddesk.content.store import Store, UploadSession
 from yarddesk.oci.digest import HEX_LENGTHS, Digest, InvalidDigest
@@ -108,16 +109,32 @@ async def _take_body(request: Request, session: UploadSession) -> None:
     """Hand the body on; where it breaks off or is wrong, what came of it is kept, so that the client can go on there."""
     end = _expected_end(request, session)
     try:
-        async for piece in request.stream():
+        async for piece in _pieces(request.receive):
             if end is not None and session.size + len(piece) > end:
                 raise Refused(ErrorCode.SIZE_INVALID, "The body is longer than its Content-Range.")
             if piece:
                 await session.write(piece)
+            del piece  # not to be kept while the client takes its time with the next one
         if end is not None and session.size != end:
             raise Refused(ErrorCode.SIZE_INVALID, "The body is shorter than its Content-Range.")
     except (ClientDisconnect, Refused, asyncio.CancelledError):
         await session.flush()
         raise
+
+
+async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
+    """A request's body as it comes, and none of it once the next piece is asked for. Raises ClientDisconnect.
+
+    Starlette's Request.stream keeps the last piece as long as the client lets it wait for the next: hundreds of clients
+    that stop in the middle would have a megabyte each.
+    """
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        yield message.pop("body", b"")
 
 
 def _expected_end(request: Request, session: UploadSession) -> int | None:

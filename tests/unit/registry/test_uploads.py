@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.lonely_registry import lonely_registry
 from tests.unit.registry.pushing import codes, digest_of, push_blob
 from yarddesk.content.store import Store
 from yarddesk.oci.digest import Digest
@@ -235,3 +237,38 @@ async def test_however_it_is_cut_into_chunks_the_blob_is_the_same(
     digest = digest_of(content)
     assert (await client.put(location, params={"digest": digest})).status_code == 201
     assert (await client.get(f"/v2/app/blobs/{digest}")).content == content
+
+
+async def test_nothing_of_a_body_is_kept_while_its_client_takes_its_time(store: Store) -> None:
+    buffers = [bytearray(b"a" * 100_000), bytearray(b"b" * 100_000)]
+    asked = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal asked
+        for buffer in buffers[:asked]:
+            buffer.append(0)  # Python refuses it as long as anybody looks at it
+        asked += 1
+        more = asked < len(buffers)
+        return {"type": "http.request", "body": memoryview(buffers[asked - 1])[:100_000], "more_body": more}
+
+    statuses: list[int] = []
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status", 0))
+
+    content = b"".join(map(bytes, buffers))
+    path = "/v2/app/blobs/uploads/"
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": f"digest={digest_of(content)}".encode(),
+        "headers": [(b"host", b"localhost"), (b"content-length", b"200000")],
+        "server": ("127.0.0.1", 5050),
+        "client": ("127.0.0.1", 5051),
+    }
+    await lonely_registry(store)(scope, receive, send)
+    assert (asked, statuses[0]) == (2, 201)
