@@ -1,9 +1,10 @@
 """Reading requests: query parameters, bodies, conditions."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from yarddesk.oci.digest import Digest
@@ -45,6 +46,21 @@ def described(scope: Scope) -> str:
     return f"{scope['method']} {path[:_LOGGED_CHARACTERS].decode('ascii', 'backslashreplace')}"
 
 
+async def pieces_of_body(request: Request) -> AsyncIterator[bytes]:
+    """A request's body as it comes, and none of it once the next piece is asked for. Raises ClientDisconnect.
+
+    Starlette's Request.stream keeps the last piece as long as the client lets it wait for the next: hundreds of clients
+    that stop in the middle would have a megabyte each. Who goes through it lets go of each, too (`del`).
+    """
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        yield message.pop("body", b"")
+
+
 class Room:
     """Bytes of bodies that may be in memory at once, over all requests; what most have doesn't count."""
 
@@ -58,9 +74,10 @@ class Room:
         received = bytearray()
         try:
             if length is None or length <= limit:
-                async for piece in request.stream():
+                async for piece in pieces_of_body(request):
                     counted = _counted(received)
                     received += piece
+                    del piece  # it's counted no more once the next one is asked for
                     self._left -= _counted(received) - counted
                     if len(received) > limit:
                         break

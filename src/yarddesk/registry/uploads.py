@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive
 
 from yarddesk.content.store import Store, UploadSession
 from yarddesk.oci.digest import HEX_LENGTHS, Digest, InvalidDigest
@@ -16,7 +15,7 @@ from yarddesk.oci.ranges import InvalidRange, parse_content_range
 from yarddesk.registry.answers import Answer
 from yarddesk.registry.locks import KeyedLocks
 from yarddesk.registry.paths import Route
-from yarddesk.registry.requests import content_length
+from yarddesk.registry.requests import content_length, pieces_of_body
 from yarddesk.registry.wire import Header, Refused
 
 _BUSY_SECONDS: Final = 10.0
@@ -109,7 +108,7 @@ async def _take_body(request: Request, session: UploadSession) -> None:
     """Hand the body on; where it breaks off or is wrong, what came of it is kept, so that the client can go on there."""
     end = _expected_end(request, session)
     try:
-        async for piece in _pieces(request.receive):
+        async for piece in pieces_of_body(request):
             if end is not None and session.size + len(piece) > end:
                 raise Refused(ErrorCode.SIZE_INVALID, "The body is longer than its Content-Range.")
             if piece:
@@ -120,21 +119,6 @@ async def _take_body(request: Request, session: UploadSession) -> None:
     except (ClientDisconnect, Refused, asyncio.CancelledError):
         await session.flush()
         raise
-
-
-async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
-    """A request's body as it comes, and none of it once the next piece is asked for. Raises ClientDisconnect.
-
-    Starlette's Request.stream keeps the last piece as long as the client lets it wait for the next: hundreds of clients
-    that stop in the middle would have a megabyte each.
-    """
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        more = message.get("more_body", False)
-        yield message.pop("body", b"")
 
 
 def _expected_end(request: Request, session: UploadSession) -> int | None:

@@ -239,7 +239,8 @@ async def test_however_it_is_cut_into_chunks_the_blob_is_the_same(
     assert (await client.get(f"/v2/app/blobs/{digest}")).content == content
 
 
-async def test_nothing_of_a_body_is_kept_while_its_client_takes_its_time(store: Store) -> None:
+@pytest.mark.parametrize("kind", ["blob", "manifest"])
+async def test_nothing_of_a_body_is_kept_while_its_client_takes_its_time(store: Store, kind: str) -> None:
     buffers = [bytearray(b"a" * 100_000), bytearray(b"b" * 100_000)]
     asked = 0
 
@@ -257,11 +258,14 @@ async def test_nothing_of_a_body_is_kept_while_its_client_takes_its_time(store: 
         statuses.append(message.get("status", 0))
 
     content = b"".join(map(bytes, buffers))
-    path = "/v2/app/blobs/uploads/"
+    method, path, wanted = {
+        "blob": ("POST", "/v2/app/blobs/uploads/", 201),
+        "manifest": ("PUT", "/v2/app/manifests/v1", 400),  # all of it is read before it's found to be none
+    }[kind]
     scope = {
         "type": "http",
         "http_version": "1.1",
-        "method": "POST",
+        "method": method,
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
@@ -271,4 +275,4 @@ async def test_nothing_of_a_body_is_kept_while_its_client_takes_its_time(store: 
         "client": ("127.0.0.1", 5051),
     }
     await lonely_registry(store)(scope, receive, send)
-    assert (asked, statuses[0]) == (2, 201)
+    assert (asked, statuses[0]) == (2, wanted)
